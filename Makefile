@@ -1,0 +1,3 @@
+.PHONY: generate
+generate: ## regenerate api/gen
+	api/generate.sh
