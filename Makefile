@@ -1,3 +1,70 @@
-.PHONY: generate
-generate: ## regenerate api/gen
+# Farshore. `make` alone prints what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+export CGO_ENABLED ?= 0
+
+BINARIES := farshore farshore-control farshore-dataplane farshore-agent farshore-restore farshore-lab
+RACED    := . ./fault/... ./dataplane/...
+REST      = $$(go list ./... | grep -vE '^farshore(/fault|/dataplane/.*|/dataplane|/tests/(crash|e2e|bench).*)?$$')
+LDFLAGS  := -s -w
+SEEDS    ?= 500
+
+.PHONY: help demo test check lint fmt generate build deps clean bench crash sim
+
+help: ## print this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+demo: deps build ## run the whole way on this machine: replicate, test failover, failover, commit (HOLD=1 leaves it running)
+	bin/farshore-lab demo $(if $(HOLD),--hold)
+
+test: deps build ## run every test; ends in the runners' summary lines
+	go vet ./...
+	CGO_ENABLED=1 go test -race -timeout 20m $(RACED)
+	SEEDS=$(SEEDS) go test -timeout 20m $(REST)
+	cd cmd/farshore-temporal && go test -timeout 10m ./...
+	go test -timeout 30m -p 1 ./tests/e2e/... ./tests/crash/...
+
+check: lint ## format, lint, shape of the tree
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go vet ./...
+	go test ./tests/arch
+
+lint: ## golangci-lint with the house's rules
+	go tool -modfile=tools/go.mod golangci-lint run ./...
+
+fmt: ## gofumpt the tree
+	go tool -modfile=tools/go.mod gofumpt -w $$(git ls-files '*.go' | grep -v '^api/gen/')
+
+generate: ## regenerate everything that is generated: api/gen, the eBPF objects, docs/faults.md
 	api/generate.sh
+	go generate ./dataplane/... ./fault/...
+
+build: $(addprefix bin/,$(BINARIES)) bin/farshore-temporal ## build every program into bin/
+
+# The go tool knows best what is stale.
+$(addprefix bin/,$(BINARIES)): bin/%: FORCE
+	@mkdir -p bin
+	go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$*
+
+# The Temporal server is a module of its own: it costs some eight minutes of CPU when the cache is cold, seconds after.
+bin/farshore-temporal: FORCE
+	@mkdir -p bin
+	cd cmd/farshore-temporal && go build -trimpath -ldflags '$(LDFLAGS)' -o ../../$@ .
+
+FORCE:
+
+deps: ## install what the demo and the tests need from apt (needs root), or name it
+	deploy/apt/install.sh
+
+sim: ## the pure core in a world of faults: make sim SEEDS=10000
+	SEEDS=$(SEEDS) go test -count=1 -v -timeout 0 ./tests/sim
+
+crash: ## kill real processes, long form
+	CRASH=long go test -count=1 -v -timeout 0 ./tests/crash
+
+bench: build ## speed, as ratios measured side by side
+	go test -count=1 -v -timeout 0 -run '^$$' -bench . ./tests/bench
+
+clean: ## remove what was built and cached here
+	rm -rf bin .cache
