@@ -17,24 +17,24 @@ type ports struct {
 	history, matching, worker int // always chosen, on loopback only
 }
 
+// listenAddress is one address to reserve; port zero means any, and is replaced by the one found.
+type listenAddress struct {
+	ip, flag string
+	port     *int
+}
+
 // reservePorts checks the asked ports and finds free ones for the rest. It holds all of them at once, so that none is
 // given twice, and lets go before it returns: the server has to open them itself.
 func reservePorts(o serverOptions) (ports, error) {
 	p := ports{frontend: o.port, ui: o.uiPort}
-	wanted := []struct {
-		ip, flag string
-		port     *int
-	}{
+	wanted := []listenAddress{
 		{o.ip, "--port", &p.frontend},
 		{loopback, "", &p.history},
 		{loopback, "", &p.matching},
 		{loopback, "", &p.worker},
 	}
 	if !o.headless {
-		wanted = append(wanted[:1:1], append([]struct {
-			ip, flag string
-			port     *int
-		}{{o.ip, "--ui-port", &p.ui}}, wanted[1:]...)...)
+		wanted = append(wanted, listenAddress{o.ip, "--ui-port", &p.ui})
 	}
 	var held []net.Listener
 	var failed error
