@@ -14,6 +14,18 @@ type Code struct {
 var Codes = []Code{
 	{"FS-6001", "the name is not a valid machine, disk or group name"},
 	{"FS-7001", "the operation is not allowed in the present state"},
+	{"FS-8001", "another server is using the store"},
+	{"FS-8002", "the database file was written by another server version"},
+	{"FS-8003", "the file cannot be used as a database"},
+	{"FS-8004", "the address is not free"},
+	{"FS-8005", "the Temporal server did not start"},
+	{"FS-8006", "PostgreSQL cannot be used"},
+	{"FS-8007", "the PostgreSQL schemas do not fit the server"},
+	{"FS-8008", "the namespace or its search attributes cannot be registered"},
+	{"FS-8009", "Temporal does not answer"},
+	{"FS-8010", "the workflow is running already"},
+	{"FS-8011", "there is no such workflow"},
+	{"FS-8012", "Temporal refuses the request"},
 	{"FS-9001", "the command line makes no sense"},
 	{"FS-9002", "confirmation is needed"},
 }
