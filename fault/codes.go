@@ -10,7 +10,7 @@ type Code struct {
 // The thousands say where it arises:
 //
 //	1 mobility agent     2 process server and stream    3 vault, journal, formats   4 applier and recovery
-//	5 Azure              6 configuration server, API    7 states and workflows      8 Temporal      9 command line
+//	5 Azure              6 configuration server, API    7 states and workflows      8 Temporal      9 command line, lab
 var Codes = []Code{
 	{"FS-6001", "the name is not a valid machine, disk or group name"},
 	{"FS-7001", "the operation is not allowed in the present state"},
@@ -28,4 +28,8 @@ var Codes = []Code{
 	{"FS-8012", "Temporal refuses the request"},
 	{"FS-9001", "the command line makes no sense"},
 	{"FS-9002", "confirmation is needed"},
+	{"FS-9301", "a disk is no state that a power cut could have left"},
+	{"FS-9302", "the lab needs root"},
+	{"FS-9303", "a program that the lab needs is missing"},
+	{"FS-9304", "a program of the lab did not do its work"},
 }
