@@ -65,7 +65,7 @@ func (p *Process) Start(ctx context.Context) error {
 	command := exec.Command(p.spec.Command[0], p.spec.Command[1:]...) //nolint:noctx // it outlives the call; Stop and Kill end it
 	command.Env = append(os.Environ(), p.spec.Env...)
 	command.Stdout, command.Stderr = log, log
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := command.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", p.spec.Name, err)
 	}
