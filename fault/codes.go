@@ -14,6 +14,12 @@ type Code struct {
 var Codes = []Code{
 	{"FS-6001", "the name is not a valid machine, disk or group name"},
 	{"FS-7001", "the operation is not allowed in the present state"},
+	{"FS-7002", "a step of a workflow did not succeed"},
+	{"FS-7003", "the request of an operation is incomplete or wrong"},
+	{"FS-7004", "the machine has no protection"},
+	{"FS-7005", "there is no such run"},
+	{"FS-7006", "there is no such recovery point"},
+	{"FS-7007", "something of a run is left in the cloud"},
 	{"FS-8001", "another server is using the store"},
 	{"FS-8002", "the database file was written by another server version"},
 	{"FS-8003", "the file cannot be used as a database"},
