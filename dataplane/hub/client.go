@@ -1,0 +1,276 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/cenkalti/backoff/v5"
+	"golang.org/x/sync/errgroup"
+
+	farshorev1 "farshore/api/gen/farshore/v1"
+	"farshore/api/gen/farshore/v1/farshorev1connect"
+	"farshore/dataplane/credential"
+)
+
+const (
+	// MaxWait is how long the hub may hold a poll back.
+	MaxWait = 30 * time.Second
+
+	reportEvery   = 10 * time.Second
+	reportSpacing = 500 * time.Millisecond // between two reports, however often Report is called
+	answerTimeout = 20 * time.Second       // for the answer, beside the time it was asked to wait
+	firstPause    = 500 * time.Millisecond
+	longestPause  = 30 * time.Second
+	renewalCheck  = time.Minute
+)
+
+// Client keeps a node in touch with the hub. Make it with [NewClient].
+type Client struct {
+	address string
+	node    *credential.Node
+	dir     string
+	build   string
+	now     func() time.Time
+	log     *slog.Logger
+	http    *http.Client
+	service farshorev1connect.HubServiceClient
+	changed chan struct{}
+
+	mu   sync.Mutex // held while a document is judged, saved and acted on: one at a time, in order
+	have *farshorev1.Version
+}
+
+// Config is what a client needs to know.
+type Config struct {
+	Address string // host:port of the configuration server
+	Node    *credential.Node
+	Dir     string // where the desired document is kept; made if it is not there
+	Build   string // the version of the node's program
+	Now     func() time.Time
+	Log     *slog.Logger
+}
+
+// NewClient makes a client; it does nothing before [Client.Run].
+func NewClient(c Config) *Client {
+	client := HTTPClient(c.Node)
+	return &Client{
+		address: c.Address, node: c.Node, dir: c.Dir, build: c.Build, now: c.Now, log: c.Log,
+		http: client, service: service(client, c.Address), changed: make(chan struct{}, 1),
+	}
+}
+
+// Run keeps the node in touch until ctx is done and then returns nil. It calls act first with the document kept on disk, if
+// there is one, then with every newer one, never two at a time; what act is given was saved before. It calls observe, which
+// sets the Observed of the request, for each report: every ten seconds and after [Client.Report].
+//
+// The hub may be away for as long as it likes: Run goes on trying and says so once. It returns an error only if the
+// node's own folder cannot be used.
+func (c *Client) Run(ctx context.Context, observe func(*farshorev1.SyncRequest), act func(*farshorev1.SyncResponse)) error {
+	if err := os.MkdirAll(c.dir, 0o700); err != nil {
+		return fmt.Errorf("keep the desired document: %w", err)
+	}
+	c.start(act)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return c.poll(ctx, act) })
+	g.Go(func() error { return c.report(ctx, observe, act) })
+	g.Go(func() error { return c.renewals(ctx) })
+	err := g.Wait()
+	c.http.CloseIdleConnections()
+	return err
+}
+
+// Report asks for a report soon, because something happened that the hub waits for. It never blocks.
+func (c *Client) Report() {
+	select {
+	case c.changed <- struct{}{}:
+	default: // one is asked for already
+	}
+}
+
+// start acts on the document kept from the last run.
+func (c *Client) start(act func(*farshorev1.SyncResponse)) {
+	document, err := LoadDesired(c.dir)
+	if err != nil { // the hub will send it again
+		c.log.Error("the desired document kept here cannot be used", "err", err)
+		return
+	}
+	if document == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.have = document.GetVersion()
+	act(document)
+}
+
+// poll waits at the hub for a new document, again and again.
+func (c *Client) poll(ctx context.Context, act func(*farshorev1.SyncResponse)) error {
+	pause := newPause()
+	for away := false; ctx.Err() == nil; {
+		request := &farshorev1.SyncRequest{Have: c.version(), WaitSeconds: uint32(MaxWait.Seconds()), Build: c.build}
+		answer, err := c.sync(ctx, request)
+		if err == nil {
+			err = c.accept(answer, act)
+			if err != nil {
+				return err
+			}
+			if away {
+				c.log.Info("the hub is back", "hub", c.address)
+			}
+			away = false
+			pause.Reset()
+			continue
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		if !away {
+			c.log.Warn("the hub is away; going on with the desired document kept here", "hub", c.address, "err", err)
+		}
+		away = true
+		sleep(ctx, pause.NextBackOff())
+	}
+	return nil
+}
+
+// report tells the hub what the node observed, and fetches what is desired on the way.
+func (c *Client) report(ctx context.Context, observe func(*farshorev1.SyncRequest), act func(*farshorev1.SyncResponse)) error {
+	pause := newPause()
+	for ctx.Err() == nil {
+		request := &farshorev1.SyncRequest{Have: c.version(), Build: c.build}
+		observe(request)
+		answer, err := c.sync(ctx, request)
+		if err != nil { // poll says that the hub is away
+			sleep(ctx, pause.NextBackOff())
+			continue
+		}
+		pause.Reset()
+		if err := c.accept(answer, act); err != nil {
+			return err
+		}
+		sleep(ctx, reportSpacing)
+		c.awaitChange(ctx)
+	}
+	return nil
+}
+
+func (c *Client) awaitChange(ctx context.Context) {
+	t := time.NewTimer(reportEvery)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-c.changed:
+	case <-t.C:
+	}
+}
+
+func (c *Client) sync(ctx context.Context, request *farshorev1.SyncRequest) (*farshorev1.SyncResponse, error) {
+	limit := time.Duration(request.GetWaitSeconds())*time.Second + answerTimeout
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	answer, err := c.service.Sync(ctx, connect.NewRequest(request))
+	if err != nil {
+		return nil, Error(c.address, err)
+	}
+	return answer.Msg, nil
+}
+
+// accept saves a document that is newer than the node's and acts on it. Any other is ignored.
+func (c *Client) accept(document *farshorev1.SyncResponse, act func(*farshorev1.SyncResponse)) error {
+	if document.GetDesired() == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch order := CompareVersions(document.GetVersion(), c.have); {
+	case order < 0:
+		c.log.Warn("the hub sent an older desired document; ignored", "sent", document.GetVersion(), "have", c.have)
+		return nil
+	case order == 0: // poll and report fetched the same one
+		return nil
+	}
+	if err := saveDesired(c.dir, document); err != nil {
+		return err
+	}
+	c.have = document.GetVersion()
+	act(document)
+	return nil
+}
+
+func (c *Client) version() *farshorev1.Version {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.have
+}
+
+func newPause() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval = firstPause, longestPause
+	return b
+}
+
+// sleep waits for d or for the end of ctx.
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// renewals renews the certificate when half of its life is over, and goes on trying until it succeeds. Nodes enrolled
+// together do not renew together: each waits up to a tenth of the life longer.
+func (c *Client) renewals(ctx context.Context) error {
+	delay := rand.Float64() / 10
+	for failed := false; ctx.Err() == nil; sleep(ctx, renewalCheck) {
+		begin, end, err := c.node.Lifetime()
+		if err != nil {
+			return err
+		}
+		if c.now().Before(renewalTime(begin, end, delay)) {
+			continue
+		}
+		err = c.Renew(ctx)
+		if err != nil && ctx.Err() == nil && !failed {
+			c.log.Warn("the certificate could not be renewed; trying on", "end", end, "err", err)
+		}
+		failed = err != nil
+	}
+	return nil
+}
+
+func renewalTime(begin, end time.Time, delay float64) time.Time {
+	life := end.Sub(begin)
+	return begin.Add(life/2 + time.Duration(delay*float64(life)))
+}
+
+// Renew trades the node's certificate for a new one now. The new one is on stable storage when Renew returns nil.
+func (c *Client) Renew(ctx context.Context) error {
+	id, err := c.node.Identity()
+	if err != nil {
+		return err
+	}
+	request, err := c.node.CertificateRequest(id)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	answer, err := c.service.Renew(ctx, connect.NewRequest(&farshorev1.RenewRequest{CertificateRequest: request}))
+	if err != nil {
+		return Error(c.address, err)
+	}
+	if err := c.node.SaveChain(answer.Msg.GetChain()); err != nil {
+		return fmt.Errorf("renew the certificate: %w", err)
+	}
+	c.http.CloseIdleConnections() // the next call shows the new one
+	return nil
+}
