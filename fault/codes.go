@@ -12,6 +12,18 @@ type Code struct {
 //	1 mobility agent     2 process server and stream    3 vault, journal, formats   4 applier and recovery
 //	5 Azure              6 configuration server, API    7 states and workflows      8 Temporal      9 command line, lab
 var Codes = []Code{
+	{"FS-5001", "Azure did not carry a request out; it is tried again"},
+	{"FS-5002", "Azure does not accept the identity, or it lacks a permission"},
+	{"FS-5003", "Azure refused a request for a reason not listed here"},
+	{"FS-5004", "the Azure credential of the configuration is not usable"},
+	{"FS-5100", "checks before a failover fail"},
+	{"FS-5101", "a quota of the subscription stands in the way"},
+	{"FS-5102", "the VM size cannot be had"},
+	{"FS-5103", "the address or the subnet cannot be used"},
+	{"FS-5104", "something needed in Azure does not exist"},
+	{"FS-5201", "the recovered machine did not show that it has started"},
+	{"FS-5202", "the prompt to wait for is not a regular expression"},
+	{"FS-5203", "a resource is still there after it was removed"},
 	{"FS-6001", "the name is not a valid machine, disk or group name"},
 	{"FS-6002", "the join token is not well formed"},
 	{"FS-6003", "the CA pin is not well formed"},

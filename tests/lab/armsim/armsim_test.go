@@ -2,7 +2,6 @@ package armsim
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/http/httptest"
@@ -25,45 +24,6 @@ import (
 
 const subscription = "00000000-0000-0000-0000-000000000001"
 
-// memoryBlobs are page blobs by URL.
-type memoryBlobs map[string][]byte
-
-func (m memoryBlobs) Size(_ context.Context, url string) (int64, error) {
-	b, ok := m[url]
-	if !ok {
-		return 0, fmt.Errorf("%s does not exist", url)
-	}
-	return int64(len(b)), nil
-}
-
-func (m memoryBlobs) ReadAt(_ context.Context, url string, p []byte, offset int64) error {
-	copy(p, m[url][offset:])
-	return nil
-}
-
-func (m memoryBlobs) Ranges(_ context.Context, url string) ([][2]int64, error) {
-	return [][2]int64{{0, int64(len(m[url]))}}, nil
-}
-
-// bench is a switchboard: it records which machines run.
-type bench map[string]Machine
-
-func (b bench) Start(_ context.Context, m Machine) error { b[m.Name] = m; return nil }
-func (b bench) Stop(name string)                         { delete(b, name) }
-func (b bench) Close() error                             { return nil }
-func (b bench) Serial(name string) ([]byte, error)       { return []byte(name + " login: "), nil }
-
-func vhd(megabytes int) []byte {
-	size := megabytes << 20
-	b := make([]byte, size+512)
-	copy(b[:5], "disk!")
-	footer := b[size:]
-	copy(footer, "conectix")
-	binary.BigEndian.PutUint64(footer[48:], uint64(size))
-	binary.BigEndian.PutUint32(footer[60:], 2)
-	return b
-}
-
 type token struct{}
 
 func (token) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
@@ -74,7 +34,7 @@ func (token) GetToken(context.Context, policy.TokenRequestOptions) (azcore.Acces
 type world struct {
 	*testing.T
 	server    *Server
-	running   bench
+	running   *Switchboard
 	dir       string
 	groups    *armresources.ResourceGroupsClient
 	resources *armresources.Client
@@ -84,8 +44,8 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{T: t, running: bench{}, dir: t.TempDir()}
-	blobs := memoryBlobs{"http://blobs/good.vhd": vhd(2), "http://blobs/bare.vhd": make([]byte, 2<<20)}
+	w := &world{T: t, running: &Switchboard{}, dir: t.TempDir()}
+	blobs := MemoryBlobs{"http://blobs/good.vhd": MemoryVHD("disk!", 2), "http://blobs/bare.vhd": make([]byte, 2<<20)}
 	w.server = New(t.Context(), Options{Blobs: blobs, Hypervisor: w.running, DiskDir: w.dir})
 	front := httptest.NewServer(w.server)
 	t.Cleanup(func() {
@@ -208,7 +168,7 @@ func TestAFailoverIsMadeAndRemovedThroughTheRealClients(t *testing.T) {
 	if err := w.makeVM("vm1", "os", "nic1"); err != nil {
 		t.Fatal(err)
 	}
-	raw, err := os.ReadFile(w.running["vm1"].Disks[0])
+	raw, err := os.ReadFile(w.running.On()["vm1"].Disks[0])
 	if err != nil || len(raw) != 2<<20 || string(raw[:5]) != "disk!" {
 		t.Errorf("the machine's disk is not the imported blob: %d bytes, %v", len(raw), err)
 	}
@@ -237,8 +197,8 @@ func TestAFailoverIsMadeAndRemovedThroughTheRealClients(t *testing.T) {
 		t.Errorf("delete the group: %v", err)
 	}
 	left, err := filepath.Glob(filepath.Join(w.dir, "*"))
-	if len(w.server.Resources())+len(w.running)+len(left) != 0 || err != nil {
-		t.Errorf("left behind: %v, running %v, files %v", w.server.Resources(), w.running, left)
+	if len(w.server.Resources())+len(w.running.On())+len(left) != 0 || err != nil {
+		t.Errorf("left behind: %v, running %v, files %v", w.server.Resources(), w.running.On(), left)
 	}
 }
 

@@ -115,3 +115,18 @@ func (s *Server) addressUser(address, key string) string {
 	}
 	return ""
 }
+
+// addressFree reports whether an address lies in a subnet of the network and nobody holds it.
+func (s *Server) addressFree(network, address string) bool {
+	wanted, err := netip.ParseAddr(address)
+	if err != nil || s.addressUser(address, "") != "" {
+		return false
+	}
+	for key, body := range s.resources {
+		prefix, err := netip.ParsePrefix(subnetPrefix(body))
+		if strings.HasPrefix(key, network+"/subnets/") && err == nil && prefix.Contains(wanted) {
+			return true
+		}
+	}
+	return false
+}

@@ -141,6 +141,10 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, id string) {
 		answer(w, http.StatusOK, body)
 		return
 	}
+	if network, ok := strings.CutSuffix(strings.ToLower(id), "/checkipaddressavailability"); ok {
+		answer(w, http.StatusOK, object{"available": s.addressFree(network, r.URL.Query().Get("ipAddress"))})
+		return
+	}
 	if values, ok := s.collection(r, id); ok {
 		answer(w, http.StatusOK, object{"value": values})
 		return
