@@ -1,0 +1,122 @@
+package chain
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"farshore"
+)
+
+// The first parts of the names of everything that belongs to machines. Numbers in names are zero-padded hexadecimal, so
+// that listing order is stream order.
+const (
+	JournalRoot = "journal/v1/m/"
+	PointsRoot  = "points/v1/m/"
+)
+
+// SegmentName is the name of a segment, or of the seal in its place.
+func SegmentName(m farshore.MachineID, g farshore.Generation, e farshore.Epoch, s farshore.Seq) string {
+	return EpochPrefix(m, g, e) + fmt.Sprintf("s%016x.fsj", uint64(s))
+}
+
+// NameOf is SegmentName of a position.
+func NameOf(m farshore.MachineID, p farshore.Position) string {
+	return SegmentName(m, p.Generation, p.Epoch, p.Seq)
+}
+
+// EpochPrefix begins the names of the segments of one epoch.
+func EpochPrefix(m farshore.MachineID, g farshore.Generation, e farshore.Epoch) string {
+	return JournalPrefix(m, g) + fmt.Sprintf("e%08x/", uint32(e))
+}
+
+// JournalPrefix begins the names of the segments of one generation.
+func JournalPrefix(m farshore.MachineID, g farshore.Generation) string {
+	return fmt.Sprintf("%s%s/g%08x/", JournalRoot, m, uint32(g))
+}
+
+// ClaimName is the name of the claim that begins an epoch.
+func ClaimName(m farshore.MachineID, g farshore.Generation, e farshore.Epoch) string {
+	return ClaimPrefix(m, g) + fmt.Sprintf("e%08x.json", uint32(e))
+}
+
+// ClaimPrefix begins the names of the claims of one generation.
+func ClaimPrefix(m farshore.MachineID, g farshore.Generation) string {
+	return fmt.Sprintf("%sg%08x/", MachinePrefix(m), uint32(g))
+}
+
+// MachinePrefix begins the names of what is kept about a machine besides its segments.
+func MachinePrefix(m farshore.MachineID) string { return PointsRoot + string(m) + "/" }
+
+// SpecPrefix begins the names of a machine's specs.
+func SpecPrefix(m farshore.MachineID) string { return MachinePrefix(m) + "spec-" }
+
+// SpecName is the name of the n-th spec of a machine; n counts from 1.
+func SpecName(m farshore.MachineID, n uint32) string {
+	return SpecPrefix(m) + fmt.Sprintf("%08x.json", n)
+}
+
+// ParseSegmentName is the inverse of [NameOf].
+func ParseSegmentName(name string) (farshore.MachineID, farshore.Position, error) {
+	m, parts, err := cutName(name, JournalRoot, 3)
+	if err != nil {
+		return "", farshore.Position{}, err
+	}
+	g, e, s := number(parts[0], "g", ""), number(parts[1], "e", ""), number(parts[2], "s", ".fsj")
+	p := farshore.Position{Generation: farshore.Generation(g), Epoch: farshore.Epoch(e), Seq: farshore.Seq(s)}
+	if NameOf(m, p) != name {
+		return "", farshore.Position{}, fmt.Errorf("parse name %q: not that of a segment", name)
+	}
+	return m, p, nil
+}
+
+// ParseClaimName is the inverse of [ClaimName].
+func ParseClaimName(name string) (farshore.MachineID, farshore.Generation, farshore.Epoch, error) {
+	m, parts, err := cutName(name, PointsRoot, 2)
+	if err != nil {
+		return "", 0, 0, err
+	}
+	g, e := farshore.Generation(number(parts[0], "g", "")), farshore.Epoch(number(parts[1], "e", ".json"))
+	if ClaimName(m, g, e) != name {
+		return "", 0, 0, fmt.Errorf("parse name %q: not that of a claim", name)
+	}
+	return m, g, e, nil
+}
+
+// ParseSpecName is the inverse of [SpecName].
+func ParseSpecName(name string) (farshore.MachineID, uint32, error) {
+	m, parts, err := cutName(name, PointsRoot, 1)
+	if err != nil {
+		return "", 0, err
+	}
+	n := uint32(number(parts[0], "spec-", ".json"))
+	if SpecName(m, n) != name {
+		return "", 0, fmt.Errorf("parse name %q: not that of a machine's spec", name)
+	}
+	return m, n, nil
+}
+
+// cutName splits a name below root into the machine and the n parts behind it.
+func cutName(name, root string, n int) (farshore.MachineID, []string, error) {
+	rest, ok := strings.CutPrefix(name, root)
+	parts := strings.Split(rest, "/")
+	if !ok || len(parts) != n+1 {
+		return "", nil, fmt.Errorf("parse name %q: want %sMACHINE/ and %d parts", name, root, n)
+	}
+	m, err := farshore.ParseMachineID(parts[0])
+	if err != nil {
+		return "", nil, fmt.Errorf("parse name %q: %w", name, err)
+	}
+	return m, parts[1:], nil
+}
+
+// number reads a hexadecimal number between two fixed words. What does not parse gives 0, which no name has: the caller
+// compares the name made from the numbers with the one it was given.
+func number(s, before, after string) uint64 {
+	digits := strings.TrimSuffix(strings.TrimPrefix(s, before), after)
+	n, err := strconv.ParseUint(digits, 16, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
