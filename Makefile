@@ -38,7 +38,8 @@ fmt: ## gofumpt the tree
 
 generate: ## regenerate everything that is generated: api/gen, the eBPF objects, docs/faults.md
 	api/generate.sh
-	go generate ./dataplane/... ./fault/...
+	go generate ./dataplane/...
+	UPDATE=1 go test -count=1 ./fault
 
 build: $(addprefix bin/,$(BINARIES)) bin/farshore-temporal ## build every program into bin/
 

@@ -51,6 +51,7 @@ var Codes = []Code{
 	{"FS-7005", "there is no such run"},
 	{"FS-7006", "there is no such recovery point"},
 	{"FS-7007", "something of a run is left in the cloud"},
+	{"FS-7008", "a run could not be taken back whole"},
 	{"FS-8001", "another server is using the store"},
 	{"FS-8002", "the database file was written by another server version"},
 	{"FS-8003", "the file cannot be used as a database"},
