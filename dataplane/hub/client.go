@@ -13,6 +13,7 @@ import (
 	"connectrpc.com/connect"
 	"github.com/cenkalti/backoff/v5"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
 
 	farshorev1 "farshore/api/gen/farshore/v1"
 	"farshore/api/gen/farshore/v1/farshorev1connect"
@@ -44,7 +45,7 @@ type Client struct {
 	changed chan struct{}
 
 	mu   sync.Mutex // held while a document is judged, saved and acted on: one at a time, in order
-	have *farshorev1.Version
+	have *farshorev1.SyncResponse
 }
 
 // Config is what a client needs to know.
@@ -67,7 +68,7 @@ func NewClient(c Config) *Client {
 }
 
 // Run keeps the node in touch until ctx is done and then returns nil. It calls act first with the document kept on disk, if
-// there is one, then with every newer one, never two at a time; what act is given was saved before. It calls observe, which
+// there is one, then with every newer one that asks for something else, never two at a time; what act is given was saved before. It calls observe, which
 // sets the Observed of the request, for each report: every ten seconds and after [Client.Report].
 //
 // The hub may be away for as long as it likes: Run goes on trying and says so once. It returns an error only if the
@@ -106,7 +107,7 @@ func (c *Client) start(act func(*farshorev1.SyncResponse)) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.have = document.GetVersion()
+	c.have = document
 	act(document)
 }
 
@@ -189,9 +190,9 @@ func (c *Client) accept(document *farshorev1.SyncResponse, act func(*farshorev1.
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch order := CompareVersions(document.GetVersion(), c.have); {
+	switch order := CompareVersions(document.GetVersion(), c.have.GetVersion()); {
 	case order < 0:
-		c.log.Warn("the hub sent an older desired document; ignored", "sent", document.GetVersion(), "have", c.have)
+		c.log.Warn("the hub sent an older desired document; ignored", "sent", document.GetVersion(), "have", c.have.GetVersion())
 		return nil
 	case order == 0: // poll and report fetched the same one
 		return nil
@@ -199,15 +200,29 @@ func (c *Client) accept(document *farshorev1.SyncResponse, act func(*farshorev1.
 	if err := saveDesired(c.dir, document); err != nil {
 		return err
 	}
-	c.have = document.GetVersion()
-	act(document)
+	// A hub that was started again sends what it sent before under a higher incarnation: that is nothing to act on.
+	same := sameWish(document, c.have)
+	c.have = document
+	if !same {
+		act(document)
+	}
 	return nil
+}
+
+// sameWish reports whether two documents ask for the same under different versions.
+func sameWish(a, b *farshorev1.SyncResponse) bool {
+	if a == nil || b == nil {
+		return false
+	}
+	b = proto.CloneOf(b)
+	b.Version = a.GetVersion()
+	return proto.Equal(a, b)
 }
 
 func (c *Client) version() *farshorev1.Version {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.have
+	return c.have.GetVersion()
 }
 
 func newPause() *backoff.ExponentialBackOff {

@@ -124,7 +124,7 @@ func (e Enrolment) recognise(state tls.ConnectionState, pin Pin) error {
 		if err != nil {
 			return wrong(err)
 		}
-		id, err := roots.Identify(credential.TLSCertificates(state.PeerCertificates[:i]), e.Now())
+		id, err := roots.Identify(Chain(state.PeerCertificates[:i]), e.Now())
 		if err != nil {
 			return wrong(err)
 		}
@@ -163,4 +163,13 @@ func once(conn net.Conn) func(context.Context, string, string) (net.Conn, error)
 			return nil, errors.New("the connection that the token is bound to is gone")
 		}
 	}
+}
+
+// Chain is the certificates of a connection's other end as [credential.Roots.Identify] wants them.
+func Chain(certs []*x509.Certificate) [][]byte {
+	ders := make([][]byte, len(certs))
+	for i, c := range certs {
+		ders[i] = c.Raw
+	}
+	return ders
 }

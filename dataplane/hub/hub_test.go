@@ -260,12 +260,13 @@ func TestANodeActsOnEachNewerDocumentOnceAndIgnoresOlderOnes(t *testing.T) {
 		t.Fatalf("acted on %v", got)
 	}
 	h.set(&farshorev1.Version{Incarnation: 1, Number: 900}, "from an old backup")
-	h.set(&farshorev1.Version{Incarnation: 2, Number: 2}, "second")
+	h.set(&farshorev1.Version{Incarnation: 2, Number: 2}, "first") // the same under a new version is nothing to act on
+	h.set(&farshorev1.Version{Incarnation: 2, Number: 3}, "second")
 	if got := (<-acted).GetProcessServer().GetMachines(); len(got) != 1 || got[0] != "second" {
 		t.Fatalf("acted on %v", got)
 	}
 	kept, err := LoadDesired(dir)
-	if err != nil || kept.GetVersion().GetNumber() != 2 {
+	if err != nil || kept.GetVersion().GetNumber() != 3 {
 		t.Errorf("kept %v, %v", kept, err)
 	}
 	if len(acted) > 0 {
