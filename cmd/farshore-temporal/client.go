@@ -28,18 +28,19 @@ func (o *clientOptions) addFlags(cmd *cobra.Command) {
 	addOutputFlag(cmd, &o.output)
 }
 
-// connect dials the cluster.
-func (o *clientOptions) connect(cmd *cobra.Command) (client.Client, error) {
+// connect dials the cluster and says which namespace the client is for.
+func (o *clientOptions) connect(cmd *cobra.Command) (client.Client, string, error) {
 	if err := checkOutput(o.output); err != nil {
-		return nil, usageFault(cmd, err)
+		return nil, "", usageFault(cmd, err)
 	}
 	options, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{IncludeRemoteCodec: true})
 	if err != nil {
-		return nil, usageFault(cmd, fmt.Errorf("read the TEMPORAL_ variables and profile: %w", err))
+		return nil, "", usageFault(cmd, fmt.Errorf("read the TEMPORAL_ variables and profile: %w", err))
 	}
 	options.HostPort = firstOf(o.address, options.HostPort, "127.0.0.1:7233")
 	options.Namespace = firstOf(o.namespace, options.Namespace, "farshore")
-	return dial(cmd.Context(), options)
+	c, err := dial(cmd.Context(), options)
+	return c, options.Namespace, err
 }
 
 // dial connects without the SDK's log, which would mix with our own words.

@@ -4,6 +4,7 @@
 //	farshore-temporal server --db FILE           one process, one SQLite file
 //	farshore-temporal server --postgres ADDRESS  the same process on PostgreSQL
 //	farshore-temporal schema postgres            create or update the PostgreSQL schemas
+//	farshore-temporal prepare                    register namespace and search attributes on any cluster
 //	farshore-temporal start | show | list        start a workflow, print its history, list workflows
 //
 // Nouns: a store is where Temporal keeps its state (a file or two PostgreSQL databases) and the lock that keeps a

@@ -37,7 +37,7 @@ func listCommand() *cobra.Command {
 }
 
 func listWorkflows(cmd *cobra.Command, o clientOptions, query string, limit int) error {
-	c, err := o.connect(cmd)
+	c, _, err := o.connect(cmd)
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func rootCommand() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageFault(cmd, err) })
-	root.AddCommand(serverCommand(), schemaCommand(), startCommand(), showCommand(), listCommand())
+	root.AddCommand(serverCommand(), schemaCommand(), prepareCommand(), startCommand(), showCommand(), listCommand())
 	return root
 }
 

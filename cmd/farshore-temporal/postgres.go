@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"strconv"
 	"time"
 
 	"go.temporal.io/server/common/auth"
@@ -25,7 +26,8 @@ const (
 	// postgresConnections is the limit per database.
 	postgresConnections = 20
 	postgresLifetime    = time.Hour
-	postgresDialLimit   = 10 * time.Second
+	// postgresDialLimit bounds each connection from dial to greeting; the driver does not listen to a context meanwhile.
+	postgresDialLimit = 5 * time.Second
 )
 
 // postgresOptions say where PostgreSQL is and which two databases are ours.
@@ -67,7 +69,7 @@ func (o postgresOptions) config(database string) *config.SQL {
 		User:              o.user,
 		Password:          os.Getenv(o.passwordEnv),
 		DatabaseName:      database,
-		ConnectAttributes: map[string]string{"connect_timeout": "10"},
+		ConnectAttributes: map[string]string{"connect_timeout": dialSeconds()},
 		MaxConns:          postgresConnections,
 		MaxIdleConns:      postgresConnections,
 		MaxConnLifetime:   postgresLifetime,
@@ -112,7 +114,7 @@ func openPostgres(ctx context.Context, o postgresOptions) (*store, error) {
 // lockPostgres takes the advisory lock on a connection of its own and keeps both until release. PostgreSQL drops the
 // lock with the connection; a second server that came in then is still fenced by the shards' range numbers.
 func lockPostgres(ctx context.Context, o postgresOptions) (release func() error, err error) {
-	db, err := sql.Open("postgres", o.dsn())
+	db, err := sql.Open("postgres", o.dsn(o.database))
 	if err != nil {
 		return nil, noPostgres(o, err)
 	}
@@ -143,18 +145,20 @@ func lockPostgres(ctx context.Context, o postgresOptions) (release func() error,
 	return release, nil
 }
 
-// dsn is the address of the workflow database as a URL for the driver.
-func (o postgresOptions) dsn() string {
-	query := url.Values{"sslmode": {"disable"}, "connect_timeout": {"10"}, "application_name": {"farshore-temporal"}}
+// dsn is the address of one database as a URL for the driver.
+func (o postgresOptions) dsn(database string) string {
+	query := url.Values{"sslmode": {"disable"}, "connect_timeout": {dialSeconds()}, "application_name": {"farshore-temporal"}}
 	if o.ca != "" {
 		query.Set("sslmode", "verify-full")
 		query.Set("sslrootcert", o.ca)
 	}
 	return (&url.URL{
 		Scheme: "postgres", User: url.UserPassword(o.user, os.Getenv(o.passwordEnv)),
-		Host: o.address, Path: o.database, RawQuery: query.Encode(),
+		Host: o.address, Path: database, RawQuery: query.Encode(),
 	}).String()
 }
+
+func dialSeconds() string { return strconv.Itoa(int(postgresDialLimit.Seconds())) }
 
 func noPostgres(o postgresOptions, err error) error {
 	return &fault{

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
 
+	"github.com/lib/pq"
 	"github.com/spf13/cobra"
 	"go.temporal.io/server/common/log"
 	schematool "go.temporal.io/server/tools/common/schema"
@@ -13,6 +15,9 @@ import (
 )
 
 const schemaExample = `  PGPASSWORD=... farshore-temporal schema postgres --address 10.0.0.5:5432 --user temporal --password-env PGPASSWORD`
+
+// databaseMissing is PostgreSQL's SQLSTATE for a database that does not exist.
+const databaseMissing = "3D000"
 
 func schemaCommand() *cobra.Command {
 	o := postgresOptions{shards: 1}
@@ -66,10 +71,7 @@ func updateSchemas(ctx context.Context, o postgresOptions, out *printer) error {
 		{o.database, "postgresql/v12/temporal"},
 		{o.visibility, "postgresql/v12/visibility"},
 	} {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("update schema of %s: %w", d.database, err)
-		}
-		state, err := updateSchema(o, d.database, d.schema)
+		state, err := updateSchema(ctx, o, d.database, d.schema)
 		if err != nil {
 			o.database = d.database
 			return noPostgres(o, err)
@@ -81,8 +83,8 @@ func updateSchemas(ctx context.Context, o postgresOptions, out *printer) error {
 	return nil
 }
 
-func updateSchema(o postgresOptions, database, schema string) (schemaState, error) {
-	conn, err := openOrCreate(o, database)
+func updateSchema(ctx context.Context, o postgresOptions, database, schema string) (schemaState, error) {
+	conn, err := openOrCreate(ctx, o, database)
 	if err != nil {
 		return schemaState{}, err
 	}
@@ -112,19 +114,38 @@ func updateSchema(o postgresOptions, database, schema string) (schemaState, erro
 	return state, nil
 }
 
-// openOrCreate connects to a database and creates it if that does not work. PostgreSQL asks for the right to create
-// databases even when the database is there, so an administrator may have made it for us.
-func openOrCreate(o postgresOptions, database string) (*sqltool.Connection, error) {
+// openOrCreate connects to a database and creates it if it is missing. It looks first, because PostgreSQL demands the
+// right to create databases even for one that is there, and an administrator may have made it for us.
+func openOrCreate(ctx context.Context, o postgresOptions, database string) (*sqltool.Connection, error) {
+	err := o.ping(ctx, database)
+	var refusal *pq.Error
+	if errors.As(err, &refusal) && refusal.Code == databaseMissing {
+		if err := sqltool.DoCreateDatabase(o.config(database), "", log.NewNoopLogger()); err != nil {
+			return nil, fmt.Errorf("create it: %w", err)
+		}
+		err = o.ping(ctx, database)
+	}
+	if err != nil {
+		return nil, err
+	}
 	conn, err := sqltool.NewConnection(o.config(database), log.NewNoopLogger())
-	if err == nil {
-		return conn, nil
-	}
-	if err := sqltool.DoCreateDatabase(o.config(database), "", log.NewNoopLogger()); err != nil {
-		return nil, fmt.Errorf("create it: %w", err)
-	}
-	conn, err = sqltool.NewConnection(o.config(database), log.NewNoopLogger())
 	if err != nil {
 		return nil, fmt.Errorf("connect to it: %w", err)
 	}
 	return conn, nil
+}
+
+// ping connects once. The server's own connections hide why they do not come about.
+func (o postgresOptions) ping(ctx context.Context, database string) (err error) {
+	db, err := sql.Open("postgres", o.dsn(database))
+	if err != nil {
+		return fmt.Errorf("connect to it: %w", err)
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	ctx, cancel := context.WithTimeout(ctx, postgresDialLimit)
+	defer cancel()
+	if err := db.PingContext(ctx); err != nil {
+		return fmt.Errorf("connect to it: %w", err)
+	}
+	return nil
 }

@@ -79,7 +79,7 @@ func startServer(ctx context.Context, s *store, p ports, o serverOptions) (tempo
 	case <-limit.C:
 		return nil, notStarted(s, fmt.Errorf("no answer within %s", startLimit))
 	case <-ctx.Done():
-		return nil, notStarted(s, context.Cause(ctx))
+		return nil, fmt.Errorf("start the server on %s: stopped before it was ready: %w", s.name, context.Cause(ctx))
 	}
 }
 

@@ -44,7 +44,7 @@ func serverCommand() *cobra.Command {
 	f.StringVar(&pg.database, "postgres-db", "temporal", "`database` for workflows")
 	f.StringVar(&pg.visibility, "postgres-visibility-db", "temporal_visibility", "`database` for lists and queries")
 	f.StringVar(&pg.ca, "postgres-ca", "", "PEM `file` of the authority that signed PostgreSQL's certificate; turns TLS on")
-	f.Int32Var(&pg.shards, "postgres-shards", 4, "history shards; fixed for ever at the first start")
+	f.Int32Var(&pg.shards, "postgres-shards", 512, "history shards; the first start fixes them for ever")
 	return cmd
 }
 

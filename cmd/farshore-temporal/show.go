@@ -24,7 +24,7 @@ func showCommand() *cobra.Command {
 		Example: showExample,
 		Args:    exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := o.connect(cmd)
+			c, _, err := o.connect(cmd)
 			if err != nil {
 				return err
 			}

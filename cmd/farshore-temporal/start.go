@@ -28,7 +28,7 @@ func startCommand() *cobra.Command {
 			if err != nil {
 				return usageFault(cmd, err)
 			}
-			c, err := o.connect(cmd)
+			c, _, err := o.connect(cmd)
 			if err != nil {
 				return err
 			}

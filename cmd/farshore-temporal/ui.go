@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 
 	uiserver "github.com/temporalio/ui-server/v2/server"
 	uiconfig "github.com/temporalio/ui-server/v2/server/config"
@@ -38,8 +39,12 @@ func runUI(ctx context.Context, p ports, o serverOptions, ready func() error) er
 
 // newUI makes the Temporal UI on its port, in front of our frontend. It has no setting for its title.
 func newUI(p ports, o serverOptions) *uiserver.Server {
+	host := o.ip
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]" // it only puts a colon and the port behind it
+	}
 	return uiserver.NewServer(server_options.WithConfigProvider(&uiconfig.Config{
-		Host:                o.ip,
+		Host:                host,
 		Port:                p.ui,
 		TemporalGRPCAddress: frontendAddress(o.ip, p.frontend),
 		EnableUI:            true,
