@@ -12,6 +12,10 @@ type Code struct {
 //	1 mobility agent     2 process server and stream    3 vault, journal, formats   4 applier and recovery
 //	5 Azure              6 configuration server, API    7 states and workflows      8 Temporal      9 command line, lab
 var Codes = []Code{
+	{"FS-1001", "the disk cannot be used"},
+	{"FS-1002", "file systems cannot be held still for a cut"},
+	{"FS-1003", "a hook that quiesces applications did not succeed"},
+	{"FS-1004", "two disks have the same identity"},
 	{"FS-5001", "Azure did not carry a request out; it is tried again"},
 	{"FS-5002", "Azure does not accept the identity, or it lacks a permission"},
 	{"FS-5003", "Azure refused a request for a reason not listed here"},
