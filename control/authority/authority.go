@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"farshore"
+	"farshore/dataplane/credential"
 	"farshore/dataplane/hub"
 )
 
@@ -209,4 +210,17 @@ func writePEM(path, kind string, der []byte) error {
 	}
 	err = pem.Encode(f, &pem.Block{Type: kind, Bytes: der})
 	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// Admit gives a node of this very host a certificate in the name of id, without a join token.
+func (a *Authority) Admit(node *credential.Node, id farshore.Identity, hosts ...string) error {
+	request, err := node.CertificateRequest(id)
+	if err != nil {
+		return err
+	}
+	chain, err := a.Issue(request, id, hosts...)
+	if err != nil {
+		return err
+	}
+	return node.SaveChain(chain)
 }

@@ -206,6 +206,7 @@ func (c *Client) accept(document *farshorev1.SyncResponse, act func(*farshorev1.
 	if !same {
 		act(document)
 	}
+	c.Report() // so that the hub soon knows what this node acts on
 	return nil
 }
 
