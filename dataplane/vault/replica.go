@@ -10,7 +10,7 @@ import (
 
 // The limits of replica disks. They are those of Azure page blobs; every adapter holds to them.
 const (
-	MaxWriteBytes  = 4 << 20            // of one WriteAt
+	MaxWriteBytes  = 4 << 20              // of one WriteAt
 	MaxDiskSectors = block.Count(1 << 34) // 8 TiB
 	MaxStateBytes  = 4 << 10
 )

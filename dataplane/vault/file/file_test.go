@@ -1,0 +1,88 @@
+package file
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"farshore/dataplane/vault"
+	"farshore/dataplane/vault/storetest"
+	"farshore/fault"
+)
+
+func newVault(t *testing.T) (vault.Store, vault.Replicas, string) {
+	t.Helper()
+	root := filepath.Join(t.TempDir(), "vault")
+	if err := Create(root); err != nil {
+		t.Fatal(err)
+	}
+	s, r, err := Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, r, root
+}
+
+func TestFolderIsAStore(t *testing.T) {
+	storetest.Stores(t, func(t *testing.T) vault.Store {
+		s, _, _ := newVault(t)
+		return s
+	})
+}
+
+func TestFolderKeepsReplicaDisks(t *testing.T) {
+	storetest.ReplicaDisks(t, func(t *testing.T) vault.Replicas {
+		_, r, _ := newVault(t)
+		return r
+	})
+}
+
+func TestOpenRefusesAFolderThatIsNoVault(t *testing.T) {
+	_, _, err := Open(t.TempDir())
+	if f, ok := fault.As(err); !ok || f.Code != "FS-3006" {
+		t.Errorf("got %v, want FS-3006", err)
+	}
+}
+
+func TestOpenSweepsWhatTheDeadLeftAndNothingThatIsInUse(t *testing.T) {
+	_, _, root := newVault(t)
+	v := &folder{root: root}
+	living, err := v.temporary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := filepath.Join(root, tmpDir, "put-dead")
+	if err := os.WriteFile(dead, []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Open(root); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dead); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the dead writer's file is still there: %v", err)
+	}
+	if _, err := os.Stat(living.Name()); err != nil {
+		t.Errorf("the living writer's file was swept: %v", err)
+	}
+	if err := discard(living); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestASecondHandleSeesTheSameVault(t *testing.T) {
+	s, _, root := newVault(t)
+	if _, err := s.PutIfAbsent(t.Context(), "points/v1/a", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if err := Create(root); err != nil { // what is there is kept
+		t.Fatal(err)
+	}
+	other, _, err := Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if outcome, err := other.PutIfAbsent(t.Context(), "points/v1/a", []byte("x")); err != nil || outcome != vault.Same {
+		t.Errorf("put by another handle: %v, %v", outcome, err)
+	}
+}
