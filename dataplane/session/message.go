@@ -1,0 +1,194 @@
+package session
+
+import (
+	"time"
+
+	"farshore"
+	"farshore/dataplane/block"
+	"farshore/dataplane/segment"
+	"farshore/fault"
+)
+
+// The limits of messages. What is outside them is neither sent nor taken.
+const (
+	MaxBatchRecords = 1024
+	MaxBatchBytes   = 960 << 10 // data of one batch
+	MaxTicketBytes  = 16 << 10  // a signed ticket, in JSON
+	MaxFaultBytes   = 1 << 10   // each text of a Refused
+	recordBytes     = 16        // what a record costs besides its data
+)
+
+// Message is what one end tells the other.
+type Message interface{ message() }
+
+// Hello opens a session; it is the agent's first message.
+type Hello struct {
+	Machine farshore.MachineID
+	Session uint64 // the agent counts its sessions; a higher number is newer
+	Ticket  []byte // the signed ticket that lets the server claim an epoch; the session does not look inside
+	// Disks gives the disks their numbers for the records, and their sizes. Clean is not looked at.
+	Disks []segment.Disk
+}
+
+// Opened tells the agent where the stream goes on.
+type Opened struct {
+	Session       uint64
+	Generation    farshore.Generation
+	Epoch         farshore.Epoch
+	ResumeLSN     farshore.LSN // the last LSN of the stream; the next batch begins behind it
+	TailClean     bool         // the stream ends at a state of the whole machine
+	NewGeneration bool         // the stream is empty: a full copy is due
+	WindowBytes   int64        // how much may be under way before Cached
+}
+
+// Batch carries records in the order in which they shall be applied.
+type Batch struct {
+	Number uint64
+	Copy   bool // copies of blocks: no LSN is consumed
+	Jump   bool // a re-copy begins: the log in front of this batch may have a hole
+	// FirstLSN is the LSN of the first record, one for each. With Copy, LastLSN is FirstLSN - 1.
+	FirstLSN, LastLSN farshore.LSN
+	Boot              time.Duration // the agent's boot clock when the last record was written or read
+	Records           []segment.Record
+}
+
+// Bytes is how much of the window the batch takes.
+func (b *Batch) Bytes() int64 {
+	n := int64(len(b.Records)) * recordBytes
+	for i := range b.Records {
+		n += int64(len(b.Records[i].Data))
+	}
+	return n
+}
+
+// Cut closes the segment under way. If its disks are clean, its end is a recovery point.
+type Cut struct {
+	Number      uint64
+	Marker      bool // somebody asked for this point
+	Consistency farshore.Consistency
+	Label       string
+	Boot        time.Duration // the agent's boot clock at the cut
+	Wall        time.Time     // the agent's calendar at the cut; only compared, never used for order
+	// Disks are the disks of the Hello, in its order, as they are at the cut: size, clean, joining.
+	Disks []segment.Disk
+}
+
+// cutBytes is how much of the window a cut takes.
+const cutBytes = 64
+
+// Cached says that everything up to Number is on the server's own disk.
+type Cached struct{ Number uint64 }
+
+// Durable says that a segment is in the vault, with everything up to the message Through. Segments are named in order.
+type Durable struct {
+	Session  uint64
+	Position farshore.Position
+	Through  uint64       // the last batch or cut inside
+	LSN      farshore.LSN // the last LSN inside
+	Cut      bool         // the segment ends with the cut Through
+	Clean    bool         // its end is a recovery point
+	UTC      time.Time    // of its end on the stream's axis
+}
+
+// Fenced says that another writer has taken the stream. The session is over; a new one may follow.
+type Fenced struct{ Session uint64 }
+
+// Refused ends a session, or refuses to open it, and says why.
+type Refused struct{ Fault fault.Fault }
+
+// Ping asks for a Pong, so that either end notices when the other is gone.
+type Ping struct{}
+
+// Pong answers a Ping.
+type Pong struct{}
+
+func (*Hello) message()   {}
+func (*Opened) message()  {}
+func (*Batch) message()   {}
+func (*Cut) message()     {}
+func (*Cached) message()  {}
+func (*Durable) message() {}
+func (*Fenced) message()  {}
+func (*Refused) message() {}
+func (*Ping) message()    {}
+func (*Pong) message()    {}
+
+// checkBatch says why a batch makes no sense for these disks, or gives "".
+func checkBatch(b *Batch, disks []segment.Disk) string {
+	switch {
+	case len(b.Records) > MaxBatchRecords:
+		return "it has more records than fit a batch"
+	case b.FirstLSN == 0 || b.LastLSN+1 < b.FirstLSN:
+		return "its LSN range runs backwards"
+	case b.Copy && b.LastLSN+1 != b.FirstLSN:
+		return "copies consume no LSN"
+	case !b.Copy && uint64(b.LastLSN+1-b.FirstLSN) != uint64(len(b.Records)):
+		return "its LSNs are not one for each record"
+	}
+	for i := range b.Records {
+		if why := checkRecord(&b.Records[i], disks); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+func checkRecord(r *segment.Record, disks []segment.Disk) string {
+	e := r.Extent
+	switch {
+	case int(r.Disk) >= len(disks):
+		return "a record is for a disk that the session does not have"
+	case r.Kind >= block.Kinds:
+		return "a record is of an unknown kind"
+	case e.Empty() || e.End() < e.Start || uint64(e.End()) > uint64(disks[r.Disk].Sectors):
+		return "a record does not lie on its disk"
+	case r.Kind == block.Data && int64(len(r.Data)) != e.Count.Bytes(), r.Kind != block.Data && len(r.Data) != 0:
+		return "a record has another length than its extent"
+	}
+	return ""
+}
+
+// checkDisks says why a table of disks cannot be, or gives "".
+func checkDisks(disks []segment.Disk) string {
+	if len(disks) == 0 || len(disks) > segment.MaxDisks {
+		return "it names no disk, or too many"
+	}
+	for i, d := range disks {
+		if _, err := farshore.ParseDiskID(string(d.ID)); err != nil {
+			return "a disk has an impossible name"
+		}
+		if d.Sectors == 0 || d.Sectors > segment.MaxDiskSectors {
+			return "a disk has an impossible size"
+		}
+		for _, other := range disks[:i] {
+			if other.ID == d.ID {
+				return "a disk is named twice"
+			}
+		}
+	}
+	return ""
+}
+
+// checkCut says why a cut does not fit the disks of the session, or gives "".
+func checkCut(c *Cut, disks []segment.Disk) string {
+	if len(c.Disks) != len(disks) {
+		return "it does not name the session's disks"
+	}
+	for i := range disks {
+		if c.Disks[i].ID != disks[i].ID {
+			return "it does not name the session's disks in their order"
+		}
+	}
+	if why := checkDisks(c.Disks); why != "" {
+		return why
+	}
+	switch c.Consistency {
+	case "", farshore.CrashConsistent, farshore.AppConsistent:
+	default:
+		return "its consistency is unknown"
+	}
+	if len(c.Label) > segment.MaxLabelBytes {
+		return "its label is too long"
+	}
+	return ""
+}
