@@ -1,0 +1,92 @@
+package activities
+
+import (
+	"time"
+
+	"farshore"
+)
+
+// A machine's entity workflow is of type Protection. Each operation is an update of it, named as the operation is, with a
+// [Request] as its argument and an [Answer] as its result; the update's id is the operation's id.
+
+// Names by which a machine's workflows are asked and told.
+const (
+	TypeProtection = "Protection"
+	QueryStatus    = "status"      // of Protection: a Status
+	SignalObserved = "observed"    // to DeltaSync, from the nodes' reports: an Observed
+	SignalChanged  = "replication" // to Protection, from DeltaSync: an Observed
+	SignalDrill    = "drill"       // to Protection, from a test failover: a farshore.Drill
+	SignalCleanup  = "cleanup"     // to a test failover: a note for its record
+)
+
+// ProtectionID is the id of a machine's entity workflow.
+func ProtectionID(m farshore.MachineID) string { return "protection/" + string(m) }
+
+// DeltaSyncID is the id of the workflow that watches a machine's replication.
+func DeltaSyncID(m farshore.MachineID) string { return "delta/" + string(m) }
+
+// Observed is what the nodes report of a machine's replication. It is signalled when it changes, not when a point is made.
+type Observed struct {
+	Protection farshore.Protection    `json:"protection"` // protected, resyncing, paused or stalled
+	Late       bool                   `json:"late,omitempty"`
+	RPOSeconds int64                  `json:"rpoSeconds"` // age of the newest point when this was reported
+	LastPoint  farshore.RecoveryPoint `json:"lastPoint,omitzero"`
+	Reason     string                 `json:"reason,omitempty"` // why it is stalled or late
+}
+
+// Status is the whole record of a machine: what the entity workflow answers to [QueryStatus] and what it hands on when it
+// continues as new.
+type Status struct {
+	State    farshore.State             `json:"state"`
+	Machine  farshore.MachineSpec       `json:"machine"`
+	Target   farshore.Target            `json:"target"`
+	Policy   farshore.ReplicationPolicy `json:"policy"`
+	Disks    []farshore.DiskID          `json:"disks,omitempty"` // as asked for; empty: all
+	Observed Observed                   `json:"observed"`
+	Problem  string                     `json:"problem,omitempty"` // what went wrong last, until something goes right
+	Moving   farshore.Operation         `json:"moving,omitempty"`  // a commit or a cancel that is under way
+	// Failover is the failover that runs, waits for its commit or was committed; nil at the primary location.
+	Failover *FailoverRecord `json:"failover,omitempty"`
+	LastTest *TestRecord     `json:"lastTest,omitempty"`
+	// Copies counts the initial replications, to name their workflows.
+	Copies int `json:"copies"`
+	// Answered holds the newest operations, oldest first, so that a repeated one is not done twice.
+	Answered []Answered `json:"answered,omitempty"`
+}
+
+// Answered is an operation that was accepted, and its answer.
+type Answered struct {
+	ID     string `json:"id"`
+	Answer Answer `json:"answer"`
+}
+
+// FailoverRecord says how a machine came to the recovery site.
+type FailoverRecord struct {
+	Run      Run                    `json:"run"`
+	Workflow string                 `json:"workflow"`
+	Point    farshore.RecoveryPoint `json:"point,omitzero"`
+	Fence    FenceOut               `json:"fence,omitzero"`
+	VMID     string                 `json:"vmId,omitempty"` // empty: no machine of this run stands
+	Address  string                 `json:"address,omitempty"`
+	Booted   bool                   `json:"booted"` // it was seen to start
+	Evidence []string               `json:"evidence,omitempty"`
+	Notes    []string               `json:"notes,omitempty"` // what was less than hoped for
+	Started  time.Time              `json:"started,omitzero"`
+	Ended    time.Time              `json:"ended,omitzero"`
+}
+
+// TestRecord is the outcome of a test failover.
+type TestRecord struct {
+	Run      Run                    `json:"run"`
+	Workflow string                 `json:"workflow"`
+	Point    farshore.RecoveryPoint `json:"point,omitzero"`
+	Passed   bool                   `json:"passed"`
+	Address  string                 `json:"address,omitempty"`
+	Evidence []string               `json:"evidence,omitempty"`
+	Problem  string                 `json:"problem,omitempty"`
+	Note     string                 `json:"note,omitempty"` // of whoever cleaned it up
+	Started  time.Time              `json:"started,omitzero"`
+	Running  time.Time              `json:"running,omitzero"` // when the machine had started
+	Ended    time.Time              `json:"ended,omitzero"`
+	Removed  int                    `json:"removed"` // things removed from the cloud at the end
+}
