@@ -114,6 +114,7 @@ func notPrepared(namespace string, err error) error {
 	return &fault{
 		code: "FS-8008", kind: operator, subject: "namespace " + namespace,
 		what: "it or its search attributes could not be registered", err: err,
-		remedy: "a namespace has 10 Keyword and 3 Int attributes: remove foreign ones, or choose another with --namespace",
+		remedy: "mend the named cause (rights, disk space); if attributes are full, a namespace has room for 10 Keyword and " +
+			"3 Int: choose another with --namespace",
 	}
 }

@@ -59,6 +59,10 @@ func cannotListen(ip string, port int, flag string, err error) error {
 		what: "the server cannot listen there", err: err,
 		remedy: "choose an address of this host with --ip and a free port above 1023 with " + flag,
 	}
+	if flag == "" {
+		f.remedy = "the services talk to each other over loopback: check that it is up, and the limit of open files (ulimit -n)"
+		return f
+	}
 	if errors.Is(err, syscall.EADDRINUSE) {
 		f.what, f.err = "the port is in use by another process", nil
 		f.remedy = fmt.Sprintf("find it with: ss -ltnp 'sport = :%d', or choose another port with %s", port, flag)

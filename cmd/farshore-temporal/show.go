@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -116,7 +117,11 @@ func plainText(p *commonpb.Payload) string {
 	case "":
 		return ""
 	case "json/plain":
-		return strings.Trim(string(p.GetData()), `"`)
+		var text string
+		if err := json.Unmarshal(p.GetData(), &text); err != nil {
+			return string(p.GetData()) // JSON, but not a text: shown as it is
+		}
+		return text
 	}
 	return "[sealed]"
 }

@@ -44,8 +44,9 @@ func openFile(ctx context.Context, path string) (*store, error) {
 		DatabaseName: escapeURI(path),
 		ConnectAttributes: map[string]string{
 			"mode": "rw",
-			// Twice the throughput of the defaults. With a write-ahead log, "normal" keeps the file sound through
-			// kill and power loss; a power loss can take the last commits, which Temporal's clients then repeat.
+			// Twice the throughput of the defaults. What is acknowledged is in the log, but synced only when the log is
+			// folded in: a kill loses nothing; a power loss keeps the file sound and may take the last moments back.
+			// Then a step runs again, which every activity allows, or a request is gone and is made again.
 			"journal_mode": "wal",
 			"synchronous":  "normal",
 			// A backup reading the file may hold it for a moment.
