@@ -120,3 +120,17 @@ func number(s, before, after string) uint64 {
 	}
 	return n
 }
+
+// MachineOf reads the machine out of any name below [PointsRoot] or [JournalRoot].
+func MachineOf(name string) (farshore.MachineID, bool) {
+	for _, root := range []string{PointsRoot, JournalRoot} {
+		rest, ok := strings.CutPrefix(name, root)
+		if !ok {
+			continue
+		}
+		first, _, ok := strings.Cut(rest, "/")
+		m, err := farshore.ParseMachineID(first)
+		return m, ok && err == nil
+	}
+	return "", false
+}

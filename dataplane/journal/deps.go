@@ -1,0 +1,107 @@
+package journal
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"farshore/dataplane/credential"
+	"farshore/dataplane/segment"
+	"farshore/dataplane/vault"
+	"farshore/fault"
+)
+
+// Deps is what claiming needs from outside.
+type Deps struct {
+	Store  vault.Store
+	Vault  segment.VaultID
+	Signer Signer            // this node
+	Roots  *credential.Roots // the vault's CA
+	Keys   KeySealer         // the vault's recipients; Fence needs none
+	Now    func() time.Time
+	Random io.Reader      // nil: the system's
+	Report func(BadClaim) // told of each claim that is not believed; may be nil
+}
+
+// BadClaim is a claim in the vault that nobody of ours can have made: somebody writes there who should not.
+type BadClaim struct {
+	Name string
+	Err  error
+}
+
+func (d Deps) random(b []byte) error {
+	r := d.Random
+	if r == nil {
+		r = rand.Reader
+	}
+	if _, err := io.ReadFull(r, b); err != nil {
+		return fmt.Errorf("draw random bytes: %w", err)
+	}
+	return nil
+}
+
+// The waits between tries at a vault that does not answer.
+const (
+	firstRetry = 100 * time.Millisecond
+	lastRetry  = 15 * time.Second
+)
+
+// retry tries until it succeeds, the fault is not transient, or the context ends.
+func retry[T any](ctx context.Context, try func() (T, error)) (T, error) {
+	waits := backoff.NewExponentialBackOff()
+	waits.InitialInterval, waits.MaxInterval = firstRetry, lastRetry
+	return backoff.Retry(ctx, func() (T, error) {
+		v, err := try()
+		if err != nil && !transient(err) {
+			return v, backoff.Permanent(err)
+		}
+		return v, err
+	}, backoff.WithBackOff(waits), backoff.WithMaxElapsedTime(0))
+}
+
+func transient(err error) bool {
+	f, ok := fault.As(err)
+	return ok && f.Kind == fault.Transient
+}
+
+// put puts the same bytes until the vault has said what became of them.
+func put(ctx context.Context, s vault.Store, name string, body []byte) (vault.Outcome, error) {
+	return retry(ctx, func() (vault.Outcome, error) { return s.PutIfAbsent(ctx, name, body) })
+}
+
+// get gives the object, or found = false.
+func get(ctx context.Context, s vault.Store, name string) (body []byte, found bool, err error) {
+	body, err = retry(ctx, func() ([]byte, error) { return s.Get(ctx, name) })
+	if errors.Is(err, vault.ErrNotFound) {
+		return nil, false, nil
+	}
+	return body, err == nil, err
+}
+
+// exists asks for one byte only.
+func exists(ctx context.Context, s vault.Store, name string) (bool, error) {
+	_, err := retry(ctx, func() ([]byte, error) { return s.GetRange(ctx, name, 0, 1) })
+	if errors.Is(err, vault.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// list gives all names with a prefix.
+func list(ctx context.Context, s vault.Store, prefix string) ([]vault.Entry, error) {
+	return retry(ctx, func() ([]vault.Entry, error) {
+		var all []vault.Entry
+		for e, err := range s.List(ctx, prefix, "") {
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, e)
+		}
+		return all, nil
+	})
+}

@@ -1,0 +1,29 @@
+package journal
+
+import (
+	"farshore"
+	"farshore/dataplane/chain"
+	"farshore/dataplane/segment"
+)
+
+// SealedKey is an epoch's data key, sealed to one recipient.
+type SealedKey struct {
+	Recipient    string `json:"recipient"`    // fingerprint of the recipient's public key
+	Encapsulated []byte `json:"encapsulated"` // HPKE's encapsulated secret
+	Sealed       []byte `json:"sealed"`
+}
+
+// KeySealer seals a data key to every recipient of the vault. about is authenticated with it.
+type KeySealer interface {
+	SealDataKey(key segment.DataKey, about string) ([]SealedKey, error)
+}
+
+// KeyOpener opens a data key with whichever private key it holds.
+type KeyOpener interface {
+	OpenDataKey(keys []SealedKey, about string) (segment.DataKey, error)
+}
+
+// keyContext binds a sealed data key to its epoch: a key moved to another claim does not open.
+func keyContext(vault segment.VaultID, m farshore.MachineID, g farshore.Generation, e farshore.Epoch) string {
+	return "farshore data key v1 " + vault.String() + " " + chain.ClaimName(m, g, e)
+}

@@ -1,0 +1,324 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"farshore"
+	"farshore/dataplane/chain"
+	"farshore/dataplane/credential"
+	"farshore/dataplane/segment"
+	"farshore/dataplane/vault"
+	"farshore/fault"
+)
+
+// Reader reads the streams of a vault. Without Keys it can list and check, but not read records.
+type Reader struct {
+	Store  vault.Store
+	Vault  segment.VaultID
+	Roots  *credential.Roots
+	Keys   KeyOpener
+	Report func(BadClaim) // told of each claim that is not believed; may be nil
+}
+
+// readers of headers at once, when points are listed.
+const headerLanes = 16
+
+func (r Reader) claims() claimReader {
+	return claimReader{store: r.Store, vault: r.Vault, roots: r.Roots, report: r.Report}
+}
+
+// Machines lists the machines that have a stream or a spec, in ascending order.
+func (r Reader) Machines(ctx context.Context) ([]farshore.MachineID, error) {
+	var found []farshore.MachineID
+	after := ""
+	for {
+		name, err := r.firstBehind(ctx, chain.PointsRoot, after)
+		if err != nil {
+			return nil, fmt.Errorf("list machines: %w", err)
+		}
+		if name == "" {
+			return found, nil
+		}
+		m, ok := chain.MachineOf(name)
+		if !ok { // nothing of ours: go on behind it
+			after = name
+			continue
+		}
+		found = append(found, m)
+		after = chain.MachinePrefix(m) + "~" // behind every name of the machine
+	}
+}
+
+// firstBehind gives the first name behind another one, or nothing: a listing of one entry skips a machine's thousands.
+func (r Reader) firstBehind(ctx context.Context, prefix, after string) (string, error) {
+	return retry(ctx, func() (string, error) {
+		for e, err := range r.Store.List(ctx, prefix, after) {
+			return e.Name, err
+		}
+		return "", nil
+	})
+}
+
+// Generations lists the generations of a machine's stream, in ascending order. A machine without any is a fault FS-3512.
+func (r Reader) Generations(ctx context.Context, m farshore.MachineID) ([]farshore.Generation, error) {
+	s, err := r.claims().survey(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	if len(s.generations) == 0 {
+		return nil, noMachine(m)
+	}
+	return s.generations, nil
+}
+
+// Fenced gives the claim that fences the machine for a failover, if its newest one is that.
+func (r Reader) Fenced(ctx context.Context, m farshore.MachineID) (Claimed, bool, error) {
+	s, err := r.claims().survey(ctx, m)
+	if err != nil || s.last == nil || s.last.Role != Failover || s.last.Generation != s.newest() {
+		return Claimed{}, false, err
+	}
+	return *s.last, true, nil
+}
+
+// Start is the cursor in front of a generation.
+func (r Reader) Start(m farshore.MachineID, g farshore.Generation) chain.Link {
+	return chain.Start(chain.Stream{Vault: r.Vault, Machine: m, Generation: g})
+}
+
+// Follow gives the segments behind a cursor, decrypted and checked, seals among them, up to the end there is now. The
+// cursor for the next call is chain.LinkOf of the last segment's header and hash. After an error nothing more is given:
+// FS-3510 damaged, FS-3505 does not follow, FS-3513 no key opens it.
+func (r Reader) Follow(ctx context.Context, from chain.Link) iter.Seq2[*segment.Segment, error] {
+	return func(yield func(*segment.Segment, error) bool) {
+		walk := chain.NewWalk(from)
+		keys := epochKeys{reader: r, stream: from.Stream}
+		for {
+			seg, err := r.next(ctx, walk, &keys)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if seg == nil || !yield(seg, nil) {
+				return
+			}
+		}
+	}
+}
+
+// next gives the segment at the cursor and moves it, or nothing at the end.
+func (r Reader) next(ctx context.Context, walk *chain.Walk, keys *epochKeys) (*segment.Segment, error) {
+	p := walk.Next()
+	stream := walk.At().Stream
+	name := chain.NameOf(stream.Machine, p)
+	body, found, err := get(ctx, r.Store, name)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if !found {
+		return nil, nil
+	}
+	seg, err := segment.Parse(body)
+	if err != nil {
+		return nil, damaged(name, err)
+	}
+	if err := walk.Take(seg.Header(), seg.Hash()); err != nil {
+		return nil, brokenStream(stream, err)
+	}
+	if seg.Header().Seal {
+		return seg, nil
+	}
+	key, err := keys.of(ctx, p.Epoch)
+	if err != nil {
+		return nil, err
+	}
+	if err := seg.Unlock(key); err != nil {
+		return nil, damaged(name, err)
+	}
+	return seg, nil
+}
+
+// epochKeys opens the data key of an epoch once.
+type epochKeys struct {
+	reader Reader
+	stream chain.Stream
+	epoch  farshore.Epoch
+	key    segment.DataKey
+}
+
+func (k *epochKeys) of(ctx context.Context, e farshore.Epoch) (segment.DataKey, error) {
+	if k.epoch == e {
+		return k.key, nil
+	}
+	name := chain.ClaimName(k.stream.Machine, k.stream.Generation, e)
+	c, err := k.reader.claims().read(ctx, k.stream.Machine, k.stream.Generation, e)
+	if err != nil {
+		return segment.DataKey{}, err
+	}
+	if c == nil || c.Role != Replication {
+		return segment.DataKey{}, &fault.Fault{
+			Code: "FS-3514", Kind: fault.Corrupt, Subject: name, What: "segments of its epoch exist, but it is no claim that may have any",
+			Remedy: "find out who writes to the vault besides Farshore; points in front are good",
+		}
+	}
+	if k.reader.Keys == nil {
+		return segment.DataKey{}, noKey(name, errors.New("no private key was given"))
+	}
+	key, err := k.reader.Keys.OpenDataKey(c.Keys, keyContext(k.stream.Vault, k.stream.Machine, k.stream.Generation, e))
+	if err != nil {
+		return segment.DataKey{}, noKey(name, err)
+	}
+	k.epoch, k.key = e, key
+	return key, nil
+}
+
+func noKey(claim string, err error) error {
+	return &fault.Fault{
+		Code: "FS-3513", Kind: fault.Operator, Subject: claim, What: "its data key cannot be opened",
+		Remedy: "use the vault key or the recovery key that belong to this vault", Err: err,
+	}
+}
+
+// Points lists the recovery points of a machine, all generations, in stream order. Only headers are read, and in several
+// lanes; what stands in the frames is checked by whoever reads it.
+func (r Reader) Points(ctx context.Context, m farshore.MachineID) ([]farshore.RecoveryPoint, error) {
+	generations, err := r.Generations(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	var points []farshore.RecoveryPoint
+	for _, g := range generations {
+		headers, err := r.Headers(ctx, m, g)
+		if err != nil {
+			return nil, err
+		}
+		for _, h := range headers {
+			if p, ok := PointOf(h); ok {
+				points = append(points, p)
+			}
+		}
+	}
+	return points, nil
+}
+
+// PointOf gives the recovery point at the end of a segment, if there is one.
+func PointOf(h segment.Header) (farshore.RecoveryPoint, bool) {
+	if h.Seal || !h.Clean() {
+		return farshore.RecoveryPoint{}, false
+	}
+	p := farshore.RecoveryPoint{
+		Machine: h.Machine, Position: h.Position(), LSN: h.LastLSN, Time: h.UTC, Suspect: h.Suspect, Consistency: h.Consistency,
+	}
+	if p.Consistency == "" {
+		p.Consistency = farshore.CrashConsistent
+	}
+	for _, d := range h.Disks {
+		if d.Joining {
+			p.Note = "disk " + string(d.ID) + " is not part of it yet"
+		}
+	}
+	if h.Label != "" && p.Note == "" {
+		p.Note = h.Label
+	}
+	return p, true
+}
+
+// Headers gives the headers of the readable part of a generation, seals among them, in order. The order, the LSNs and the
+// hashes that segments name of each other are checked; that a segment has the hash which the next one names is not.
+func (r Reader) Headers(ctx context.Context, m farshore.MachineID, g farshore.Generation) ([]segment.Header, error) {
+	entries, err := list(ctx, r.Store, chain.JournalPrefix(m, g))
+	if err != nil {
+		return nil, fmt.Errorf("list the segments of machine %s: %w", m, err)
+	}
+	headers := make([]segment.Header, 0, len(entries))
+	at := r.Start(m, g)
+	for len(entries) > 0 {
+		// The next run of contiguous names of one epoch; a seal may still end it early.
+		next := at.Next()
+		i, found := slices.BinarySearchFunc(entries, chain.NameOf(m, next), func(e vault.Entry, name string) int { return strings.Compare(e.Name, name) })
+		if !found {
+			return headers, nil
+		}
+		n := 1
+		for i+n < len(entries) && n < headerLanes*4 && entries[i+n].Name == chain.SegmentName(m, g, next.Epoch, next.Seq+farshore.Seq(n)) {
+			n++
+		}
+		got, err := r.fetchHeaders(ctx, entries[i:i+n])
+		if err != nil {
+			return nil, err
+		}
+		for _, h := range got {
+			if at.Position.Seq > 0 {
+				at.Hash = h.Previous // headers do not carry their own hash
+			}
+			if err := at.Accept(h); err != nil {
+				return nil, brokenStream(at.Stream, err)
+			}
+			headers = append(headers, h)
+			if at = chain.LinkOf(h, segment.Hash{}); at.Seal {
+				break
+			}
+		}
+	}
+	return headers, nil
+}
+
+func (r Reader) fetchHeaders(ctx context.Context, entries []vault.Entry) ([]segment.Header, error) {
+	headers := make([]segment.Header, len(entries))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(headerLanes)
+	for i, e := range entries {
+		g.Go(func() error {
+			prefix, err := retry(ctx, func() ([]byte, error) { return r.Store.GetRange(ctx, e.Name, 0, segment.MaxHeaderBytes) })
+			if err != nil {
+				return fmt.Errorf("read the header of %s: %w", e.Name, err)
+			}
+			if headers[i], err = segment.ParseHeader(prefix); err != nil {
+				return damaged(e.Name, err)
+			}
+			return nil
+		})
+	}
+	return headers, g.Wait()
+}
+
+// Tail finds the end of the newest generation's readable part without walking all of it.
+func (r Reader) Tail(ctx context.Context, m farshore.MachineID) (chain.Link, error) {
+	s, err := r.claims().survey(ctx, m)
+	if err != nil {
+		return chain.Link{}, err
+	}
+	g := s.newest()
+	if g == 0 {
+		return chain.Link{}, noMachine(m)
+	}
+	stream := chain.Stream{Vault: r.Vault, Machine: m, Generation: g}
+	from, err := startNear(ctx, r.Store, stream, s.epochs[g]+1)
+	if err != nil {
+		return chain.Link{}, err
+	}
+	walk := chain.NewWalk(from)
+	for {
+		name := chain.NameOf(m, walk.Next())
+		body, found, err := get(ctx, r.Store, name)
+		if err != nil {
+			return chain.Link{}, fmt.Errorf("read %s: %w", name, err)
+		}
+		if !found {
+			return walk.At(), nil
+		}
+		seg, err := segment.Parse(body)
+		if err != nil {
+			return chain.Link{}, damaged(name, err)
+		}
+		if err := walk.Take(seg.Header(), seg.Hash()); err != nil {
+			return chain.Link{}, brokenStream(stream, err)
+		}
+	}
+}

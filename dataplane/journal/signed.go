@@ -1,0 +1,75 @@
+package journal
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"farshore"
+	"farshore/dataplane/credential"
+)
+
+// Version is the version of the documents that this package writes and the only one it reads.
+const Version = 1
+
+// maxDocumentBytes bounds a claim or a spec.
+const maxDocumentBytes = 1 << 20
+
+// What signatures are for. A signature for one purpose is worth nothing for another.
+const (
+	ticketDomain = "farshore ticket v1"
+	claimDomain  = "farshore claim v1"
+	specDomain   = "farshore machine spec v1"
+)
+
+// Signer signs as this node. *credential.Node is one.
+type Signer interface {
+	Sign(domain string, payload []byte) (credential.Signature, error)
+	Identity() (farshore.Identity, error)
+}
+
+// Signed is a JSON document with a signature over exactly its bytes.
+type Signed struct {
+	Payload   []byte               `json:"payload"`
+	Signature credential.Signature `json:"signature"`
+}
+
+func sign(s Signer, domain string, document any) (Signed, error) {
+	payload, err := json.Marshal(document)
+	if err != nil {
+		return Signed{}, fmt.Errorf("write the document of a %q: %w", domain, err)
+	}
+	signature, err := s.Sign(domain, payload)
+	if err != nil {
+		return Signed{}, err
+	}
+	return Signed{Payload: payload, Signature: signature}, nil
+}
+
+// verify checks the signature as of the time at and reads the payload into the document.
+func (s Signed) verify(roots *credential.Roots, at time.Time, domain string, document any) (farshore.Identity, error) {
+	id, err := roots.Verify(at, domain, s.Payload, s.Signature)
+	if err != nil {
+		return farshore.Identity{}, err
+	}
+	return id, decodeStrict(s.Payload, document)
+}
+
+// decodeStrict reads one JSON value and refuses unknown fields and anything behind it.
+func decodeStrict(b []byte, v any) error {
+	if len(b) > maxDocumentBytes {
+		return fmt.Errorf("a document of %d bytes, want at most %d", len(b), maxDocumentBytes)
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return fmt.Errorf("read the document: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("read the document: something stands behind it")
+	}
+	return nil
+}
