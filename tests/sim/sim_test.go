@@ -1,0 +1,78 @@
+package sim
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// seeds is how many worlds are lived through: SEEDS, else enough for a quick look.
+func seeds(t *testing.T) uint64 {
+	t.Helper()
+	text := os.Getenv("SEEDS")
+	if text == "" {
+		return 100
+	}
+	n, err := strconv.ParseUint(text, 10, 32)
+	if err != nil {
+		t.Fatalf("SEEDS=%q is not a number", text)
+	}
+	return n
+}
+
+// firstSeed lets one world be lived again: SEED=17 SEEDS=1 go test ./tests/sim -run Holds -v.
+func firstSeed(t *testing.T) uint64 {
+	t.Helper()
+	n, err := strconv.ParseUint("0"+os.Getenv("SEED"), 10, 64)
+	if err != nil {
+		t.Fatalf("SEED=%q is not a number", os.Getenv("SEED"))
+	}
+	return n
+}
+
+func TestTheStreamHoldsInEveryWorld(t *testing.T) {
+	var sum Result
+	first, n := firstSeed(t), seeds(t)
+	for seed := first; seed < first+n; seed++ {
+		r := Run(seed, None)
+		if r.Violation != "" {
+			t.Errorf("seed %d: %s", seed, r.Violation)
+		}
+		sum.Faults, sum.Points, sum.Acks = sum.Faults+r.Faults, sum.Points+r.Points, sum.Acks+r.Acks
+		sum.Fenced, sum.Sessions, sum.GapSeals = sum.Fenced+r.Fenced, sum.Sessions+r.Sessions, sum.GapSeals+r.GapSeals
+	}
+	t.Logf("seeds %d to %d: %d faults, %d points compared, %d acknowledgements checked, %d sessions, %d fenced, %d seals set in front of others' segments",
+		first, first+n-1, sum.Faults, sum.Points, sum.Acks, sum.Sessions, sum.Fenced, sum.GapSeals)
+	if sum.Faults == 0 || sum.Points == 0 || sum.Acks == 0 || sum.Fenced == 0 {
+		t.Error("the worlds are too quiet to prove anything")
+	}
+}
+
+func TestASeedReplaysExactly(t *testing.T) {
+	if a, b := Run(7, None), Run(7, None); a != b {
+		t.Errorf("seed 7 gave %+v, then %+v", a, b)
+	}
+}
+
+func TestEveryPlantedBugIsCaught(t *testing.T) {
+	n := max(seeds(t)/2, 50)
+	var table strings.Builder
+	for _, bug := range Bugs() {
+		caught, example := 0, ""
+		for seed := range n {
+			if r := Run(seed, bug); r.Violation != "" {
+				caught++
+				if example == "" {
+					example = fmt.Sprintf("seed %d: %s", seed, r.Violation)
+				}
+			}
+		}
+		fmt.Fprintf(&table, "  %4d of %d  %s\n             %.150s\n", caught, n, bug, example)
+		if caught == 0 {
+			t.Errorf("%q is not caught in %d seeds", bug, n)
+		}
+	}
+	t.Logf("planted bugs caught:\n%s", table.String())
+}
