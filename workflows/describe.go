@@ -23,15 +23,15 @@ var (
 
 // describeRun shows, in the Temporal UI, what a run does now.
 func describeRun(ctx workflow.Context, run activities.Run, what string, point farshore.RecoveryPoint, notes []string) {
-	var b strings.Builder
-	fmt.Fprintf(&b, "**%s** of **%s** · %s\n", run.Kind, run.Machine, what)
+	lines := []string{fmt.Sprintf("**%s** of **%s** · %s", run.Kind, run.Machine, what), ""}
 	if !point.Position.IsZero() {
-		fmt.Fprintf(&b, "\nrecovery point `%s` of %s, %s-consistent\n", point.Position, point.Time.UTC().Format(time.RFC3339), point.Consistency)
+		lines = append(lines, fmt.Sprintf("- recovery point `%s` of %s, %s-consistent",
+			point.Position, point.Time.UTC().Format(time.RFC3339), point.Consistency))
 	}
 	for _, n := range notes {
-		fmt.Fprintf(&b, "\n- %s", n)
+		lines = append(lines, "- "+n)
 	}
-	workflow.SetCurrentDetails(ctx, b.String())
+	workflow.SetCurrentDetails(ctx, strings.Join(lines, "\n"))
 }
 
 func describeReplication(ctx workflow.Context, in DeltaSyncIn) {
@@ -52,31 +52,32 @@ func replicationLine(o activities.Observed) string {
 
 // describe shows the machine's record in the Temporal UI.
 func describe(s activities.Status) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "**%s** · %s · at %s · fence %s\n\n", s.State.Machine, s.State.Protection, s.State.Location, s.State.Fence)
+	lines := []string{
+		fmt.Sprintf("**%s** · %s · at %s · fence %s", s.State.Machine, s.State.Protection, s.State.Location, s.State.Fence), "",
+	}
 	if s.Observed.Protection != "" {
-		fmt.Fprintf(&b, "- %s\n", replicationLine(s.Observed))
+		lines = append(lines, "- "+replicationLine(s.Observed))
 	}
 	if p := s.Observed.LastPoint; !p.Position.IsZero() {
-		fmt.Fprintf(&b, "- recovery point `%s` of %s\n", p.Position, p.Time.UTC().Format(time.RFC3339))
+		lines = append(lines, fmt.Sprintf("- recovery point `%s` of %s", p.Position, p.Time.UTC().Format(time.RFC3339)))
 	}
 	if f := s.Failover; f != nil {
-		fmt.Fprintf(&b, "- failover `%s`, started %s\n", f.Workflow, f.Started.UTC().Format(time.RFC3339))
+		lines = append(lines, fmt.Sprintf("- failover `%s`, started %s", f.Workflow, f.Started.UTC().Format(time.RFC3339)))
 	}
 	for _, d := range s.State.Drills {
-		fmt.Fprintf(&b, "- test failover `%s`: %s\n", d.Run, d.Phase)
+		lines = append(lines, fmt.Sprintf("- test failover `%s`: %s", d.Run, d.Phase))
 	}
 	if t := s.LastTest; t != nil {
 		verdict := "passed"
 		if !t.Passed {
 			verdict = "did not pass: " + t.Problem
 		}
-		fmt.Fprintf(&b, "- last test failover `%s` %s\n", t.Run.ID, verdict)
+		lines = append(lines, fmt.Sprintf("- last test failover `%s` %s", t.Run.ID, verdict))
 	}
 	if s.Problem != "" {
-		fmt.Fprintf(&b, "- **problem**: %s\n", s.Problem)
+		lines = append(lines, "- **problem**: "+s.Problem)
 	}
-	return b.String()
+	return strings.Join(lines, "\n")
 }
 
 // word is the one word by which the machine is found: where it is, if not at home, else how far it is protected.
