@@ -1,0 +1,103 @@
+package vault
+
+import (
+	"fmt"
+	"strings"
+
+	"farshore/fault"
+)
+
+// Kind says which adapter keeps a vault.
+type Kind string
+
+// The kinds of vault.
+const (
+	KindFile   Kind = "file"
+	KindAzblob Kind = "azblob"
+)
+
+// CredentialKind says how an azblob vault's user proves who it is.
+type CredentialKind string
+
+// The kinds of credential. There is no guessing among them.
+const (
+	SharedKey         CredentialKind = "shared-key"         // the account's key: emulators and laboratories
+	ManagedIdentity   CredentialKind = "managed-identity"   // on a machine in Azure or under Azure Arc
+	ClientCertificate CredentialKind = "client-certificate" // of an app registration, on premises
+)
+
+// Config is the section `vault` of a daemon's configuration file.
+type Config struct {
+	Kind       Kind        `json:"kind" yaml:"kind"`
+	Path       string      `json:"path,omitempty" yaml:"path,omitempty"`         // file: the folder
+	Endpoint   string      `json:"endpoint,omitempty" yaml:"endpoint,omitempty"` // azblob: https://NAME.blob.core.windows.net
+	Account    string      `json:"account,omitempty" yaml:"account,omitempty"`
+	Prefix     string      `json:"prefix,omitempty" yaml:"prefix,omitempty"` // of container names, when vaults share an account
+	Credential *Credential `json:"credential,omitempty" yaml:"credential,omitempty"`
+}
+
+// Credential is how an azblob vault is entered.
+type Credential struct {
+	Kind            CredentialKind `json:"kind" yaml:"kind"`
+	KeyFile         string         `json:"keyFile,omitempty" yaml:"keyFile,omitempty"`   // shared-key: base64, mode 0600
+	ClientID        string         `json:"clientID,omitempty" yaml:"clientID,omitempty"` // client-certificate; of a user-assigned managed identity
+	Tenant          string         `json:"tenant,omitempty" yaml:"tenant,omitempty"`     // client-certificate
+	CertificateFile string         `json:"certificateFile,omitempty" yaml:"certificateFile,omitempty"`
+}
+
+// String names the place of the vault, for people.
+func (c Config) String() string {
+	if c.Kind == KindFile {
+		return c.Path
+	}
+	return strings.TrimSuffix(c.Endpoint, "/") + "/" + c.Prefix
+}
+
+// Check says why the configuration cannot be used. The error is a *fault.Fault (FS-3005).
+func (c Config) Check() error {
+	switch c.Kind {
+	case KindFile:
+		if c.Path == "" || c.Endpoint != "" || c.Account != "" || c.Prefix != "" || c.Credential != nil {
+			return c.unusable("a vault of kind file has a path and nothing else")
+		}
+		return nil
+	case KindAzblob:
+		return c.checkAzblob()
+	}
+	return c.unusable(fmt.Sprintf("kind %q is neither %s nor %s", c.Kind, KindFile, KindAzblob))
+}
+
+func (c Config) checkAzblob() error {
+	if c.Path != "" || c.Endpoint == "" || c.Account == "" || c.Credential == nil {
+		return c.unusable("a vault of kind azblob has endpoint, account and credential, and no path")
+	}
+	cr := *c.Credential
+	want := Credential{Kind: cr.Kind}
+	switch cr.Kind {
+	case SharedKey:
+		want.KeyFile = cr.KeyFile
+		if cr.KeyFile == "" || cr != want {
+			return c.unusable("a credential of kind shared-key has a keyFile and nothing else")
+		}
+	case ManagedIdentity:
+		want.ClientID = cr.ClientID
+		if cr != want {
+			return c.unusable("a credential of kind managed-identity has at most a clientID")
+		}
+	case ClientCertificate:
+		want.ClientID, want.Tenant, want.CertificateFile = cr.ClientID, cr.Tenant, cr.CertificateFile
+		if cr.ClientID == "" || cr.Tenant == "" || cr.CertificateFile == "" || cr != want {
+			return c.unusable("a credential of kind client-certificate has tenant, clientID and certificateFile, and nothing else")
+		}
+	default:
+		return c.unusable(fmt.Sprintf("credential kind %q is none of %s, %s, %s", cr.Kind, SharedKey, ManagedIdentity, ClientCertificate))
+	}
+	return nil
+}
+
+func (c Config) unusable(what string) error {
+	return &fault.Fault{
+		Code: "FS-3005", Kind: fault.Operator, Subject: "vault configuration", What: what,
+		Remedy: "correct the section vault of the configuration file; see docs/formats/vault.md",
+	}
+}
