@@ -104,7 +104,7 @@ func (a *Agent) outgoing(m Message) {
 		a.window(m.Bytes())
 	case *Cut:
 		m.Number = a.next
-		a.window(cutBytes)
+		a.window(CutBytes)
 	default:
 		panic(fmt.Sprintf("session: an agent does not send %T by itself", m))
 	}

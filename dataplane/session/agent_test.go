@@ -136,7 +136,7 @@ func (w *pair) act() {
 		b.Copy, b.Jump = true, !w.jumped
 		w.offer(b, b.Bytes())
 	case "cut":
-		w.offer(&Cut{Disks: disks(w.jumped)}, cutBytes)
+		w.offer(&Cut{Disks: disks(w.jumped)}, CutBytes)
 	case "spool":
 		if w.taken > w.cached {
 			w.cached = rapid.Uint64Range(w.cached+1, w.taken).Draw(w.rt, "number")

@@ -73,8 +73,8 @@ type Cut struct {
 	Disks []segment.Disk
 }
 
-// cutBytes is how much of the window a cut takes.
-const cutBytes = 64
+// CutBytes is how much of the window a cut takes.
+const CutBytes = 64
 
 // Cached says that everything up to Number is on the server's own disk.
 type Cached struct{ Number uint64 }

@@ -203,7 +203,7 @@ func (s *Server) batch(b *Batch) {
 }
 
 func (s *Server) cut(c *Cut) {
-	if !s.numbered(c.Number, cutBytes) {
+	if !s.numbered(c.Number, CutBytes) {
 		return
 	}
 	if why := checkCut(c, s.disks); why != "" {
