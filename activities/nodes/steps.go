@@ -1,0 +1,286 @@
+package nodes
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.temporal.io/sdk/worker"
+
+	"farshore"
+	"farshore/activities"
+	farshorev1 "farshore/api/gen/farshore/v1"
+	"farshore/dataplane/hub"
+	"farshore/fault"
+)
+
+// Steps serves the steps on nodes.
+type Steps struct {
+	Hub Hub
+	// Every is the pause between two looks at what a node observed; 0 means two seconds.
+	Every time.Duration
+}
+
+const (
+	defaultEvery = 2 * time.Second
+	// stopPatience is how long an agent is given to confirm that it stopped; a dead source must not hold anybody up.
+	stopPatience = 30 * time.Second
+)
+
+// Serve registers the steps.
+func (s Steps) Serve(r worker.ActivityRegistry) {
+	if s.Every == 0 {
+		s.Every = defaultEvery
+	}
+	activities.SetProtection.Serve(r, s.setProtection)
+	activities.AwaitInitialReplication.Serve(r, s.awaitInitialReplication)
+	activities.RequestPoint.Serve(r, s.requestPoint)
+	activities.StopReplication.Serve(r, s.stopReplication)
+}
+
+func (s Steps) setProtection(ctx context.Context, in activities.SetProtectionIn) (activities.SetProtectionOut, error) {
+	if in.Replicate == activities.ReplicateOff {
+		// The applier keeps the replica: a machine that was failed over still has its points.
+		return activities.SetProtectionOut{}, s.off(ctx, in.Machine)
+	}
+	spec, err := s.spec(in.Machine, in.Disks)
+	if err != nil {
+		return activities.SetProtectionOut{}, err
+	}
+	servers, err := s.processServers(in.Machine)
+	if err != nil {
+		return activities.SetProtectionOut{}, err
+	}
+	if err := s.apply(ctx, in.Machine); err != nil {
+		return activities.SetProtectionOut{}, err
+	}
+	// Servers first: an agent that hears of a server must find it willing.
+	addresses := make([]string, 0, len(servers))
+	for _, p := range servers {
+		if err := setAccepts(ctx, s.Hub, p.id, in.Machine, true); err != nil {
+			return activities.SetProtectionOut{}, err
+		}
+		addresses = append(addresses, p.address)
+	}
+	disks := make([]string, 0, len(spec.Disks))
+	for _, d := range spec.Disks {
+		disks = append(disks, string(d.ID))
+	}
+	err = setAgent(ctx, s.Hub, in.Machine, func(d *farshorev1.AgentDesired) {
+		d.Protect, d.Paused, d.Disks, d.ProcessServers = true, in.Replicate == activities.ReplicatePaused, disks, addresses
+		d.CrashEverySeconds, d.AppEverySeconds = uint32(in.Policy.CrashEverySeconds), uint32(in.Policy.AppEverySeconds)
+		d.NewGeneration = in.NewGeneration
+	})
+	return activities.SetProtectionOut{Machine: spec}, err
+}
+
+// spec is the machine as its agent last described it, with the disks that were asked for.
+func (s Steps) spec(m farshore.MachineID, disks []farshore.DiskID) (farshore.MachineSpec, error) {
+	report, _, ok := s.Hub.Observed(agent(m))
+	if !ok || report.GetAgent().GetMachine() == nil {
+		return farshore.MachineSpec{}, &fault.Fault{
+			Code: "FS-6031", Kind: fault.Operator, Subject: "machine " + string(m), What: "its mobility agent has never reported",
+			Remedy: "start the agent on it: systemctl start farshore-agent",
+		}
+	}
+	spec := hub.Machine(report.GetAgent().GetMachine())
+	spec.ID = m
+	if len(disks) == 0 {
+		return spec, nil
+	}
+	for _, id := range disks {
+		if !slices.ContainsFunc(spec.Disks, func(d farshore.DiskSpec) bool { return d.ID == id }) {
+			return farshore.MachineSpec{}, &fault.Fault{
+				Code: "FS-7003", Kind: fault.Refused, Subject: "machine " + string(m), What: fmt.Sprintf("it has no disk %s", id),
+				Remedy: "see its disks: farshore machine show " + string(m),
+			}
+		}
+	}
+	spec.Disks = slices.DeleteFunc(spec.Disks, func(d farshore.DiskSpec) bool { return !slices.Contains(disks, d.ID) })
+	return spec, nil
+}
+
+// server is a process server that has told its address.
+type server struct {
+	id      farshore.Identity
+	address string
+	serves  bool // the machine already
+	load    int  // machines it serves
+}
+
+// processServers orders the process servers for a machine: the ones that serve it stay first, then the least loaded.
+func (s Steps) processServers(m farshore.MachineID) ([]server, error) {
+	ids, err := s.Hub.Enrolled(farshore.RoleProcessServer)
+	if err != nil {
+		return nil, err
+	}
+	var servers []server
+	for _, id := range ids {
+		report, _, ok := s.Hub.Observed(id)
+		address := report.GetProcessServer().GetAddress()
+		if !ok || address == "" {
+			continue
+		}
+		doc, _, err := s.Hub.Desired(id)
+		if err != nil {
+			return nil, err
+		}
+		machines := doc.GetProcessServer().GetMachines()
+		servers = append(servers, server{id, address, slices.Contains(machines, string(m)), len(machines)})
+	}
+	if len(servers) == 0 {
+		return nil, none("process server")
+	}
+	slices.SortStableFunc(servers, func(a, b server) int {
+		if a.serves != b.serves {
+			if a.serves {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(a.load, b.load)
+	})
+	return servers, nil
+}
+
+func none(what string) error {
+	role := strings.ReplaceAll(what, " ", "-")
+	return &fault.Fault{
+		Code: "FS-7009", Kind: fault.Operator, Subject: "the vault", What: "no " + what + " has enrolled and reported",
+		Remedy: "enrol one: farshore-dataplane join --role " + role + ", then start: farshore-dataplane " + role,
+	}
+}
+
+// apply has an applier keep the machine's replica: the one that does already, else the one with the fewest machines.
+func (s Steps) apply(ctx context.Context, m farshore.MachineID) error {
+	_, ok, err := applierOf(s.Hub, m)
+	if err != nil || ok {
+		return err
+	}
+	appliers, err := s.Hub.Enrolled(farshore.RoleApplier)
+	if err != nil {
+		return err
+	}
+	if len(appliers) == 0 {
+		return none("applier")
+	}
+	best, fewest := appliers[0], -1
+	for _, id := range appliers {
+		doc, _, err := s.Hub.Desired(id)
+		if err != nil {
+			return err
+		}
+		if n := len(doc.GetApplier().GetMachines()); fewest < 0 || n < fewest {
+			best, fewest = id, n
+		}
+	}
+	return setApplies(ctx, s.Hub, best, m, true)
+}
+
+// off tells the agent to stop and the process servers to accept nothing more of the machine.
+func (s Steps) off(ctx context.Context, m farshore.MachineID) error {
+	err := setAgent(ctx, s.Hub, m, func(d *farshorev1.AgentDesired) { d.Protect, d.Paused = false, false })
+	if err != nil {
+		return err
+	}
+	servers, err := s.Hub.Enrolled(farshore.RoleProcessServer)
+	if err != nil {
+		return err
+	}
+	for _, id := range servers {
+		if err := setAccepts(ctx, s.Hub, id, m, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s Steps) stopReplication(ctx context.Context, in activities.MachineIn) (activities.StopReplicationOut, error) {
+	if err := s.off(ctx, in.Machine); err != nil {
+		return activities.StopReplicationOut{}, err
+	}
+	id, ok, err := applierOf(s.Hub, in.Machine)
+	if err != nil {
+		return activities.StopReplicationOut{}, err
+	}
+	if ok {
+		if err := setApplies(ctx, s.Hub, id, in.Machine, false); err != nil {
+			return activities.StopReplicationOut{}, err
+		}
+	}
+	var out activities.StopReplicationOut
+	looks := max(1, int(stopPatience/s.Every))
+	err = activities.Supervise(ctx, s.Every, func(context.Context) (activities.Progress, bool, error) {
+		observed, ok, err := current(s.Hub, in.Machine)
+		out.Confirmed = ok && observed.GetPhase() == farshorev1.AgentPhase_AGENT_PHASE_IDLE
+		looks--
+		return activities.Progress{What: "waiting for the agent to stop"}, out.Confirmed || looks == 0, err
+	})
+	return out, err
+}
+
+func (s Steps) awaitInitialReplication(ctx context.Context, in activities.MachineIn) (farshore.RecoveryPoint, error) {
+	var point farshore.RecoveryPoint
+	err := activities.Supervise(ctx, s.Every, func(context.Context) (activities.Progress, bool, error) {
+		observed, ok, err := current(s.Hub, in.Machine)
+		if err != nil || !ok {
+			return activities.Progress{What: "waiting for the agent"}, false, err
+		}
+		if observed.GetPhase() == farshorev1.AgentPhase_AGENT_PHASE_PROTECTED && observed.GetLastPoint() != nil {
+			point = hub.Point(observed.GetLastPoint())
+			return activities.Progress{}, true, nil
+		}
+		return activities.Progress{
+			What: doing(observed), DoneBytes: observed.GetCopyDoneBytes(), TotalBytes: observed.GetCopyTotalBytes(),
+		}, false, nil
+	})
+	return point, err
+}
+
+// doing says what an agent is at, and what stands in its way.
+func doing(o *farshorev1.AgentObserved) string {
+	if f := o.GetFaults(); len(f) > 0 {
+		return hub.Fault(f[0]).Error()
+	}
+	return phase(o.GetPhase())
+}
+
+func phase(p farshorev1.AgentPhase) string {
+	name := strings.TrimPrefix(p.String(), "AGENT_PHASE_")
+	return strings.ToLower(strings.ReplaceAll(name, "_", " "))
+}
+
+// requestPoint asks for a cut. The request carries the operation in its label: asked again, it keeps its number.
+func (s Steps) requestPoint(ctx context.Context, in activities.RequestPointIn) (farshore.RecoveryPoint, error) {
+	label := strings.TrimSpace(in.Label + " (" + in.Operation + ")")
+	var number uint64
+	err := setAgent(ctx, s.Hub, in.Machine, func(d *farshorev1.AgentDesired) {
+		if c := d.GetCut(); c == nil || c.GetLabel() != label {
+			d.Cut = &farshorev1.CutRequest{Number: d.GetCut().GetNumber() + 1, Consistency: string(in.Consistency), Label: label}
+		}
+		number = d.GetCut().GetNumber()
+	})
+	if err != nil {
+		return farshore.RecoveryPoint{}, err
+	}
+	var point farshore.RecoveryPoint
+	err = activities.Supervise(ctx, s.Every, func(context.Context) (activities.Progress, bool, error) {
+		report, _, _ := s.Hub.Observed(agent(in.Machine))
+		observed := report.GetAgent()
+		if observed.GetCutNumber() < number || observed.GetCutPoint() == nil {
+			return activities.Progress{What: doing(observed)}, false, nil
+		}
+		if observed.GetCutNumber() > number {
+			return activities.Progress{}, true, &fault.Fault{
+				Code: "FS-7010", Kind: fault.Refused, Subject: "machine " + string(in.Machine),
+				What: "a later request for a recovery point has taken the place of this one", Remedy: "see: farshore point list " + string(in.Machine),
+			}
+		}
+		point = hub.Point(observed.GetCutPoint())
+		return activities.Progress{}, true, nil
+	})
+	return point, err
+}
