@@ -18,6 +18,7 @@ type ClaimRole string
 const (
 	Replication ClaimRole = "replication" // a process server writes the epoch for the agent whose ticket is inside
 	Failover    ClaimRole = "failover"    // nobody writes the epoch: the source is fenced
+	Release     ClaimRole = "release"     // nobody writes the epoch: the failover was taken back, the source may go on
 )
 
 // EpochClaim is one writer's taking of one epoch. It is stored signed, under [chain.ClaimName].
@@ -88,9 +89,9 @@ func (c *Claimed) check(roots *credential.Roots, vault segment.VaultID, name str
 	switch c.Role {
 	case Replication:
 		return c.checkTicket(roots)
-	case Failover:
+	case Failover, Release:
 		if !mayFence(c.By.Role) {
-			return fmt.Errorf("%s may not claim for a failover", c.By)
+			return fmt.Errorf("%s may not claim for a failover or take one back", c.By)
 		}
 		return nil
 	}

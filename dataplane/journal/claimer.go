@@ -213,6 +213,32 @@ func Fence(ctx context.Context, d Deps, m farshore.MachineID) (chain.Link, error
 	}
 }
 
+// Unfence takes a fence back: the machine's own servers may claim again and go on where it stood, without a new full copy.
+// It claims an epoch that nobody writes, behind the fence's. A machine that is not fenced stays as it is.
+func Unfence(ctx context.Context, d Deps, m farshore.MachineID) error {
+	for range maxClaimTries {
+		s, err := d.claims().survey(ctx, m)
+		if err != nil {
+			return fmt.Errorf("unfence machine %s: %w", m, err)
+		}
+		g := s.newest()
+		if s.last == nil || s.last.Role != Failover || s.last.Generation != g {
+			return nil
+		}
+		outcome, err := d.putClaim(ctx, EpochClaim{Machine: m, Generation: g, Epoch: s.epochs[g] + 1, Role: Release})
+		if err != nil {
+			return fmt.Errorf("unfence machine %s: %w", m, err)
+		}
+		if outcome != vault.Other {
+			return nil
+		}
+	}
+	return &fault.Fault{
+		Code: "FS-3506", Kind: fault.Transient, Subject: "machine " + string(m),
+		What: fmt.Sprintf("%d tries to take its fence back lost against others that claim it", maxClaimTries), Remedy: "try again",
+	}
+}
+
 func noMachine(m farshore.MachineID) error {
 	return &fault.Fault{
 		Code: "FS-3512", Kind: fault.Refused, Subject: "machine " + string(m), What: "the vault holds no stream of it",

@@ -99,15 +99,15 @@ func TestEveryEpochOfAWriterThatDiedAtOnceIsSealed(t *testing.T) {
 func TestAStaleTicketClaimsNothing(t *testing.T) {
 	w := newWorld(t)
 	stale := w.ticket("hq-1")
-	w.claim("hq-2")
-	for _, name := range []string{"a lower session", "the same again"} {
-		_, _, err := Claim(t.Context(), w.server("hq-1"), stale)
-		if err == nil {
-			t.Errorf("%s claimed", name)
-		}
-		wantFault(t, err, "FS-3501")
+	_, _, err := Claim(t.Context(), w.server("hq-1"), w.ticket("hq-1"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	_, _, err := Claim(t.Context(), w.server("hq-2"), w.ticket("hq-2", func(t *Ticket) { t.Generation = 2 }))
+	_, _, err = Claim(t.Context(), w.server("hq-1"), stale)
+	wantFault(t, err, "FS-3501")
+	_, _, err = Claim(t.Context(), w.server("hq-1"), w.ticket("hq-1", func(t *Ticket) { t.Session-- })) // used already
+	wantFault(t, err, "FS-3501")
+	_, _, err = Claim(t.Context(), w.server("hq-2"), w.ticket("hq-2", func(t *Ticket) { t.Generation = 2 }))
 	wantFault(t, err, "FS-3501")
 }
 
@@ -293,6 +293,52 @@ func TestTheTimeOfTheStreamNeverRunsBackwards(t *testing.T) {
 	h.UTC = late.Add(-time.Hour)
 	if p, err = next.Prepare(&segment.Builder{}, h); err != nil || !p.Header.UTC.Equal(late) {
 		t.Errorf("UTC = %v, %v; want %v", p.Header.UTC, err, late)
+	}
+}
+
+func TestOnlyCleanEndsAreOfferedAndNothingBehindASeal(t *testing.T) {
+	w := newWorld(t)
+	old, _ := w.claim("hq-1")
+	unclean := segment.Header{FirstLSN: 1, LastLSN: 0, Copy: true, Disks: []segment.Disk{{ID: "disk-1", Sectors: 1000}}}
+	p, err := old.Prepare(&segment.Builder{}, unclean)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Commit(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	w.write(old, 1)
+	prepare(t, old, 2) // never arrives: the seal takes its place
+	behind := prepare(t, old, 3)
+	if _, err := w.store.PutIfAbsent(t.Context(), behind.Name, behind.Sealed); err != nil {
+		t.Fatal(err)
+	}
+	next, _ := w.claim("hq-2")
+	w.write(next, 4)
+	points, err := w.reader().Points(t.Context(), web)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []farshore.Position
+	for _, p := range points {
+		got = append(got, p.Position)
+	}
+	if want := []farshore.Position{position(1, 1, 2), position(1, 2, 1)}; !cmp.Equal(got, want) {
+		t.Errorf("points at %v, want %v", got, want)
+	}
+}
+
+func TestAClaimBehindAGapIsIgnored(t *testing.T) {
+	w := newWorld(t)
+	w.claim("hq-1")
+	if _, err := w.store.PutIfAbsent(t.Context(), chain.ClaimName(web, 1, 1<<31), []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.store.PutIfAbsent(t.Context(), chain.ClaimName(web, 9, 2), []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	if _, resume := w.claim("hq-1"); resume.Generation != 1 || resume.Epoch != 2 {
+		t.Errorf("claimed generation %d, epoch %d; want 1, 2", resume.Generation, resume.Epoch)
 	}
 }
 

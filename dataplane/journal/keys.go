@@ -4,14 +4,11 @@ import (
 	"farshore"
 	"farshore/dataplane/chain"
 	"farshore/dataplane/segment"
+	"farshore/dataplane/vault"
 )
 
 // SealedKey is an epoch's data key, sealed to one recipient.
-type SealedKey struct {
-	Recipient    string `json:"recipient"`    // fingerprint of the recipient's public key
-	Encapsulated []byte `json:"encapsulated"` // HPKE's encapsulated secret
-	Sealed       []byte `json:"sealed"`
-}
+type SealedKey = vault.SealedKey
 
 // KeySealer seals a data key to every recipient of the vault. about is authenticated with it.
 type KeySealer interface {
@@ -24,6 +21,6 @@ type KeyOpener interface {
 }
 
 // keyContext binds a sealed data key to its epoch: a key moved to another claim does not open.
-func keyContext(vault segment.VaultID, m farshore.MachineID, g farshore.Generation, e farshore.Epoch) string {
-	return "farshore data key v1 " + vault.String() + " " + chain.ClaimName(m, g, e)
+func keyContext(id segment.VaultID, m farshore.MachineID, g farshore.Generation, e farshore.Epoch) string {
+	return "farshore data key v1 " + id.String() + " " + chain.ClaimName(m, g, e)
 }
