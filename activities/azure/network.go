@@ -65,11 +65,11 @@ func (a *Adapter) isolatingGroup(ctx context.Context, in activities.Place) (id s
 // lowestPriority stands before Azure's own rules, which allow the virtual network and the internet.
 const lowestPriority = 4096
 
-func deny(name string, direction armnetwork.SecurityRuleDirection, from, to_ string) *armnetwork.SecurityRule {
+func deny(name string, direction armnetwork.SecurityRuleDirection, source, destination string) *armnetwork.SecurityRule {
 	return &armnetwork.SecurityRule{Name: &name, Properties: &armnetwork.SecurityRulePropertiesFormat{
 		Access: to.Ptr(armnetwork.SecurityRuleAccessDeny), Direction: &direction, Protocol: to.Ptr(armnetwork.SecurityRuleProtocolAsterisk),
-		Priority: to.Ptr(int32(lowestPriority)), SourceAddressPrefix: &from, SourcePortRange: to.Ptr("*"),
-		DestinationAddressPrefix: &to_, DestinationPortRange: to.Ptr("*"),
+		Priority: to.Ptr(int32(lowestPriority)), SourceAddressPrefix: &source, SourcePortRange: to.Ptr("*"),
+		DestinationAddressPrefix: &destination, DestinationPortRange: to.Ptr("*"),
 	}}
 }
 

@@ -47,7 +47,7 @@ func begin[T any](ctx context.Context, o *operations, name string, start beginne
 	if err != nil {
 		return nil, err
 	}
-	o.Progress.What = "working on " + name
+	o.What = "working on " + name
 	if token, err := poller.ResumeToken(); err == nil { // an operation that is done at once has none
 		o.Tokens[name] = token
 	}
