@@ -9,6 +9,7 @@ import (
 	"farshore/dataplane/chain"
 	"farshore/dataplane/credential"
 	"farshore/dataplane/segment"
+	"farshore/dataplane/vault"
 )
 
 // ClaimRole says what a claim is for.
@@ -31,7 +32,7 @@ type EpochClaim struct {
 	Role       ClaimRole           `json:"role"`
 	Time       time.Time           `json:"time"`             // the claimer's clock; the certificates are judged as of it
 	Signed     *Signed             `json:"ticket,omitempty"` // the agent's ticket, of role replication
-	Keys       []SealedKey         `json:"keys,omitempty"`   // the epoch's data key, once for each recipient
+	Keys       []vault.SealedKey   `json:"keys,omitempty"`   // the epoch's data key, once for each recipient
 }
 
 // Claimed is a claim whose signatures were verified.
@@ -57,7 +58,7 @@ func signClaim(s Signer, c EpochClaim) ([]byte, error) {
 // ReadClaim verifies the claim stored under a name of a vault: signed by a node that may claim, for the place it lies in,
 // with the ticket of the machine's agent inside. The certificates are judged as of the claim's own time: they are
 // short-lived, the claim is not.
-func ReadClaim(roots *credential.Roots, vault segment.VaultID, name string, stored []byte) (Claimed, error) {
+func ReadClaim(roots *credential.Roots, id segment.VaultID, name string, stored []byte) (Claimed, error) {
 	var c Claimed
 	var signed Signed
 	if err := decodeStrict(stored, &signed); err != nil {
@@ -71,18 +72,18 @@ func ReadClaim(roots *credential.Roots, vault segment.VaultID, name string, stor
 		return Claimed{}, fmt.Errorf("claim %s: %w", name, err)
 	}
 	c.By = by
-	if err := c.check(roots, vault, name); err != nil {
+	if err := c.check(roots, id, name); err != nil {
 		return Claimed{}, fmt.Errorf("claim %s: %w", name, err)
 	}
 	return c, nil
 }
 
-func (c *Claimed) check(roots *credential.Roots, vault segment.VaultID, name string) error {
+func (c *Claimed) check(roots *credential.Roots, id segment.VaultID, name string) error {
 	switch {
 	case c.Version != Version:
 		return fmt.Errorf("version %d, this program reads %d", c.Version, Version)
-	case c.Vault != vault.String():
-		return fmt.Errorf("made for vault %s, this is %s", c.Vault, vault)
+	case c.Vault != id.String():
+		return fmt.Errorf("made for vault %s, this is %s", c.Vault, id)
 	case chain.ClaimName(c.Machine, c.Generation, c.Epoch) != name:
 		return fmt.Errorf("made for %s", chain.ClaimName(c.Machine, c.Generation, c.Epoch))
 	}

@@ -85,7 +85,7 @@ func (d Deps) tryClaim(ctx context.Context, t Ticket, signed Signed, key segment
 		return stream, 0, false, err
 	}
 	stream.Generation = g
-	keys, err := d.Keys.SealDataKey(key, keyContext(d.Vault, t.Machine, g, e))
+	keys, err := d.Recipients.SealDataKey(key, keyContext(d.Vault, t.Machine, g, e))
 	if err != nil {
 		return stream, 0, false, fmt.Errorf("seal the data key of epoch %d: %w", e, err)
 	}
