@@ -7,17 +7,9 @@ import (
 	"farshore/dataplane/vault"
 )
 
-// SealedKey is an epoch's data key, sealed to one recipient.
-type SealedKey = vault.SealedKey
-
-// KeySealer seals a data key to every recipient of the vault. about is authenticated with it.
-type KeySealer interface {
-	SealDataKey(key segment.DataKey, about string) ([]SealedKey, error)
-}
-
-// KeyOpener opens a data key with whichever private key it holds.
+// KeyOpener opens a data key with whichever private key it holds. vault.KeyRing is one.
 type KeyOpener interface {
-	OpenDataKey(keys []SealedKey, about string) (segment.DataKey, error)
+	OpenDataKey(keys []vault.SealedKey, about string) (segment.DataKey, error)
 }
 
 // keyContext binds a sealed data key to its epoch: a key moved to another claim does not open.
