@@ -18,14 +18,14 @@ import (
 
 // Deps is what claiming needs from outside.
 type Deps struct {
-	Store  vault.Store
-	Vault  segment.VaultID
-	Signer Signer            // this node
-	Roots  *credential.Roots // the vault's CA
-	Keys   KeySealer         // the vault's recipients; Fence needs none
-	Now    func() time.Time
-	Random io.Reader      // nil: the system's
-	Report func(BadClaim) // told of each claim that is not believed; may be nil
+	Store      vault.Store
+	Vault      segment.VaultID
+	Signer     Signer            // this node
+	Roots      *credential.Roots // the vault's CA
+	Recipients vault.Recipients  // whom data keys are sealed to; Fence needs none
+	Now        func() time.Time
+	Random     io.Reader      // nil: the system's
+	Report     func(BadClaim) // told of each claim that is not believed; may be nil
 }
 
 // BadClaim is a claim in the vault that nobody of ours can have made: somebody writes there who should not.

@@ -16,7 +16,7 @@ import (
 func TestAClaimThatIsNotBelievedIsIgnoredAndReported(t *testing.T) {
 	good := func(w *world) EpochClaim {
 		ticket := w.ticket("hq-9")
-		keys, err := w.keys.SealDataKey(segment.DataKey{}, keyContext(w.vault, web, 1, 2))
+		keys, err := w.recipients.SealDataKey(segment.DataKey{}, keyContext(w.vault, web, 1, 2))
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -191,7 +191,7 @@ func TestACertificateThatHasEndedStillStandsBehindItsOldClaims(t *testing.T) {
 
 func TestADataKeyMovedToAnotherEpochDoesNotOpen(t *testing.T) {
 	w := newWorld(t)
-	keys, err := w.keys.SealDataKey(segment.DataKey{1}, keyContext(w.vault, web, 1, 1))
+	keys, err := w.recipients.SealDataKey(segment.DataKey{1}, keyContext(w.vault, web, 1, 1))
 	if err != nil {
 		t.Fatal(err)
 	}

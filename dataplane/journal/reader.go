@@ -2,7 +2,6 @@ package journal
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -94,7 +93,7 @@ func (r Reader) Start(m farshore.MachineID, g farshore.Generation) chain.Link {
 
 // Follow gives the segments behind a cursor, decrypted and checked, seals among them, up to the end there is now. The
 // cursor for the next call is chain.LinkOf of the last segment's header and hash. After an error nothing more is given:
-// FS-3510 damaged, FS-3505 does not follow, FS-3513 no key opens it.
+// FS-3510 damaged, FS-3505 does not follow, FS-3513 and FS-3008 no key opens it.
 func (r Reader) Follow(ctx context.Context, from chain.Link) iter.Seq2[*segment.Segment, error] {
 	return func(yield func(*segment.Segment, error) bool) {
 		walk := chain.NewWalk(from)
@@ -168,21 +167,17 @@ func (k *epochKeys) of(ctx context.Context, e farshore.Epoch) (segment.DataKey, 
 		}
 	}
 	if k.reader.Keys == nil {
-		return segment.DataKey{}, noKey(name, errors.New("no private key was given"))
+		return segment.DataKey{}, &fault.Fault{
+			Code: "FS-3513", Kind: fault.Operator, Subject: name, What: "no private key was given to open its data key with",
+			Remedy: "give the vault key or the recovery key of this vault",
+		}
 	}
 	key, err := k.reader.Keys.OpenDataKey(c.Keys, keyContext(k.stream.Vault, k.stream.Machine, k.stream.Generation, e))
 	if err != nil {
-		return segment.DataKey{}, noKey(name, err)
+		return segment.DataKey{}, fmt.Errorf("open the data key of %s: %w", name, err)
 	}
 	k.epoch, k.key = e, key
 	return key, nil
-}
-
-func noKey(claim string, err error) error {
-	return &fault.Fault{
-		Code: "FS-3513", Kind: fault.Operator, Subject: claim, What: "its data key cannot be opened",
-		Remedy: "use the vault key or the recovery key that belong to this vault", Err: err,
-	}
 }
 
 // Points lists the recovery points of a machine, all generations, in stream order. Only headers are read, and in several

@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"sync"
 	"testing"
 	"time"
@@ -21,13 +22,14 @@ const web = farshore.MachineID("web-01")
 
 // world is a vault in a folder with a CA, one machine's agent and some servers.
 type world struct {
-	t     testing.TB
-	store vault.Store
-	vault segment.VaultID
-	ca    *credentialtest.CA
-	keys  testKeys
-	agent *credential.Node
-	now   time.Time
+	t          testing.TB
+	store      vault.Store
+	vault      segment.VaultID
+	recipients vault.Recipients
+	ca         *credentialtest.CA
+	keys       vault.KeyRing
+	agent      *credential.Node
+	now        time.Time
 
 	mu      sync.Mutex
 	session uint64
@@ -45,8 +47,13 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	ca := credentialtest.NewCA(t)
+	id := segment.VaultID{0xfa, 1}
+	key, err := vault.NewPrivateKey(vault.VaultKey, id, sha256.Sum256(ca.DER()))
+	if err != nil {
+		t.Fatal(err)
+	}
 	return &world{
-		t: t, store: store, vault: segment.VaultID{0xfa, 1}, ca: ca, keys: newTestKeys(t),
+		t: t, store: store, vault: id, ca: ca, keys: vault.KeyRing{key}, recipients: vault.Recipients{key.Recipient()},
 		agent: ca.Node(t, farshore.RoleAgent, string(web)), now: time.Now(),
 	}
 }
@@ -55,7 +62,7 @@ func newWorld(t testing.TB) *world {
 func (w *world) deps(role farshore.Role, name string) Deps {
 	w.t.Helper()
 	return Deps{
-		Store: w.store, Vault: w.vault, Signer: w.ca.Node(w.t, role, name), Roots: w.ca.Roots(w.t), Keys: w.keys,
+		Store: w.store, Vault: w.vault, Signer: w.ca.Node(w.t, role, name), Roots: w.ca.Roots(w.t), Recipients: w.recipients,
 		Now: func() time.Time { return w.now },
 		Report: func(b BadClaim) {
 			w.mu.Lock()
