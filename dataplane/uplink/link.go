@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"farshore"
 	"farshore/dataplane/credential"
 	"farshore/dataplane/session"
 	"farshore/dataplane/transport"
@@ -24,6 +25,8 @@ type Config struct {
 	Node    *credential.Node
 	Address string // host:port of the process server
 	Hello   session.Hello
+	// Ticket makes the signed ticket for the server that the connection led to; it becomes Hello.Ticket.
+	Ticket func(server farshore.Identity) ([]byte, error)
 	Limits  session.Limits
 	Now     func() time.Time
 }
@@ -47,6 +50,10 @@ func Open(ctx context.Context, config Config) (*Link, session.Opened, error) {
 	conn, err := transport.Dial(ctx, config.Node, config.Address)
 	if err != nil {
 		return nil, session.Opened{}, err
+	}
+	config.Hello.Ticket, err = config.Ticket(conn.Peer())
+	if err != nil {
+		return nil, session.Opened{}, errors.Join(fmt.Errorf("make a ticket for %s: %w", conn.Peer(), err), conn.Close())
 	}
 	l := &Link{
 		config: config, conn: conn, events: make(chan session.Message, maxEvents),

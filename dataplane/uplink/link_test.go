@@ -33,7 +33,7 @@ func scripted(t *testing.T, play script) Config {
 	go func() {
 		done <- server.Serve(ctx, listener, func(_ context.Context, c *transport.Conn) {
 			if m, err := c.Receive(); err == nil {
-				if _, ok := m.(*session.Hello); ok {
+				if h, ok := m.(*session.Hello); ok && string(h.Ticket) == "ticket for hq-1" {
 					play(t, c)
 				}
 			}
@@ -47,7 +47,8 @@ func scripted(t *testing.T, play script) Config {
 	})
 	return Config{
 		Node: ca.Node(t, farshore.RoleAgent, "web-01"), Address: listener.Addr().String(), Limits: session.DefaultLimits(), Now: time.Now,
-		Hello: session.Hello{Machine: "web-01", Session: 7, Ticket: []byte("ticket"), Disks: []segment.Disk{{ID: "WD-1", Sectors: 1000}}},
+		Hello:  session.Hello{Machine: "web-01", Session: 7, Disks: []segment.Disk{{ID: "WD-1", Sectors: 1000}}},
+		Ticket: func(server farshore.Identity) ([]byte, error) { return []byte("ticket for " + server.Name), nil },
 	}
 }
 
