@@ -2,7 +2,6 @@ package credential
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"slices"
 
@@ -62,13 +61,4 @@ func (n *Node) verify(protocol string, roles []farshore.Role) func(tls.Connectio
 		}
 		return nil
 	}
-}
-
-// TLSCertificates is the chain of a connection's other end as [Roots.Identify] wants it.
-func TLSCertificates(certs []*x509.Certificate) [][]byte {
-	ders := make([][]byte, len(certs))
-	for i, c := range certs {
-		ders[i] = c.Raw
-	}
-	return ders
 }
