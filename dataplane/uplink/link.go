@@ -27,8 +27,8 @@ type Config struct {
 	Hello   session.Hello
 	// Ticket makes the signed ticket for the server that the connection led to; it becomes Hello.Ticket.
 	Ticket func(server farshore.Identity) ([]byte, error)
-	Limits  session.Limits
-	Now     func() time.Time
+	Limits session.Limits
+	Now    func() time.Time
 }
 
 // Link is one open session. Send and Cut are for one goroutine at a time.
