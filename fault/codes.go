@@ -16,6 +16,7 @@ var Codes = []Code{
 	{"FS-1002", "file systems cannot be held still for a cut"},
 	{"FS-1003", "a hook that quiesces applications did not succeed"},
 	{"FS-1004", "two disks have the same identity"},
+	{"FS-1005", "the eBPF tracker does not work on this kernel"},
 	{"FS-2001", "the other end does not speak the replication protocol"},
 	{"FS-2002", "the certificate does not allow this"},
 	{"FS-2003", "a rule of the replication protocol was broken"},
