@@ -85,8 +85,8 @@ func with(list []string, name string, in bool) []string {
 	return list
 }
 
-// applierOf finds the applier that keeps a machine's replica; ok is false if none does.
-func applierOf(h Hub, m farshore.MachineID) (farshore.Identity, bool, error) {
+// ApplierOf finds the applier that keeps a machine's replica; ok is false if none does.
+func ApplierOf(h Hub, m farshore.MachineID) (farshore.Identity, bool, error) {
 	appliers, err := h.Enrolled(farshore.RoleApplier)
 	if err != nil {
 		return farshore.Identity{}, false, err

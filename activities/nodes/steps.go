@@ -156,7 +156,7 @@ func none(what string) error {
 
 // apply has an applier keep the machine's replica: the one that does already, else the one with the fewest machines.
 func (s Steps) apply(ctx context.Context, m farshore.MachineID) error {
-	_, ok, err := applierOf(s.Hub, m)
+	_, ok, err := ApplierOf(s.Hub, m)
 	if err != nil || ok {
 		return err
 	}
@@ -202,7 +202,7 @@ func (s Steps) stopReplication(ctx context.Context, in activities.MachineIn) (ac
 	if err := s.off(ctx, in.Machine); err != nil {
 		return activities.StopReplicationOut{}, err
 	}
-	id, ok, err := applierOf(s.Hub, in.Machine)
+	id, ok, err := ApplierOf(s.Hub, in.Machine)
 	if err != nil {
 		return activities.StopReplicationOut{}, err
 	}
