@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -61,7 +63,34 @@ func Build(ctx context.Context, cacheDir string) (imagePath string, err error) {
 	if err := assemble(ctx, imagePath, tarball, writer); err != nil {
 		return "", fmt.Errorf("build the guest image: %w", err)
 	}
-	return imagePath, nil
+	return imagePath, prune(cacheDir, keptImages)
+}
+
+// keptImages is how many images stay in the cache: the present one, and one that another checkout of the blockwriter
+// may be copying.
+const keptImages = 2
+
+// prune removes the oldest images: each change of the blockwriter makes a new one of 300 MiB.
+func prune(cacheDir string, keep int) error {
+	images, err := filepath.Glob(filepath.Join(cacheDir, "guest-*.img"))
+	if err != nil {
+		return fmt.Errorf("list guest images: %w", err)
+	}
+	born := map[string]int64{}
+	for _, path := range images {
+		about, err := os.Stat(path)
+		if err != nil {
+			return fmt.Errorf("list guest images: %w", err)
+		}
+		born[path] = about.ModTime().UnixNano()
+	}
+	slices.SortFunc(images, func(a, b string) int { return cmp.Compare(born[b], born[a]) })
+	for _, path := range images[min(keep, len(images)):] {
+		if err := os.Remove(path); err != nil {
+			return fmt.Errorf("remove an old guest image: %w", err)
+		}
+	}
+	return nil
 }
 
 // lock keeps two builds from one cache directory apart.

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"farshore/fault"
 	"farshore/tests/blockwriter"
@@ -150,5 +152,22 @@ func TestAFailedAttachLeavesNothingBehind(t *testing.T) {
 	}
 	if loops, err := loopsOf(path); err != nil || len(loops) != 0 {
 		t.Errorf("still attached: %v, %v", loops, err)
+	}
+}
+
+func TestOnlyTheNewestImagesStayInTheCache(t *testing.T) {
+	dir := t.TempDir()
+	for n, name := range []string{"guest-c.img", "guest-a.img", "guest-b.img"} {
+		path, born := filepath.Join(dir, name), time.Unix(int64(1000+n), 0)
+		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chtimes(path, born, born)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := prune(dir, 2); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	if want := []string{filepath.Join(dir, "guest-a.img"), filepath.Join(dir, "guest-b.img")}; err != nil || !slices.Equal(left, want) {
+		t.Errorf("left %v (%v), want %v", left, err, want)
 	}
 }
