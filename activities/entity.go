@@ -19,6 +19,13 @@ const (
 	SignalCleanup  = "cleanup"     // to a test failover: a note for its record
 )
 
+// ProtectionIn is the input of a machine's entity workflow.
+type ProtectionIn struct {
+	Machine farshore.MachineID `json:"machine"`
+	// Status is handed on when the workflow continues as new; nil at the beginning.
+	Status *Status `json:"status,omitempty"`
+}
+
 // ProtectionID is the id of a machine's entity workflow.
 func ProtectionID(m farshore.MachineID) string { return "protection/" + string(m) }
 

@@ -50,7 +50,7 @@ type AwaitWorkflowIn struct {
 var (
 	// Operate sends the operation as an update.
 	Operate = Step[OperateIn, Answer]{
-		Name: "machine.Operate", Limits: Limits{Attempt: 10 * time.Minute, Heartbeat: time.Minute, All: time.Hour},
+		Name: "machine.Operate", Limits: Limits{Attempt: 20 * time.Minute, All: time.Hour},
 		Summary: func(in OperateIn) string { return fmt.Sprintf("Ask for %s of %s", in.Operation, in.Request.Machine) },
 	}
 	// AwaitWorkflow waits for another workflow to end.

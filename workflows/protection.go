@@ -18,13 +18,6 @@ const (
 	historyLimit = 3000
 )
 
-// ProtectionIn is the input of [Protection].
-type ProtectionIn struct {
-	Machine farshore.MachineID `json:"machine"`
-	// Status is handed on when the workflow continues as new; nil at the beginning.
-	Status *activities.Status `json:"status,omitempty"`
-}
-
 // protection is one [Protection].
 type protection struct {
 	activities.Status
@@ -40,7 +33,7 @@ type protection struct {
 
 // Protection is the entity workflow of one machine. It begins with its first update, enable, and ends when the machine is
 // no longer protected; its result is the last record. Cancelling it stops nothing but itself: nodes and runs go on.
-func Protection(ctx workflow.Context, in ProtectionIn) (activities.Status, error) {
+func Protection(ctx workflow.Context, in activities.ProtectionIn) (activities.Status, error) {
 	p := &protection{turns: workflow.NewMutex(ctx), stopBase: func() {}, stopMove: func() {}}
 	p.State = farshore.NewState(in.Machine)
 	if in.Status != nil {
@@ -59,7 +52,7 @@ func Protection(ctx workflow.Context, in ProtectionIn) (activities.Status, error
 			return p.Status, nil
 		}
 		if p.tooLong(ctx) {
-			return p.Status, workflow.NewContinueAsNewError(ctx, Protection, ProtectionIn{Machine: in.Machine, Status: &p.Status})
+			return p.Status, workflow.NewContinueAsNewError(ctx, Protection, activities.ProtectionIn{Machine: in.Machine, Status: &p.Status})
 		}
 	}
 }

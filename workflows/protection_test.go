@@ -86,7 +86,7 @@ func (s *story) status() (st activities.Status) {
 // end cancels the entity, so that the story ends, and tells it.
 func (s *story) end() {
 	s.then(time.Minute, s.env.CancelWorkflow)
-	s.env.ExecuteWorkflow(Protection, ProtectionIn{Machine: "web-01"})
+	s.env.ExecuteWorkflow(Protection, activities.ProtectionIn{Machine: "web-01"})
 	if !s.env.IsWorkflowCompleted() {
 		s.t.Error("the entity did not end")
 	}
@@ -307,7 +307,7 @@ func TestAnEnableThatFailsEndsTheEntity(t *testing.T) {
 	w.fail = failOnce(0)
 	s := tell(t, w)
 	id := s.ask(farshore.Enable, enable())
-	s.env.ExecuteWorkflow(Protection, ProtectionIn{Machine: "web-01"})
+	s.env.ExecuteWorkflow(Protection, activities.ProtectionIn{Machine: "web-01"})
 	s.wantFault(id, "FS-5001")
 	var st activities.Status
 	if err := s.env.GetWorkflowResult(&st); err != nil || st.State.Protection != farshore.Unprotected {
@@ -323,7 +323,7 @@ func TestDisablingEndsTheEntityAndEverythingItStarted(t *testing.T) {
 		s.ask(farshore.Enable, enable())
 		off := s.ask(farshore.Disable, activities.Request{})
 		s.env.OnRequestCancelExternalWorkflow("default-test-namespace", activities.DeltaSyncID("web-01"), "").Return(nil).Maybe()
-		s.env.ExecuteWorkflow(Protection, ProtectionIn{Machine: "web-01"})
+		s.env.ExecuteWorkflow(Protection, activities.ProtectionIn{Machine: "web-01"})
 		s.wantFine(off)
 		if !s.env.IsWorkflowCompleted() || s.env.GetWorkflowError() != nil || w.replicate != activities.ReplicateOff {
 			t.Errorf("%s: error %v, replication %q", name, s.env.GetWorkflowError(), w.replicate)
@@ -383,7 +383,7 @@ func TestARepeatedOperationGetsItsFirstAnswerEvenBehindContinueAsNew(t *testing.
 		s.env.RegisterDelayedCallback(func() { s.env.SetContinueAsNewSuggested(true) }, 0)
 	})
 	s.then(time.Minute, func() {})
-	s.env.ExecuteWorkflow(Protection, ProtectionIn{Machine: "web-01"})
+	s.env.ExecuteWorkflow(Protection, activities.ProtectionIn{Machine: "web-01"})
 	next := continued(t, s.env)
 	if !in(farshore.Resyncing, farshore.CommitPending)(*next.Status) {
 		t.Errorf("handed on %+v", next.Status)
@@ -400,7 +400,7 @@ func TestARepeatedOperationGetsItsFirstAnswerEvenBehindContinueAsNew(t *testing.
 	}
 }
 
-func continued(t *testing.T, env *testsuite.TestWorkflowEnvironment) (next ProtectionIn) {
+func continued(t *testing.T, env *testsuite.TestWorkflowEnvironment) (next activities.ProtectionIn) {
 	t.Helper()
 	var again *workflow.ContinueAsNewError
 	if err := env.GetWorkflowError(); !asContinue(err, &again) {
@@ -418,7 +418,7 @@ func TestTheEntityDoesNotContinueAsNewWhileARunIsUnderWay(t *testing.T) {
 	s.ask(farshore.TestFailover, activities.Request{KeepMinutes: 60})
 	s.then(time.Minute, func() { s.env.SetContinueAsNewSuggested(true) })
 	s.expect("still the first run", func(st activities.Status) bool { return len(st.State.Drills) == 1 })
-	s.env.ExecuteWorkflow(Protection, ProtectionIn{Machine: "web-01"})
+	s.env.ExecuteWorkflow(Protection, activities.ProtectionIn{Machine: "web-01"})
 	if next := continued(t, s.env); len(next.Status.State.Drills) != 0 || next.Status.LastTest == nil {
 		t.Errorf("handed on %+v", next.Status)
 	}

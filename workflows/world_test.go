@@ -262,6 +262,6 @@ func temporalOptions() client.StartWorkflowOptions {
 
 func asContinue(err error, target **workflow.ContinueAsNewError) bool { return errors.As(err, target) }
 
-func decode(again *workflow.ContinueAsNewError, in *ProtectionIn) error {
+func decode(again *workflow.ContinueAsNewError, in *activities.ProtectionIn) error {
 	return converter.GetDefaultDataConverter().FromPayloads(again.Input, in)
 }
