@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 
 	"github.com/spf13/cobra"
@@ -45,7 +44,7 @@ func (o *clientOptions) connect(cmd *cobra.Command) (client.Client, string, erro
 
 // dial connects without the SDK's log, which would mix with our own words.
 func dial(ctx context.Context, options client.Options) (client.Client, error) {
-	options.Logger = sdklog.NewStructuredLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))
+	options.Logger = sdklog.NewStructuredLogger(slog.New(slog.DiscardHandler))
 	c, err := client.DialContext(ctx, options)
 	if err != nil {
 		return nil, unreachable(options.HostPort, err)

@@ -1,10 +1,6 @@
 package main
 
-import (
-	"errors"
-	"fmt"
-	"io"
-)
+import "errors"
 
 // kind says what the reader of a fault may do next; the exit code follows from it.
 type kind uint8
@@ -53,16 +49,15 @@ func (f *fault) Error() string {
 // Unwrap gives the cause.
 func (f *fault) Unwrap() error { return f.err }
 
-// report writes err to w for a person and gives the exit code for it.
-func report(w io.Writer, err error) int {
+// report gives the words for a person who met err, and the exit code.
+func report(err error) (words string, exit int) {
 	var f *fault
 	if !errors.As(err, &f) {
-		fmt.Fprintln(w, "farshore-temporal:", err)
-		return operator.exitCode()
+		return "farshore-temporal: " + err.Error() + "\n", operator.exitCode()
 	}
-	fmt.Fprintln(w, f.Error())
+	words = f.Error() + "\n"
 	if f.remedy != "" {
-		fmt.Fprintln(w, "  remedy:", f.remedy)
+		words += "  remedy: " + f.remedy + "\n"
 	}
-	return f.kind.exitCode()
+	return words, f.kind.exitCode()
 }

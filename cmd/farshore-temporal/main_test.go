@@ -205,11 +205,10 @@ func TestFaultIsReportedWithItsRemedyAndExitCode(t *testing.T) {
 		{"usage", usage, 2},
 	}
 	for _, r := range rows {
-		var out bytes.Buffer
 		f := &fault{code: "FS-8001", kind: r.kind, subject: "file x", what: "in use", remedy: "stop it", err: io.EOF}
-		exit := report(&out, errors.Join(f, context.Canceled))
-		if want := "FS-8001: file x: in use: EOF\n  remedy: stop it\n"; exit != r.exit || out.String() != want {
-			t.Errorf("%s: got exit %d and %q, want exit %d and %q", r.name, exit, out.String(), r.exit, want)
+		words, exit := report(errors.Join(f, context.Canceled))
+		if want := "FS-8001: file x: in use: EOF\n  remedy: stop it\n"; exit != r.exit || words != want {
+			t.Errorf("%s: got exit %d and %q, want exit %d and %q", r.name, exit, words, r.exit, want)
 		}
 	}
 }

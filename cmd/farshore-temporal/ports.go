@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -25,7 +26,7 @@ type listenAddress struct {
 
 // reservePorts checks the asked ports and finds free ones for the rest. It holds all of them at once, so that none is
 // given twice, and lets go before it returns: the server has to open them itself.
-func reservePorts(o serverOptions) (ports, error) {
+func reservePorts(ctx context.Context, o serverOptions) (ports, error) {
 	p := ports{frontend: o.port, ui: o.uiPort}
 	wanted := []listenAddress{
 		{o.ip, "--port", &p.frontend},
@@ -36,10 +37,11 @@ func reservePorts(o serverOptions) (ports, error) {
 	if !o.headless {
 		wanted = append(wanted, listenAddress{o.ip, "--ui-port", &p.ui})
 	}
+	var listen net.ListenConfig
 	var held []net.Listener
 	var failed error
 	for _, w := range wanted {
-		l, err := net.Listen("tcp", net.JoinHostPort(w.ip, strconv.Itoa(*w.port)))
+		l, err := listen.Listen(ctx, "tcp", net.JoinHostPort(w.ip, strconv.Itoa(*w.port)))
 		if err != nil {
 			failed = cannotListen(w.ip, *w.port, w.flag, err)
 			break

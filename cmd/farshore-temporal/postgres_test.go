@@ -39,16 +39,11 @@ func startPostgres(t *testing.T) postgresServer {
 		t.Skip("SKIPPED: no /usr/lib/postgresql/*/bin/initdb; install the package postgresql to test the PostgreSQL store")
 	}
 	bin := filepath.Dir(slices.Max(found))
-	// Not t.TempDir: its parent is closed to the user postgres.
-	folder, err := os.MkdirTemp("", "farshore-postgres")
-	if err != nil {
+	folder := t.TempDir()
+	// The user postgres must be able to pass through.
+	if err := os.Chmod(filepath.Dir(folder), 0o711); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(folder); err != nil {
-			t.Error(err)
-		}
-	})
 	password := filepath.Join(folder, "password")
 	certificate, key := writeCertificate(t, folder)
 	if err := os.WriteFile(password, []byte("secret\n"), 0o600); err != nil {
@@ -56,7 +51,7 @@ func startPostgres(t *testing.T) postgresServer {
 	}
 	owner := giveToPostgres(t, folder, password, key)
 	data := filepath.Join(folder, "data")
-	initdb := exec.Command(bin+"/initdb", "-D", data, "-U", "temporal", "-A", "scram-sha-256", "--pwfile", password, "-E", "UTF8", "--no-sync")
+	initdb := exec.CommandContext(t.Context(), bin+"/initdb", "-D", data, "-U", "temporal", "-A", "scram-sha-256", "--pwfile", password, "-E", "UTF8", "--no-sync")
 	initdb.Dir = folder
 	initdb.SysProcAttr = &syscall.SysProcAttr{Credential: owner}
 	if out, err := initdb.CombinedOutput(); err != nil {
@@ -64,7 +59,7 @@ func startPostgres(t *testing.T) postgresServer {
 	}
 	port := freePort(t)
 	var log bytes.Buffer
-	server := exec.Command(bin+"/postgres", "-D", data, "-p", port, "-c", "listen_addresses="+loopback,
+	server := exec.CommandContext(context.WithoutCancel(t.Context()), bin+"/postgres", "-D", data, "-p", port, "-c", "listen_addresses="+loopback,
 		"-c", "unix_socket_directories=", "-c", "ssl=on", "-c", "ssl_cert_file="+certificate, "-c", "ssl_key_file="+key)
 	server.Dir, server.Stderr = folder, &log
 	server.SysProcAttr = &syscall.SysProcAttr{Credential: owner, Pdeathsig: syscall.SIGQUIT}
@@ -147,7 +142,7 @@ func writeCertificate(t *testing.T, folder string) (certificate, key string) {
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	p, err := reservePorts(serverOptions{ip: loopback, headless: true})
+	p, err := reservePorts(t.Context(), serverOptions{ip: loopback, headless: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,11 +217,7 @@ func useGiven(t *testing.T, p postgresServer) {
 func TestSilentPostgresDoesNotHangTheStart(t *testing.T) {
 	t.Parallel()
 	// It accepts connections, as the kernel does for a listener, and never says a word.
-	l, err := net.Listen("tcp", loopback+":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
+	l := listenAnywhere(t)
 	r := farshoreTemporal(t, "server", "--postgres", l.Addr().String(), "--port", "0", "--ui-port", "0")
 	r.wantFault(t, "FS-8006", 1)
 }

@@ -38,7 +38,7 @@ func serve(ctx context.Context, o serverOptions, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	p, err := reservePorts(o)
+	p, err := reservePorts(ctx, o)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func serverCommand() *cobra.Command {
 				return usageFault(cmd, err)
 			}
 			if ip := net.ParseIP(o.ip); !ip.IsLoopback() {
-				fmt.Fprintf(cmd.ErrOrStderr(), "farshore-temporal: %s is not a loopback address: there is no TLS and no "+
+				cmd.PrintErrf("farshore-temporal: %s is not a loopback address: there is no TLS and no "+
 					"password here, so whoever reaches it commands every failover\n", o.ip)
 			}
 			return serve(cmd.Context(), o, cmd.OutOrStdout())

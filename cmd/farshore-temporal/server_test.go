@@ -28,11 +28,7 @@ func TestKilledServerResumesAWorkflowFromItsFile(t *testing.T) {
 }
 
 func TestPortInUseIsAFaultAndNotAStackTrace(t *testing.T) {
-	l, err := net.Listen("tcp", loopback+":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
+	l := listenAnywhere(t)
 	_, port, err := net.SplitHostPort(l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -48,6 +44,22 @@ func TestPortInUseIsAFaultAndNotAStackTrace(t *testing.T) {
 	}
 	r := farshoreTemporal(t, "server", "--db", path, "--ip", "192.0.2.1")
 	r.wantFault(t, "FS-8004", 1)
+}
+
+// listenAnywhere takes a free port until the test ends.
+func listenAnywhere(t *testing.T) net.Listener {
+	t.Helper()
+	var listen net.ListenConfig
+	l, err := listen.Listen(t.Context(), "tcp", loopback+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
 }
 
 func TestServerCommandLineIsChecked(t *testing.T) {
@@ -195,7 +207,11 @@ func awaitListed(t *testing.T, query, id string, at ...string) {
 
 func wantPage(t *testing.T, url, part string) {
 	t.Helper()
-	response, err := http.Get(url)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,33 +80,33 @@ func (e shownEvent) String() string {
 
 // about names what an event concerns. Events that only say that something named before went on have nothing to add.
 func about(e *historypb.HistoryEvent) string {
-	switch e.GetEventType() {
-	case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
-		return e.GetWorkflowExecutionStartedEventAttributes().GetWorkflowType().GetName()
-	case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED:
-		return e.GetWorkflowExecutionFailedEventAttributes().GetFailure().GetMessage()
-	case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED:
-		return e.GetWorkflowExecutionTerminatedEventAttributes().GetReason()
-	case enumspb.EVENT_TYPE_WORKFLOW_TASK_FAILED:
-		return e.GetWorkflowTaskFailedEventAttributes().GetFailure().GetMessage()
-	case enumspb.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
-		return e.GetActivityTaskScheduledEventAttributes().GetActivityType().GetName()
-	case enumspb.EVENT_TYPE_ACTIVITY_TASK_FAILED:
-		return e.GetActivityTaskFailedEventAttributes().GetFailure().GetMessage()
-	case enumspb.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT:
-		return e.GetActivityTaskTimedOutEventAttributes().GetFailure().GetMessage()
-	case enumspb.EVENT_TYPE_TIMER_STARTED:
-		return e.GetTimerStartedEventAttributes().GetStartToFireTimeout().AsDuration().String()
-	case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
-		return e.GetWorkflowExecutionSignaledEventAttributes().GetSignalName()
-	case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
-		return e.GetWorkflowExecutionUpdateAcceptedEventAttributes().GetAcceptedRequest().GetInput().GetName()
-	case enumspb.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED:
-		return e.GetStartChildWorkflowExecutionInitiatedEventAttributes().GetWorkflowId()
-	case enumspb.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_FAILED:
-		return e.GetChildWorkflowExecutionFailedEventAttributes().GetFailure().GetMessage()
-	case enumspb.EVENT_TYPE_MARKER_RECORDED:
-		return e.GetMarkerRecordedEventAttributes().GetMarkerName()
+	switch a := e.GetAttributes().(type) {
+	case *historypb.HistoryEvent_WorkflowExecutionStartedEventAttributes:
+		return a.WorkflowExecutionStartedEventAttributes.GetWorkflowType().GetName()
+	case *historypb.HistoryEvent_WorkflowExecutionFailedEventAttributes:
+		return a.WorkflowExecutionFailedEventAttributes.GetFailure().GetMessage()
+	case *historypb.HistoryEvent_WorkflowExecutionTerminatedEventAttributes:
+		return a.WorkflowExecutionTerminatedEventAttributes.GetReason()
+	case *historypb.HistoryEvent_WorkflowTaskFailedEventAttributes:
+		return a.WorkflowTaskFailedEventAttributes.GetFailure().GetMessage()
+	case *historypb.HistoryEvent_ActivityTaskScheduledEventAttributes:
+		return a.ActivityTaskScheduledEventAttributes.GetActivityType().GetName()
+	case *historypb.HistoryEvent_ActivityTaskFailedEventAttributes:
+		return a.ActivityTaskFailedEventAttributes.GetFailure().GetMessage()
+	case *historypb.HistoryEvent_ActivityTaskTimedOutEventAttributes:
+		return a.ActivityTaskTimedOutEventAttributes.GetFailure().GetMessage()
+	case *historypb.HistoryEvent_TimerStartedEventAttributes:
+		return a.TimerStartedEventAttributes.GetStartToFireTimeout().AsDuration().String()
+	case *historypb.HistoryEvent_WorkflowExecutionSignaledEventAttributes:
+		return a.WorkflowExecutionSignaledEventAttributes.GetSignalName()
+	case *historypb.HistoryEvent_WorkflowExecutionUpdateAcceptedEventAttributes:
+		return a.WorkflowExecutionUpdateAcceptedEventAttributes.GetAcceptedRequest().GetInput().GetName()
+	case *historypb.HistoryEvent_StartChildWorkflowExecutionInitiatedEventAttributes:
+		return a.StartChildWorkflowExecutionInitiatedEventAttributes.GetWorkflowId()
+	case *historypb.HistoryEvent_ChildWorkflowExecutionFailedEventAttributes:
+		return a.ChildWorkflowExecutionFailedEventAttributes.GetFailure().GetMessage()
+	case *historypb.HistoryEvent_MarkerRecordedEventAttributes:
+		return a.MarkerRecordedEventAttributes.GetMarkerName()
 	}
 	return ""
 }

@@ -55,19 +55,20 @@ func openFile(ctx context.Context, path string) (*store, error) {
 	}
 	return &store{
 		name: "file " + path, executions: cfg, visibility: cfg, shards: fileShards,
-		release: func() error { return errors.Join(foldLog(path), lock.release()) },
+		// By the time of a release the context of the start has long ended.
+		release: func() error { return errors.Join(foldLog(context.WithoutCancel(ctx), path), lock.release()) },
 	}, nil
 }
 
 // foldLog writes the write-ahead log into the file, so that after a clean stop the file alone is a whole backup.
 // The server's own connection stays open as long as the process lives, so SQLite would not do it by itself.
-func foldLog(path string) (err error) {
+func foldLog(ctx context.Context, path string) (err error) {
 	db, err := sql.Open("sqlite", "file:"+escapeURI(path)+"?mode=rw&_pragma=busy_timeout=10000")
 	if err != nil {
 		return unusableFile(path, err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	if _, err := db.Exec("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+	if _, err := db.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
 		return unusableFile(path, fmt.Errorf("fold the write-ahead log into it: %w", err))
 	}
 	return nil

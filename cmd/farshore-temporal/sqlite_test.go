@@ -17,7 +17,7 @@ func execute(t *testing.T, path, statement string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = db.Exec(statement)
+	_, err = db.ExecContext(t.Context(), statement)
 	if err := errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
 	}
