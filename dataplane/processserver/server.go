@@ -1,0 +1,175 @@
+package processserver
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"farshore"
+	"farshore/dataplane/credential"
+	"farshore/dataplane/journal"
+	"farshore/dataplane/session"
+	"farshore/dataplane/transport"
+	"farshore/fault"
+)
+
+// Config are the sizes and times of a process server.
+type Config struct {
+	CacheDir     string
+	CacheBytes   int64
+	SegmentBytes int64         // of a segment before compression, at most
+	SegmentAge   time.Duration // how long a segment may stay open
+	DrainWithin  time.Duration // how long a stopping server goes on putting what is spooled
+}
+
+// The defaults of a Config.
+const (
+	DefaultSegmentBytes = 8 << 20
+	DefaultSegmentAge   = 5 * time.Second
+	DefaultDrain        = 10 * time.Second
+)
+
+// Deps is what a process server needs from outside.
+type Deps struct {
+	Node    *credential.Node
+	Journal journal.Deps
+	Log     *slog.Logger
+	Now     func() time.Time
+}
+
+// Server is a process server. Make it with [New].
+type Server struct {
+	config  Config
+	name    string
+	journal journal.Deps
+	log     *slog.Logger
+	now     func() time.Time
+	spool   *spool
+	accept  transport.Server
+
+	mu       sync.Mutex
+	machines map[farshore.MachineID]*machine
+	allowed  map[farshore.MachineID]bool
+	roster   *session.Roster
+	live     map[farshore.MachineID]*stream
+	drain    context.Context // ends some time after Run's context
+}
+
+// New opens the spool and makes a server that accepts no machine yet. Errors are *fault.Fault.
+func New(c Config, d Deps) (*Server, error) {
+	id, err := d.Node.Identity()
+	if err != nil {
+		return nil, err
+	}
+	sp, err := openSpool(c.CacheDir, c.CacheBytes)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{
+		config: c, name: id.Name, journal: d.Journal, log: d.Log, now: d.Now, spool: sp,
+		accept:   transport.Server{Node: d.Node, Log: d.Log},
+		machines: map[farshore.MachineID]*machine{}, allowed: map[farshore.MachineID]bool{},
+		roster: session.NewRoster(), live: map[farshore.MachineID]*stream{},
+	}, nil
+}
+
+// Run serves until ctx ends, then ends the sessions and goes on putting spooled segments for a while. It closes the
+// listener. What is left in the spool is put by the next run.
+func (s *Server) Run(ctx context.Context, listener net.Listener) error {
+	drain, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(s.config.DrainWithin, cancel)
+		<-drain.Done()
+		timer.Stop()
+	})
+	defer stop()
+	s.mu.Lock()
+	s.drain = drain
+	s.mu.Unlock()
+	s.log.Info("process server is ready", "address", listener.Addr().String(), "name", s.name)
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.accept.Serve(gctx, listener, s.handle) })
+	g.Go(func() error { return s.resendAll(gctx) })
+	return g.Wait()
+}
+
+// draining is the context of what a stream does after its end.
+func (s *Server) draining(ctx context.Context) context.Context {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.drain == nil {
+		return ctx
+	}
+	return s.drain
+}
+
+// Allow replaces the machines whose streams are accepted. Sessions of others end.
+func (s *Server) Allow(ctx context.Context, machines []farshore.MachineID) {
+	allowed := map[farshore.MachineID]bool{}
+	for _, m := range machines {
+		allowed[m] = true
+	}
+	var unwanted []*stream
+	s.mu.Lock()
+	s.allowed = allowed
+	for m, st := range s.live {
+		if !allowed[m] {
+			unwanted = append(unwanted, st)
+		}
+	}
+	s.mu.Unlock()
+	for _, st := range unwanted {
+		st.stop(ctx, s.unwanted(farshore.MachineID(st.conn.Peer().Name)))
+	}
+}
+
+func (s *Server) allows(m farshore.MachineID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.allowed[m]
+}
+
+func (s *Server) unwanted(m farshore.MachineID) error {
+	return &fault.Fault{
+		Code: "FS-2005", Kind: fault.Operator, Subject: "machine " + string(m), What: "process server " + s.name + " is not asked to take its stream",
+		Remedy: "enable protection of the machine, or wait until this process server has heard of it from the configuration server",
+	}
+}
+
+func (s *Server) machineOf(id farshore.MachineID) *machine {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.machines[id]
+	if m == nil {
+		m = &machine{id: id, writing: make(chan struct{}, 1)}
+		s.machines[id] = m
+	}
+	return m
+}
+
+// enter makes a stream the live one of its machine and gives the one that it replaces.
+func (s *Server) enter(hello *session.Hello, st *stream) (*stream, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, refusal := s.roster.Enter(hello.Machine, hello.Session); refusal != nil {
+		return nil, refusal
+	}
+	older := s.live[hello.Machine]
+	s.live[hello.Machine] = st
+	return older, nil
+}
+
+// exit takes a stream out, if it is still the live one.
+func (s *Server) exit(m farshore.MachineID, number uint64, st *stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.roster.Leave(m, number)
+	if s.live[m] == st {
+		delete(s.live, m)
+	}
+}
