@@ -52,9 +52,10 @@ type ReplicaDisk interface {
 
 	// ReadAt fills p, which is a multiple of the sector size; what was never written is zero.
 	ReadAt(ctx context.Context, p []byte, at block.Sector) error
-	// WriteAt writes p: a multiple of the sector size, at most MaxWriteBytes, not over the end.
+	// WriteAt writes p: a multiple of the sector size, at most MaxWriteBytes, not over the end. After an error the write
+	// may still arrive later: Fence before writing there again.
 	WriteAt(ctx context.Context, p []byte, at block.Sector) error
-	// Zero makes the sectors zero and gives their space back where it can.
+	// Zero makes the sectors zero and gives their space back where it can. Errors are like those of WriteAt.
 	Zero(ctx context.Context, e block.Extent) error
 	// Resize changes the size. What is gained is zero; what is lost is gone.
 	Resize(ctx context.Context, sectors block.Count) error

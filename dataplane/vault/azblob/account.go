@@ -160,6 +160,22 @@ func (*account) unusable(a Account, err error) error {
 
 // timed gives each try of a call the time that its bytes need on a slow line. Without it a dead connection hangs for ever.
 func timed(ctx context.Context, carried int64) context.Context {
-	limit := tryTimeout + time.Duration(carried)*time.Second/slowestRate
-	return policy.WithRetryOptions(ctx, policy.RetryOptions{MaxRetries: tries, TryTimeout: limit, RetryDelay: 200 * time.Millisecond, MaxRetryDelay: 5 * time.Second})
+	return policy.WithRetryOptions(ctx, retries(carried))
+}
+
+// surely is timed for page writes: a try is repeated only if the service says that it did nothing. One that got no answer
+// may still arrive, after a later write to the same place; the caller must fence before it writes again.
+func surely(ctx context.Context, carried int64) context.Context {
+	o := retries(carried)
+	o.ShouldRetry = func(r *http.Response, _ error) bool {
+		return r != nil && (r.StatusCode == http.StatusServiceUnavailable || r.StatusCode == http.StatusTooManyRequests)
+	}
+	return policy.WithRetryOptions(ctx, o)
+}
+
+func retries(carried int64) policy.RetryOptions {
+	return policy.RetryOptions{
+		MaxRetries: tries, RetryDelay: 200 * time.Millisecond, MaxRetryDelay: 5 * time.Second,
+		TryTimeout: tryTimeout + time.Duration(carried)*time.Second/slowestRate,
+	}
 }

@@ -1,8 +1,10 @@
 package azblob
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"log"
 	"os"
 	"testing"
 
@@ -11,23 +13,43 @@ import (
 	"farshore/dataplane/vault"
 	"farshore/dataplane/vault/storetest"
 	"farshore/fault"
+	"farshore/tests/lab/azurite"
 )
 
-// testAccount gives an account of a running Azurite with a prefix of its own.
+// testServer is one Azurite for all tests of the package.
+var testServer *azurite.Server
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		if azurite.Missing() != nil {
+			return m.Run() // the tests skip
+		}
+		dir, err := os.MkdirTemp("", "azblob-test-*")
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer os.RemoveAll(dir)
+		if testServer, err = azurite.Start(context.Background(), azurite.Options{Dir: dir}); err != nil {
+			log.Fatal(err)
+		}
+		defer testServer.Stop()
+		return m.Run()
+	}())
+}
+
+// testAccount gives the account with a prefix of its own.
 func testAccount(t *testing.T) Account {
 	t.Helper()
-	endpoint := os.Getenv("FARSHORE_AZURITE")
-	if endpoint == "" {
-		t.Skip("no Azurite: FARSHORE_AZURITE names none")
+	if err := azurite.Missing(); err != nil {
+		t.Skip(err)
 	}
-	const name = "devstoreaccount1" // Azurite's well-known account
-	key, err := service.NewSharedKeyCredential(name, "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==")
+	key, err := service.NewSharedKeyCredential(testServer.Account, testServer.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var random [6]byte
 	rand.Read(random[:])
-	return Account{Endpoint: endpoint, Name: name, Key: key, Prefix: "t" + hex.EncodeToString(random[:]) + "-", PageSize: 7}
+	return Account{Endpoint: testServer.Endpoint, Name: testServer.Account, Key: key, Prefix: "t" + hex.EncodeToString(random[:]) + "-", PageSize: 7}
 }
 
 func newVault(t *testing.T) (vault.Store, vault.Replicas) {

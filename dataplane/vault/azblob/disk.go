@@ -130,7 +130,7 @@ func (d *disk) WriteAt(ctx context.Context, p []byte, at block.Sector) error {
 	}
 	sum := md5.Sum(p) //nolint:gosec // see the import
 	part := blob.HTTPRange{Offset: at.Offset(), Count: int64(len(p))}
-	_, err = d.client.UploadPages(timed(ctx, part.Count), streaming.NopCloser(bytes.NewReader(p)), part, &pageblob.UploadPagesOptions{
+	_, err = d.client.UploadPages(surely(ctx, part.Count), streaming.NopCloser(bytes.NewReader(p)), part, &pageblob.UploadPagesOptions{
 		SequenceNumberAccessConditions: writer, TransactionalValidation: blob.TransferValidationTypeMD5(sum[:]),
 	})
 	if err != nil {
@@ -149,7 +149,7 @@ func (d *disk) Zero(ctx context.Context, e block.Extent) error {
 		return err
 	}
 	part := blob.HTTPRange{Offset: e.Start.Offset(), Count: e.Count.Bytes()}
-	_, err = d.client.ClearPages(timed(ctx, 0), part, &pageblob.ClearPagesOptions{SequenceNumberAccessConditions: writer})
+	_, err = d.client.ClearPages(surely(ctx, 0), part, &pageblob.ClearPagesOptions{SequenceNumberAccessConditions: writer})
 	if err != nil {
 		return d.fenced(ctx, doing, err)
 	}

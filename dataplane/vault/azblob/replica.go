@@ -111,9 +111,19 @@ func (r *replicas) Remove(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	_, err = client.Delete(timed(ctx, 0), &blob.DeleteOptions{DeleteSnapshots: to.Ptr(blob.DeleteSnapshotsOptionTypeInclude)})
+	doing := "remove disk " + name
+	p, err := client.GetProperties(timed(ctx, 0), nil)
+	if status(err) == http.StatusNotFound {
+		return nil
+	}
+	if err != nil {
+		return r.trouble(ctx, doing, err)
+	}
+	_, err = client.Delete(timed(ctx, 0), &blob.DeleteOptions{ // of this very disk: a late try must not remove the next one
+		DeleteSnapshots: to.Ptr(blob.DeleteSnapshotsOptionTypeInclude), AccessConditions: matching(p.ETag),
+	})
 	if err != nil && status(err) != http.StatusNotFound {
-		return r.trouble(ctx, "remove disk "+name, err)
+		return r.trouble(ctx, doing, err)
 	}
 	return nil
 }
