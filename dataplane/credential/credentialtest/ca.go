@@ -46,6 +46,9 @@ func NewCA(t testing.TB) *CA {
 // DER is the CA's certificate.
 func (ca *CA) DER() []byte { return ca.cert.Raw }
 
+// KeyPair gives certificate and key, for whoever must act as this CA: a test's vault.
+func (ca *CA) KeyPair() (*x509.Certificate, *ecdsa.PrivateKey) { return ca.cert, ca.key }
+
 // Roots is the CA as the one who checks sees it.
 func (ca *CA) Roots(t testing.TB) *credential.Roots {
 	t.Helper()
