@@ -193,7 +193,8 @@ func everySlip(t *testing.T, k vault.PrivateKey) {
 		if c == 'x' {
 			slip[i] = 'y'
 		}
-		if got, err := vault.ParseKey(slip); err == nil {
+		got, err := vault.ParseKey(slip)
+		if err == nil && !bytes.Equal(got.Recipient().Public, k.Recipient().Public) { // base64 has bits that mean nothing
 			t.Fatalf("byte %d changed from %q was not found: %v", i, c, got)
 		}
 	}
