@@ -24,6 +24,7 @@ type Reader struct {
 	Roots  *credential.Roots
 	Keys   KeyOpener
 	Report func(BadClaim) // told of each claim that is not believed; may be nil
+	Damage func(error)    // told of the faults that Points leaves points out for; may be nil
 }
 
 // readers of headers at once, when points are listed.
@@ -143,6 +144,12 @@ func (r Reader) next(ctx context.Context, walk *chain.Walk, keys *epochKeys) (*s
 	return seg, nil
 }
 
+// DataKey opens the data key of an epoch, if its claim is believed.
+func (r Reader) DataKey(ctx context.Context, stream chain.Stream, e farshore.Epoch) (segment.DataKey, error) {
+	keys := epochKeys{reader: r, stream: stream}
+	return keys.of(ctx, e)
+}
+
 // epochKeys opens the data key of an epoch once.
 type epochKeys struct {
 	reader Reader
@@ -181,7 +188,8 @@ func (k *epochKeys) of(ctx context.Context, e farshore.Epoch) (segment.DataKey, 
 }
 
 // Points lists the recovery points of a machine, all generations, in stream order. Only headers are read, and in several
-// lanes; what stands in the frames is checked by whoever reads it.
+// lanes; what stands in the frames is checked by whoever reads it. A generation that is damaged gives its points in front
+// of the damage, which is told to Damage: on the day when points are needed, those that are good must be offered.
 func (r Reader) Points(ctx context.Context, m farshore.MachineID) ([]farshore.RecoveryPoint, error) {
 	generations, err := r.Generations(ctx, m)
 	if err != nil {
@@ -190,7 +198,11 @@ func (r Reader) Points(ctx context.Context, m farshore.MachineID) ([]farshore.Re
 	var points []farshore.RecoveryPoint
 	for _, g := range generations {
 		headers, err := r.Headers(ctx, m, g)
-		if err != nil {
+		if f, ok := fault.As(err); ok && f.Kind == fault.Corrupt {
+			if r.Damage != nil {
+				r.Damage(err)
+			}
+		} else if err != nil {
 			return nil, err
 		}
 		for _, h := range headers {
@@ -226,6 +238,7 @@ func PointOf(h segment.Header) (farshore.RecoveryPoint, bool) {
 
 // Headers gives the headers of the readable part of a generation, seals among them, in order. The order, the LSNs and the
 // hashes that segments name of each other are checked; that a segment has the hash which the next one names is not.
+// With an error, the headers in front of it are given.
 func (r Reader) Headers(ctx context.Context, m farshore.MachineID, g farshore.Generation) ([]segment.Header, error) {
 	entries, err := list(ctx, r.Store, chain.JournalPrefix(m, g))
 	if err != nil {
@@ -233,27 +246,25 @@ func (r Reader) Headers(ctx context.Context, m farshore.MachineID, g farshore.Ge
 	}
 	headers := make([]segment.Header, 0, len(entries))
 	at := r.Start(m, g)
-	for len(entries) > 0 {
-		// The next run of contiguous names of one epoch; a seal may still end it early.
-		next := at.Next()
-		i, found := slices.BinarySearchFunc(entries, chain.NameOf(m, next), func(e vault.Entry, name string) int { return strings.Compare(e.Name, name) })
-		if !found {
+	for {
+		run := nextRun(entries, m, at.Next())
+		if len(run) == 0 {
 			return headers, nil
 		}
-		n := 1
-		for i+n < len(entries) && n < headerLanes*4 && entries[i+n].Name == chain.SegmentName(m, g, next.Epoch, next.Seq+farshore.Seq(n)) {
-			n++
-		}
-		got, err := r.fetchHeaders(ctx, entries[i:i+n])
+		prefixes, err := r.fetchHeaders(ctx, run)
 		if err != nil {
-			return nil, err
+			return headers, err
 		}
-		for _, h := range got {
+		for i, prefix := range prefixes {
+			h, err := segment.ParseHeader(prefix)
+			if err != nil {
+				return headers, damaged(run[i].Name, err)
+			}
 			if at.Position.Seq > 0 {
 				at.Hash = h.Previous // headers do not carry their own hash
 			}
 			if err := at.Accept(h); err != nil {
-				return nil, brokenStream(at.Stream, err)
+				return headers, brokenStream(at.Stream, err)
 			}
 			headers = append(headers, h)
 			if at = chain.LinkOf(h, segment.Hash{}); at.Seal {
@@ -261,26 +272,39 @@ func (r Reader) Headers(ctx context.Context, m farshore.MachineID, g farshore.Ge
 			}
 		}
 	}
-	return headers, nil
 }
 
-func (r Reader) fetchHeaders(ctx context.Context, entries []vault.Entry) ([]segment.Header, error) {
-	headers := make([]segment.Header, len(entries))
+// nextRun gives the entries of an epoch that stand without a gap from a position on, a few at a time. A seal among them
+// may still end it early.
+func nextRun(entries []vault.Entry, m farshore.MachineID, p farshore.Position) []vault.Entry {
+	first := chain.NameOf(m, p)
+	i, found := slices.BinarySearchFunc(entries, first, func(e vault.Entry, name string) int { return strings.Compare(e.Name, name) })
+	if !found {
+		return nil
+	}
+	n := 1
+	for i+n < len(entries) && n < headerLanes*4 && entries[i+n].Name == chain.SegmentName(m, p.Generation, p.Epoch, p.Seq+farshore.Seq(n)) {
+		n++
+	}
+	return entries[i : i+n]
+}
+
+// fetchHeaders reads the beginnings of objects, in several lanes.
+func (r Reader) fetchHeaders(ctx context.Context, entries []vault.Entry) ([][]byte, error) {
+	prefixes := make([][]byte, len(entries))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(headerLanes)
 	for i, e := range entries {
 		g.Go(func() error {
-			prefix, err := retry(ctx, func() ([]byte, error) { return r.Store.GetRange(ctx, e.Name, 0, segment.MaxHeaderBytes) })
+			var err error
+			prefixes[i], err = retry(ctx, func() ([]byte, error) { return r.Store.GetRange(ctx, e.Name, 0, segment.MaxHeaderBytes) })
 			if err != nil {
 				return fmt.Errorf("read the header of %s: %w", e.Name, err)
-			}
-			if headers[i], err = segment.ParseHeader(prefix); err != nil {
-				return damaged(e.Name, err)
 			}
 			return nil
 		})
 	}
-	return headers, g.Wait()
+	return prefixes, g.Wait()
 }
 
 // Tail finds the end of the newest generation's readable part without walking all of it.

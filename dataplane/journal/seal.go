@@ -113,6 +113,11 @@ func linkAt(ctx context.Context, s vault.Store, stream chain.Stream, name string
 	return link, nil
 }
 
+// Damaged reports a segment of a stream whose records turned out to be damaged (FS-3510).
+func Damaged(h segment.Header, err error) error {
+	return damaged(chain.NameOf(h.Machine, h.Position()), err)
+}
+
 // damaged reports a segment whose bytes are not what was written.
 func damaged(name string, err error) error {
 	if errors.Is(err, segment.ErrVersion) {

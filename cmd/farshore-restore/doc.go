@@ -1,0 +1,14 @@
+// Command farshore-restore gets machines out of a vault when nothing else is left: no configuration server, no Temporal,
+// no agent. It needs the vault (a folder or a storage account) and the vault key or the recovery key, and it only reads
+// the vault.
+//
+//	ls       which machines are there
+//	points   which recovery points a machine has
+//	verify   read every byte of a machine's journal and say exactly what is damaged
+//	write    restore the disks of a recovery point to raw images, fixed VHDs or devices
+//	inspect  explain one object: a segment, a claim, a spec, the vault's description
+//
+// A restore starts from zeros and replays the journal of the point's generation from its start, so it trusts no replica
+// disk and no index. Results go to standard output, as text or with -o json; talk and progress go to standard error. Exit
+// codes are those of docs/faults.md.
+package main

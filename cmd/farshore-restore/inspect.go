@@ -1,0 +1,238 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"farshore"
+	"farshore/dataplane/chain"
+	"farshore/dataplane/journal"
+	"farshore/dataplane/segment"
+	"farshore/dataplane/vault"
+	"farshore/fault"
+)
+
+// inspection is what inspect says of one object.
+type inspection struct {
+	Name     string             `json:"name"`
+	Kind     string             `json:"kind"` // segment, seal, claim, spec, description
+	Bytes    int                `json:"bytes"`
+	State    string             `json:"state"` // what was checked, and what came of it
+	Segment  *inspectedSegment  `json:"segment,omitempty"`
+	Document json.RawMessage    `json:"document,omitempty"`
+	Ticket   json.RawMessage    `json:"ticket,omitempty"`
+	By       *farshore.Identity `json:"by,omitempty"`
+}
+
+type inspectedSegment struct {
+	Vault       string               `json:"vault"`
+	Machine     farshore.MachineID   `json:"machine"`
+	Position    farshore.Position    `json:"position"`
+	Previous    string               `json:"previous"`
+	Hash        string               `json:"hash"`
+	FirstLSN    farshore.LSN         `json:"firstLSN"`
+	LastLSN     farshore.LSN         `json:"lastLSN"`
+	BootFirst   time.Duration        `json:"bootFirstNanos"`
+	BootLast    time.Duration        `json:"bootLastNanos"`
+	UTC         time.Time            `json:"utc"`
+	Flags       []string             `json:"flags"`
+	Consistency farshore.Consistency `json:"consistency,omitempty"`
+	Label       string               `json:"label,omitempty"`
+	Disks       []segment.Disk       `json:"disks"`
+	Frames      []segment.Frame      `json:"frames"`
+	Extents     int                  `json:"extents,omitempty"`   // with the key
+	DataBytes   int64                `json:"dataBytes,omitempty"` // with the key
+}
+
+func (t *tool) inspectCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "inspect FILE|NAME",
+		Short: "Explain one object: a segment, a claim, a spec, the vault's description",
+		Long: "Explain a file, or an object of the vault by its name. What can be checked is checked: without a vault the structure, with a vault\n" +
+			"the signatures, with --key the encryption.",
+		Example: "  farshore-restore inspect s0000000000000001.fsj\n" +
+			"  farshore-restore inspect points/v1/m/web-01/g00000001/e00000001.json --vault-path /srv/vault",
+		Args: exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in, err := t.inspect(cmd.Context(), args[0], cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			return t.print(cmd, in, func(w io.Writer) error { return listInspection(w, in) })
+		},
+	}
+}
+
+func (t *tool) inspect(ctx context.Context, name string, talk io.Writer) (inspection, error) {
+	in := inspection{Name: name}
+	body, err := os.ReadFile(name)
+	local := err == nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return in, fmt.Errorf("read %s: %w", name, err)
+	}
+	var v *opened
+	if _, none := t.vault.settings(); none == nil || !local {
+		if v, err = t.vault.open(ctx, talk, false); err != nil {
+			return in, err
+		}
+	}
+	if !local {
+		if body, err = v.store.Get(ctx, name); errors.Is(err, vault.ErrNotFound) {
+			return in, &fault.Fault{
+				Code: "FS-3518", Kind: fault.Refused, Subject: name, What: "there is neither such a file nor such an object in the vault",
+				Remedy: "see docs/formats/layout.md for the names",
+			}
+		} else if err != nil {
+			return in, err
+		}
+	}
+	in.Bytes = len(body)
+	if bytes.HasPrefix(body, []byte(segment.Magic)) {
+		return in, in.segment(ctx, v, body)
+	}
+	return in, in.document(v, body)
+}
+
+func (in *inspection) segment(ctx context.Context, v *opened, body []byte) error {
+	seg, err := segment.Parse(body)
+	if err != nil {
+		return &fault.Fault{
+			Code: "FS-3510", Kind: fault.Corrupt, Subject: in.Name, What: "the segment is damaged", Err: err,
+			Remedy: "find out what it costs: farshore-restore verify MACHINE",
+		}
+	}
+	h := seg.Header()
+	in.Kind, in.State = "segment", "structure and hash are right; the content is encrypted and was not checked"
+	in.Segment = &inspectedSegment{
+		Vault: h.Vault.String(), Machine: h.Machine, Position: h.Position(), Previous: h.Previous.String(), Hash: seg.Hash().String(),
+		FirstLSN: h.FirstLSN, LastLSN: h.LastLSN, BootFirst: h.BootFirst, BootLast: h.BootLast, UTC: h.UTC, Flags: flagsOf(h),
+		Consistency: h.Consistency, Label: h.Label, Disks: h.Disks, Frames: seg.Frames(),
+	}
+	if h.Seal {
+		in.Kind, in.State = "seal", "structure and hash are right; the segment behind it vouches for it"
+		return nil
+	}
+	if v == nil || v.reader.Keys == nil {
+		return nil
+	}
+	key, err := v.reader.DataKey(ctx, chain.Stream{Vault: h.Vault, Machine: h.Machine, Generation: h.Generation}, h.Epoch)
+	if err != nil {
+		return err
+	}
+	if err := seg.Unlock(key); err != nil {
+		return journal.Damaged(h, err)
+	}
+	for r, err := range seg.Records() {
+		if err != nil {
+			return journal.Damaged(h, err)
+		}
+		in.Segment.Extents++
+		in.Segment.DataBytes += int64(len(r.Data))
+	}
+	in.State = "structure, hash, signature of the claim and every frame are right"
+	return nil
+}
+
+func flagsOf(h segment.Header) []string {
+	flags := []string{}
+	for _, f := range []struct {
+		set  bool
+		name string
+	}{{h.Clean(), "clean"}, {h.Copy, "copy"}, {h.Jump, "jump"}, {h.Seal, "seal"}, {h.Marker, "marker"}, {h.Suspect, "suspect"}} {
+		if f.set {
+			flags = append(flags, f.name)
+		}
+	}
+	return flags
+}
+
+// document explains a JSON object: the vault's description, a claim or a spec.
+func (in *inspection) document(v *opened, body []byte) error {
+	var probe struct {
+		Signed  json.RawMessage `json:"signed"`
+		Payload []byte          `json:"payload"`
+	}
+	if err := json.Unmarshal(body, &probe); err != nil || probe.Signed == nil && probe.Payload == nil {
+		return &fault.Fault{
+			Code: "FS-3518", Kind: fault.Refused, Subject: in.Name, What: "it is no segment, claim, spec or description of a vault", Err: err,
+			Remedy: "see docs/formats/layout.md for what there is",
+		}
+	}
+	if probe.Signed != nil {
+		in.Kind, in.Document, in.State = "description", probe.Signed, "not checked: name the vault"
+		if v != nil {
+			in.State = "signed by the CA that it names"
+		}
+		return nil
+	}
+	in.Document, in.State = probe.Payload, "signature not checked: name the vault"
+	var kind struct {
+		Spec   json.RawMessage `json:"spec"`
+		Ticket *journal.Signed `json:"ticket"`
+	}
+	if err := json.Unmarshal(probe.Payload, &kind); err != nil {
+		return fmt.Errorf("read the payload of %s: %w", in.Name, err)
+	}
+	in.Kind = "claim"
+	if kind.Spec != nil {
+		in.Kind = "spec"
+		return nil
+	}
+	if kind.Ticket != nil {
+		in.Ticket = kind.Ticket.Payload
+	}
+	if v == nil {
+		return nil
+	}
+	claim, err := journal.ReadClaim(v.reader.Roots, v.reader.Vault, in.Name, body)
+	if err != nil {
+		in.State = "NOT BELIEVED: " + err.Error()
+		return nil
+	}
+	in.By, in.State = &claim.By, "believed: signed by "+claim.By.String()
+	return nil
+}
+
+func listInspection(w io.Writer, in inspection) error {
+	l := &lines{w: w}
+	l.add("name\t%s\nkind\t%s\nbytes\t%d\nstate\t%s", in.Name, in.Kind, in.Bytes, in.State)
+	if s := in.Segment; s != nil {
+		l.add("machine\t%s\nposition\t%s\nvault\t%s\nprevious\t%s\nhash\t%s", s.Machine, s.Position, s.Vault, s.Previous, s.Hash)
+		l.add("LSN\t%d to %d\nUTC\t%s\nboot clock\t%v to %v\nflags\t%v", s.FirstLSN, s.LastLSN, moment(s.UTC), s.BootFirst, s.BootLast, s.Flags)
+		if s.Consistency != "" {
+			l.add("consistency\t%s\nlabel\t%s", s.Consistency, s.Label)
+		}
+		for i, d := range s.Disks {
+			l.add("disk %d\t%s, %s, clean %v, joining %v", i, d.ID, size(d.Sectors.Bytes()), d.Clean, d.Joining)
+		}
+		if s.Extents > 0 {
+			l.add("extents\t%d, %s of data", s.Extents, size(s.DataBytes))
+		}
+		for i, f := range s.Frames {
+			l.add("frame %d\tat %d, %d bytes, %s, %d before", i, f.Offset, f.Stored, f.Codec, f.Body)
+		}
+	}
+	for _, part := range []struct {
+		name string
+		body json.RawMessage
+	}{{"document", in.Document}, {"ticket", in.Ticket}} {
+		if part.body == nil {
+			continue
+		}
+		var pretty bytes.Buffer
+		if err := json.Indent(&pretty, part.body, "", "  "); err != nil {
+			return fmt.Errorf("read the %s: %w", part.name, err)
+		}
+		l.add("%s\n%s", part.name, pretty.String())
+	}
+	return l.err
+}
