@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"farshore"
+	farshorev1 "farshore/api/gen/farshore/v1"
+	"farshore/dataplane/credential"
+	"farshore/dataplane/hub"
+	"farshore/dataplane/journal"
+	"farshore/dataplane/processserver"
+	"farshore/dataplane/transport"
+	"farshore/dataplane/vault"
+)
+
+// processServerConfig is the configuration file of a process server.
+type processServerConfig struct {
+	Control string        `yaml:"control"` // host:port of the configuration server
+	State   string        `yaml:"state"`   // folder of the node's identity and desired document
+	Listen  string        `yaml:"listen"`
+	Address string        `yaml:"address"` // host:port that agents dial, if it is not listen
+	Metrics string        `yaml:"metrics"` // host:port for Prometheus; none: no metrics
+	Cache   cacheConfig   `yaml:"cache"`
+	Segment segmentConfig `yaml:"segment"`
+	Vault   vault.Config  `yaml:"vault"`
+}
+
+type cacheConfig struct {
+	Path  string `yaml:"path"`
+	Bytes int64  `yaml:"bytes"`
+}
+
+type segmentConfig struct {
+	Bytes      int64 `yaml:"bytes"`
+	AgeSeconds int   `yaml:"ageSeconds"`
+}
+
+// The bounds of what may be configured.
+const (
+	defaultCacheBytes = 10 << 30
+	minSegmentBytes   = 256 << 10
+	maxSegmentBytes   = 32 << 20
+	maxSegmentAge     = 600
+)
+
+func (c *processServerConfig) complete(path string) error {
+	if c.State == "" {
+		c.State = stateRoot + "/process-server"
+	}
+	if c.Listen == "" {
+		c.Listen = fmt.Sprintf("0.0.0.0:%d", transport.Port)
+	}
+	if c.Address == "" {
+		c.Address = c.Listen
+	}
+	if c.Cache.Path == "" {
+		c.Cache.Path = "/var/cache/farshore/process-server"
+	}
+	if c.Cache.Bytes == 0 {
+		c.Cache.Bytes = defaultCacheBytes
+	}
+	if c.Segment.Bytes == 0 {
+		c.Segment.Bytes = processserver.DefaultSegmentBytes
+	}
+	if c.Segment.AgeSeconds == 0 {
+		c.Segment.AgeSeconds = int(processserver.DefaultSegmentAge / time.Second)
+	}
+	switch {
+	case c.Control == "":
+		return badConfig(path, "control is missing: HOST:PORT of the configuration server", nil)
+	case c.Segment.Bytes < minSegmentBytes || c.Segment.Bytes > maxSegmentBytes:
+		return badConfig(path, fmt.Sprintf("segment.bytes is %d, want %d to %d", c.Segment.Bytes, minSegmentBytes, maxSegmentBytes), nil)
+	case c.Segment.AgeSeconds < 1 || c.Segment.AgeSeconds > maxSegmentAge:
+		return badConfig(path, fmt.Sprintf("segment.ageSeconds is %d, want 1 to %d", c.Segment.AgeSeconds, maxSegmentAge), nil)
+	case c.Cache.Bytes < 4*c.Segment.Bytes:
+		return badConfig(path, fmt.Sprintf("cache.bytes is %d, want at least four segments of %d", c.Cache.Bytes, c.Segment.Bytes), nil)
+	}
+	return c.Vault.Check()
+}
+
+func newProcessServer() *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:     "process-server",
+		Short:   "Receive the streams of machines and write the journal",
+		Example: "  farshore-dataplane process-server --config /etc/farshore/process-server.yaml",
+		Args:    noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var c processServerConfig
+			if err := readConfig(path, &c); err != nil {
+				return err
+			}
+			if err := c.complete(path); err != nil {
+				return err
+			}
+			return runProcessServer(cmd.Context(), c, logger())
+		},
+	}
+	cmd.Flags().StringVar(&path, "config", "/etc/farshore/process-server.yaml", "configuration `FILE`")
+	return cmd
+}
+
+func runProcessServer(ctx context.Context, c processServerConfig, log *slog.Logger) error {
+	node, err := loadNode(c.State, farshore.RoleProcessServer)
+	if err != nil {
+		return err
+	}
+	listener, err := transport.Listen(ctx, c.Listen)
+	if err != nil {
+		return err
+	}
+	server, err := makeProcessServer(ctx, c, node, log)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	client := hub.NewClient(hub.Config{Address: c.Control, Node: node, Dir: c.State, Build: version(), Now: time.Now, Log: log})
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return server.Run(gctx, listener) })
+	g.Go(func() error {
+		return client.Run(gctx, func(r *farshorev1.SyncRequest) { r.Observed = observed(c.Address, server.Observe()) },
+			func(r *farshorev1.SyncResponse) { server.Allow(gctx, machines(r)) })
+	})
+	if c.Metrics != "" {
+		g.Go(func() error { return serveMetrics(gctx, c.Metrics, server.Metrics()) })
+	}
+	notify(log, daemon.SdNotifyReady)
+	defer notify(log, daemon.SdNotifyStopping)
+	return g.Wait()
+}
+
+func makeProcessServer(ctx context.Context, c processServerConfig, node *credential.Node, log *slog.Logger) (*processserver.Server, error) {
+	roots, err := node.Roots()
+	if err != nil {
+		return nil, identityFault(c.State, err)
+	}
+	v, err := openVault(ctx, c.Vault, roots, log)
+	if err != nil {
+		return nil, err
+	}
+	return processserver.New(processserver.Config{
+		CacheDir: c.Cache.Path, CacheBytes: c.Cache.Bytes, SegmentBytes: c.Segment.Bytes,
+		SegmentAge: time.Duration(c.Segment.AgeSeconds) * time.Second, DrainWithin: processserver.DefaultDrain,
+	}, processserver.Deps{Node: node, Log: log, Now: time.Now, Journal: journal.Deps{
+		Store: v.store, Vault: v.id, Signer: node, Roots: roots, Recipients: v.description.Recipients, Now: time.Now,
+		Report: func(b journal.BadClaim) {
+			log.Error("the vault holds a claim that no node of ours made", "name", b.Name, "err", b.Err)
+		},
+	}})
+}
+
+// machines are those of a desired document.
+func machines(r *farshorev1.SyncResponse) []farshore.MachineID {
+	var all []farshore.MachineID
+	for _, name := range r.GetProcessServer().GetMachines() {
+		all = append(all, farshore.MachineID(name))
+	}
+	return all
+}
+
+// observed is the report to the hub.
+func observed(address string, o processserver.Observed) *farshorev1.SyncRequest_ProcessServer {
+	m := &farshorev1.ProcessServerObserved{Address: address, CacheUsedBytes: uint64(o.CacheUsed), CacheLimitBytes: uint64(o.CacheLimit)}
+	for _, s := range o.Streams {
+		m.Streams = append(m.Streams, &farshorev1.StreamObserved{
+			Machine: string(s.Machine), Durable: hub.PositionMessage(s.Durable), ReceivedBytes: uint64(s.Received),
+			CachedBytes: uint64(s.Cached), SealedBytes: uint64(s.Sealed), UploadedBytes: uint64(s.Uploaded),
+		})
+	}
+	for _, f := range o.Faults {
+		m.Faults = append(m.Faults, hub.FaultMessage(f))
+	}
+	return &farshorev1.SyncRequest_ProcessServer{ProcessServer: m}
+}
+
+// serveMetrics answers Prometheus until ctx ends.
+func serveMetrics(ctx context.Context, address string, own prometheus.Collector) error {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(own, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	listener, err := transport.Listen(ctx, address)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		Handler: mux, ReadHeaderTimeout: 10 * time.Second,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
+	stop := context.AfterFunc(ctx, func() {
+		if err := server.Close(); err != nil {
+			logger().Warn("the metrics port was not closed in order", "err", err)
+		}
+	})
+	defer stop()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve metrics on %s: %w", address, err)
+	}
+	return nil
+}
+
+// notify tells systemd, if it is there.
+func notify(log *slog.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("systemd could not be notified", "state", state, "err", err)
+	}
+}
