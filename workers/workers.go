@@ -1,6 +1,7 @@
 package workers
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -30,7 +31,9 @@ import (
 // Config says which Temporal to use.
 type Config struct {
 	Address   string `yaml:"address"`   // host:port of the frontend
-	Namespace string `yaml:"namespace"` // it must be there: see farshore-temporal schema
+	Namespace string `yaml:"namespace"` // it must be there: see farshore-temporal prepare
+	// Identity is what the Temporal UI calls these workers; empty: farshore-control.
+	Identity string `yaml:"identity,omitempty"`
 	// PayloadKeyFile holds the keys that payloads are encrypted with; empty: they are stored plain.
 	PayloadKeyFile string `yaml:"payloadKeyFile,omitempty"`
 	// CAFile, CertificateFile and KeyFile are for a cluster that speaks TLS; CAFile alone turns TLS on.
@@ -52,7 +55,7 @@ type Connection struct {
 func Connect(c Config, l *slog.Logger) (*Connection, error) {
 	conn := &Connection{Metrics: NewMetrics(), namespace: c.Namespace}
 	options := client.Options{
-		HostPort: c.Address, Namespace: c.Namespace, Logger: log.NewStructuredLogger(l), MetricsHandler: conn.Metrics.Handler(),
+		HostPort: c.Address, Namespace: c.Namespace, Identity: cmp.Or(c.Identity, "farshore-control"), Logger: log.NewStructuredLogger(l), MetricsHandler: conn.Metrics.Handler(),
 	}
 	if c.PayloadKeyFile != "" {
 		codec, err := LoadCodec(c.PayloadKeyFile)

@@ -12,7 +12,7 @@
 //	commit/web-01/f-web-01-77ab01c2de             CommitRun
 //	cancel-failover/web-01/f-web-01-77ab01c2de    CancelFailoverRun
 //
-// For clients that know no updates, each operation is also a plain workflow ([TypeOf]): Failover with the input
+// MakePoint is started by itself. For clients that know no updates, each operation is also a plain workflow ([TypeOf]): Failover with the input
 // {"machine":"web-01"} asks the entity and waits for what it started.
 //
 // Invariants: a step's compensation is known before the step begins; compensation runs on a disconnected context, so that

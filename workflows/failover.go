@@ -72,10 +72,7 @@ func (f *failover) again() []func(workflow.Context) error {
 
 func (f *failover) fence(ctx workflow.Context) (err error) {
 	f.tell(ctx, "fencing the source")
-	f.before("let the source replicate again", func(ctx workflow.Context) error {
-		_, err := activities.Unfence.Do(ctx, activities.RunIn{Run: f.in.Run})
-		return err
-	})
+	f.before("let the source replicate again", func(ctx workflow.Context) error { return letReplicate(ctx, f.in.Run, f.in.Source) })
 	f.record.Fence, err = activities.Fence.Do(ctx, activities.RunIn{Run: f.in.Run})
 	if reason, ok := fault.As(err); ok && (reason.Kind == fault.Transient || reason.Kind == fault.Operator) {
 		f.record.Fence, err = activities.FenceOut{Why: reason.Error()}, nil // a vault that cannot be written stops no failover
@@ -86,12 +83,18 @@ func (f *failover) fence(ctx workflow.Context) (err error) {
 	return err
 }
 
-// rest tells the source's nodes to send nothing more. The fence does not need it; it spares a living source the refusals.
-func (f *failover) rest(ctx workflow.Context) error {
-	f.before("turn replication on again", func(ctx workflow.Context) error {
-		_, err := activities.SetProtection.Do(ctx, f.in.Source)
+// letReplicate gives the stream back to its source, and only then tells the source's nodes to go on.
+func letReplicate(ctx workflow.Context, run activities.Run, source activities.SetProtectionIn) error {
+	if _, err := activities.Unfence.Do(ctx, activities.RunIn{Run: run}); err != nil {
 		return err
-	})
+	}
+	_, err := activities.SetProtection.Do(ctx, source)
+	return err
+}
+
+// rest tells the source's nodes to send nothing more; what the fence did beforehand takes this back too. The fence does
+// not need it; it spares a living source the refusals.
+func (f *failover) rest(ctx workflow.Context) error {
 	return optional(ctx, &f.record.Notes, func(ctx workflow.Context) error {
 		still := f.in.Source
 		still.Replicate = activities.ReplicatePaused
@@ -172,12 +175,7 @@ func CancelFailoverRun(ctx workflow.Context, in SettleIn) (Settled, error) {
 		},
 		func(ctx workflow.Context) error {
 			describeRun(ctx, run, "letting the source replicate again", in.Failover.Point, nil)
-			_, err := activities.Unfence.Do(ctx, activities.RunIn{Run: run})
-			return err
-		},
-		func(ctx workflow.Context) error {
-			_, err := activities.SetProtection.Do(ctx, in.Source)
-			return err
+			return letReplicate(ctx, run, in.Source)
 		})
 	if err != nil {
 		return Settled{}, activities.Outward(err)

@@ -66,10 +66,32 @@ func plain(op farshore.Operation) func(workflow.Context, activities.Request) (Ou
 	}
 }
 
+// PointRequest is the input of [MakePoint].
+type PointRequest struct {
+	Machine     farshore.MachineID   `json:"machine"`
+	Consistency farshore.Consistency `json:"consistency,omitempty"` // empty: crash
+	Label       string               `json:"label,omitempty"`
+}
+
+// MakePoint has a machine make a recovery point now, and gives it when it is durable. It is started by itself, as
+// `temporal workflow start --type MakePoint --input '{"machine":"web-01","consistency":"app"}'`.
+func MakePoint(ctx workflow.Context, r PointRequest) (farshore.RecoveryPoint, error) {
+	if _, err := farshore.ParseMachineID(string(r.Machine)); err != nil {
+		return farshore.RecoveryPoint{}, activities.Outward(err)
+	}
+	if r.Consistency == "" {
+		r.Consistency = farshore.CrashConsistent
+	}
+	point, err := activities.RequestPoint.Do(ctx, activities.RequestPointIn{
+		Machine: r.Machine, Consistency: r.Consistency, Label: r.Label, Operation: workflow.GetInfo(ctx).FirstRunID,
+	})
+	return point, activities.Outward(err)
+}
+
 // Register registers every workflow of Farshore.
 func Register(r worker.WorkflowRegistry) {
 	r.RegisterWorkflowWithOptions(Protection, workflow.RegisterOptions{Name: activities.TypeProtection})
-	for _, w := range []any{InitialReplication, DeltaSync, TestFailoverRun, FailoverRun, CommitRun, CancelFailoverRun} {
+	for _, w := range []any{InitialReplication, DeltaSync, TestFailoverRun, FailoverRun, CommitRun, CancelFailoverRun, MakePoint} {
 		r.RegisterWorkflow(w)
 	}
 	for _, op := range farshore.Operations() {

@@ -87,3 +87,17 @@ func TestAPlainWorkflowRefusesAnInputWithoutAMachine(t *testing.T) {
 		t.Errorf("ended with %v", env.GetWorkflowError())
 	}
 }
+
+func TestAPointIsMadeOnRequest(t *testing.T) {
+	env := environment(newWorld())
+	activities.RequestPoint.Serve(env, func(_ context.Context, in activities.RequestPointIn) (farshore.RecoveryPoint, error) {
+		p := point(7)
+		p.Consistency, p.Note = in.Consistency, in.Label
+		return p, nil
+	})
+	env.ExecuteWorkflow("MakePoint", json.RawMessage(`{"machine":"web-01","label":"before the upgrade"}`))
+	var p farshore.RecoveryPoint
+	if err := env.GetWorkflowResult(&p); err != nil || p.Consistency != farshore.CrashConsistent || p.Note != "before the upgrade" {
+		t.Errorf("%+v, %v", p, err)
+	}
+}

@@ -31,6 +31,7 @@ type world struct {
 	mu        sync.Mutex
 	points    []farshore.RecoveryPoint
 	fencedBy  farshore.RunID
+	early     int // times that a fenced source was told to go on
 	replicate activities.Replicate
 	prepared  map[farshore.RunID]int
 	cloud     map[farshore.RunID][]string
@@ -79,6 +80,9 @@ func (w *world) unfailed(t *testing.T) {
 	t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.early > 0 {
+		t.Errorf("the source was told to go on before its fence was taken back; calls %v", w.calls)
+	}
 	if w.fencedBy != "" || w.replicate != activities.ReplicateOn {
 		t.Errorf("the source is fenced by %q and replicates %q; calls %v", w.fencedBy, w.replicate, w.calls)
 	}
@@ -130,7 +134,9 @@ func (w *world) register(r worker.ActivityRegistry) {
 
 func (w *world) registerNodes(r worker.ActivityRegistry) {
 	serve(w, r, activities.SetProtection, func(in activities.SetProtectionIn) (activities.SetProtectionOut, error) {
-		w.replicate = in.Replicate
+		if w.replicate = in.Replicate; in.Replicate == activities.ReplicateOn && w.fencedBy != "" {
+			w.early++ // the source is told to go on while its stream is taken from it
+		}
 		return activities.SetProtectionOut{Machine: spec()}, nil
 	})
 	activities.AwaitInitialReplication.Serve(r, func(context.Context, activities.MachineIn) (farshore.RecoveryPoint, error) {

@@ -1,0 +1,220 @@
+package histories
+
+import (
+	"context"
+	"crypto/sha256"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"farshore"
+	farshorev1 "farshore/api/gen/farshore/v1"
+	"farshore/dataplane/credential"
+	"farshore/dataplane/credential/credentialtest"
+	"farshore/dataplane/hub"
+	"farshore/dataplane/journal"
+	"farshore/dataplane/segment"
+	"farshore/dataplane/vault"
+	"farshore/dataplane/vault/file"
+)
+
+const web = farshore.MachineID("web-01")
+
+var (
+	webAgent = farshore.Identity{Role: farshore.RoleAgent, Name: string(web)}
+	hq1      = farshore.Identity{Role: farshore.RoleProcessServer, Name: "hq-1"}
+	west     = farshore.Identity{Role: farshore.RoleApplier, Name: "west"}
+)
+
+// site is a vault in a folder and a hub in memory whose nodes act at once on what is desired of them. The agent and its
+// process server really write the stream, so that fences are real.
+type site struct {
+	t       *testing.T
+	store   vault.Store
+	ca      *credentialtest.CA
+	keys    vault.Recipients
+	agent   *credential.Node
+	mu      sync.Mutex
+	desired map[farshore.Identity]*farshorev1.SyncResponse
+	reports map[farshore.Identity]*farshorev1.SyncRequest
+	session uint64
+	copying bool // the agent is still in its initial replication
+	refused error
+}
+
+var vaultID = segment.VaultID{0xfa, 7}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	dir := t.TempDir()
+	if err := file.Create(dir); err != nil {
+		t.Fatal(err)
+	}
+	store, _, err := file.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := credentialtest.NewCA(t)
+	key, err := vault.NewPrivateKey(vault.VaultKey, vaultID, sha256.Sum256(ca.DER()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &site{
+		t: t, store: store, ca: ca, keys: vault.Recipients{key.Recipient()}, agent: ca.Node(t, farshore.RoleAgent, string(web)),
+		desired: map[farshore.Identity]*farshorev1.SyncResponse{}, reports: map[farshore.Identity]*farshorev1.SyncRequest{},
+	}
+	s.reports[hq1] = &farshorev1.SyncRequest{Observed: &farshorev1.SyncRequest_ProcessServer{
+		ProcessServer: &farshorev1.ProcessServerObserved{Address: "127.0.0.1:9443"},
+	}}
+	s.report(farshorev1.AgentPhase_AGENT_PHASE_IDLE)
+	return s
+}
+
+func (s *site) deps(role farshore.Role, name string) journal.Deps {
+	return journal.Deps{
+		Store: s.store, Vault: vaultID, Signer: s.ca.Node(s.t, role, name), Roots: s.ca.Roots(s.t), Recipients: s.keys, Now: time.Now,
+	}
+}
+
+// report puts the agent's report.
+func (s *site) report(phase farshorev1.AgentPhase) {
+	o := &farshorev1.AgentObserved{Phase: phase, Machine: hub.MachineMessage(farshore.MachineSpec{
+		ID: web, Hostname: "web-01", OS: "linux", Firmware: farshore.UEFI, CPUs: 2, MemoryBytes: 1 << 31,
+		Disks: []farshore.DiskSpec{{ID: "d0", SizeBytes: 1 << 30, Boot: true}},
+	})}
+	if points, err := (journal.Reader{Store: s.store, Vault: vaultID, Roots: s.ca.Roots(s.t)}).Points(context.Background(), web); err == nil && len(points) > 0 {
+		o.LastPoint = hub.PointMessage(points[len(points)-1])
+	}
+	s.reports[webAgent] = &farshorev1.SyncRequest{
+		Have: s.desired[webAgent].GetVersion(), Observed: &farshorev1.SyncRequest_Agent{Agent: o},
+	}
+}
+
+// replicate opens a session and makes recovery points; the error is that of the claim.
+func (s *site) replicate(points int) error {
+	s.session++
+	ticket, err := journal.SignTicket(s.agent, journal.Ticket{
+		Machine: web, Server: "hq-1", Session: s.session, Instance: "i", Capture: "c", BootID: "b",
+		Disks: []journal.TicketDisk{{ID: "d0", Sectors: 1000}}, Time: time.Now(),
+	})
+	if err != nil {
+		return err
+	}
+	w, _, err := journal.Claim(context.Background(), s.deps(farshore.RoleProcessServer, "hq-1"), ticket)
+	if err != nil {
+		return err
+	}
+	for range points {
+		var b segment.Builder
+		lsn := w.Tip().LastLSN + 1
+		p, err := w.Prepare(&b, segment.Header{
+			FirstLSN: lsn, LastLSN: lsn - 1, UTC: time.Now(), Consistency: farshore.CrashConsistent,
+			Disks: []segment.Disk{{ID: "d0", Sectors: 1000, Clean: true}},
+		})
+		if err == nil {
+			err = w.Commit(context.Background(), p)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copied ends the initial replication.
+func (s *site) copied() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.copying = false
+	s.actAsAgent()
+}
+
+// actAsAgent does what is desired of the agent and reports.
+func (s *site) actAsAgent() {
+	d := s.desired[webAgent].GetAgent()
+	switch {
+	case !d.GetProtect():
+		s.report(farshorev1.AgentPhase_AGENT_PHASE_IDLE)
+	case d.GetPaused():
+		s.report(farshorev1.AgentPhase_AGENT_PHASE_PAUSED)
+	case s.copying:
+		s.report(farshorev1.AgentPhase_AGENT_PHASE_INITIAL_REPLICATION)
+	default:
+		if s.refused = s.replicate(2); s.refused != nil {
+			s.report(farshorev1.AgentPhase_AGENT_PHASE_STALLED)
+			return
+		}
+		s.report(farshorev1.AgentPhase_AGENT_PHASE_PROTECTED)
+	}
+}
+
+// actAsApplier does the jobs at once.
+func (s *site) actAsApplier() {
+	o := &farshorev1.ApplierObserved{}
+	for _, j := range s.desired[west].GetApplier().GetJobs() {
+		seen := &farshorev1.ApplierJobObserved{Id: j.GetId(), State: farshorev1.ApplierJobState_APPLIER_JOB_STATE_DONE}
+		if j.GetKind() == farshorev1.ApplierJobKind_APPLIER_JOB_KIND_MATERIALISE {
+			seen.Disks = []*farshorev1.MaterialisedDisk{{Disk: "d0", Url: "file:///" + j.GetRun() + "/d0.vhd", SizeBytes: 1 << 30, Boot: true}}
+		}
+		o.Jobs = append(o.Jobs, seen)
+	}
+	s.reports[west] = &farshorev1.SyncRequest{Observed: &farshorev1.SyncRequest_Applier{Applier: o}}
+}
+
+func (s *site) SetDesired(_ context.Context, id farshore.Identity, change func(*farshorev1.SyncResponse)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	doc := proto.CloneOf(s.desired[id])
+	if doc == nil {
+		doc = &farshorev1.SyncResponse{}
+	}
+	before := proto.CloneOf(doc)
+	change(doc)
+	if proto.Equal(before, doc) {
+		return nil
+	}
+	doc.Version = &farshorev1.Version{Incarnation: 1, Number: before.GetVersion().GetNumber() + 1}
+	s.desired[id] = doc
+	switch id.Role {
+	case farshore.RoleAgent:
+		s.actAsAgent()
+	case farshore.RoleApplier:
+		s.actAsApplier()
+	case farshore.RoleControl, farshore.RoleProcessServer, farshore.RoleMasterTarget, farshore.RoleOperator:
+	}
+	return nil
+}
+
+func (s *site) Desired(id farshore.Identity) (*farshorev1.SyncResponse, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	doc, ok := s.desired[id]
+	return doc, ok, nil
+}
+
+func (s *site) Observed(id farshore.Identity) (*farshorev1.SyncRequest, time.Time, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	report, ok := s.reports[id]
+	return report, time.Now(), ok
+}
+
+func (s *site) Enrolled(role farshore.Role) ([]farshore.Identity, error) {
+	return slices.DeleteFunc([]farshore.Identity{webAgent, hq1, west}, func(id farshore.Identity) bool { return id.Role != role }), nil
+}
+
+// jobs is what is still desired of the applier besides the replica.
+func (s *site) jobs() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.desired[west].GetApplier().GetJobs())
+}
+
+func (s *site) wasRefused() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refused
+}
