@@ -122,6 +122,8 @@ var Codes = []Code{
 	{"FS-8103", "the certificate files for Temporal cannot be used"},
 	{"FS-9001", "the command line makes no sense"},
 	{"FS-9002", "confirmation is needed"},
+	{"FS-9003", "the operator's profile cannot be used"},
+	{"FS-9004", "a run is no longer watched; it goes on"},
 	{"FS-9301", "a disk is no state that a power cut could have left"},
 	{"FS-9302", "the lab needs root"},
 	{"FS-9303", "a program that the lab needs is missing"},
