@@ -1,0 +1,126 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"farshore"
+	"farshore/dataplane/chain"
+	"farshore/dataplane/segment"
+	"farshore/dataplane/vault/storetest"
+)
+
+// TestNoAcknowledgedSegmentIsLostOnABadWayToTheVault lets servers claim and commit in any order, old ones too, while a
+// quarter of all requests is lost, answered to nobody, late or done twice. The waits between tries pass in no time.
+func TestNoAcknowledgedSegmentIsLostOnABadWayToTheVault(t *testing.T) {
+	for seed := range uint64(12) {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { badWay(t, seed) })
+		})
+	}
+}
+
+func badWay(t *testing.T, seed uint64) {
+	w := newWorld(t)
+	good := w.store
+	w.store, _ = storetest.Faulty(good, nil, storetest.Bad(seed, 0.25))
+	rnd := rand.New(rand.NewPCG(seed, 3))
+	var servers []Deps
+	for i := range 3 {
+		servers = append(servers, w.server(fmt.Sprintf("hq-%d", i)))
+	}
+	var writers []*Writer
+	waiting := map[*Writer]Prepared{} // prepared, and not yet known to be durable
+	durable := map[segment.Hash]farshore.Position{}
+	for step := range 60 {
+		if len(writers) == 0 || rnd.IntN(8) == 0 {
+			s := rnd.IntN(len(servers))
+			writer, _, err := Claim(t.Context(), servers[s], w.ticket(fmt.Sprintf("hq-%d", s)))
+			if err != nil {
+				t.Fatalf("step %d: claim: %v", step, err)
+			}
+			writers = append(writers, writer)
+			continue
+		}
+		writer := writers[rnd.IntN(len(writers))]
+		p, ok := waiting[writer]
+		if !ok {
+			p = prepare(t, writer, byte(step))
+		}
+		delete(waiting, writer)
+		switch err := writer.Commit(t.Context(), p); {
+		case err == nil:
+			durable[p.Hash] = p.Header.Position()
+		case errors.Is(err, ErrFenced):
+			waiting[writer] = p
+		default:
+			t.Fatalf("step %d: commit: %v", step, err)
+		}
+	}
+	w.store = good
+	r := w.reader()
+	for seg, err := range r.Follow(t.Context(), r.Start(web, 1)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		delete(durable, seg.Hash())
+	}
+	if len(durable) > 0 {
+		t.Errorf("acknowledged, but not in the readable stream: %v", durable)
+	}
+}
+
+func TestACommitGoesOnTryingUntilTheVaultAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		writer, _ := w.claim("hq-1")
+		lost := 0
+		store, _ := storetest.Faulty(w.store, nil, func(storetest.Op) storetest.Fate {
+			if lost++; lost <= 50 {
+				return storetest.LostReply
+			}
+			return storetest.Pass
+		})
+		writer.deps.Store = store
+		begin := time.Now()
+		w.write(writer, 1)
+		if lost != 51 {
+			t.Errorf("%d requests, want 51", lost)
+		}
+		if waited := time.Since(begin); waited < time.Minute || waited > 50*2*lastRetry {
+			t.Errorf("50 tries took %v of the clock", waited)
+		}
+		w.wantContent(1, 1)
+	})
+}
+
+func TestADamagedHeaderHidesOnlyThePointsBehindItAndIsTold(t *testing.T) {
+	w := newWorld(t)
+	writer, _ := w.claim("hq-1")
+	w.write(writer, 1, 2, 3)
+	w.claim("hq-1", func(t *Ticket) { t.NewGeneration = true })
+	fresh, _ := w.claim("hq-1")
+	w.write(fresh, 4)
+	name := chain.SegmentName(web, 1, 1, 2)
+	body, err := w.store.Get(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body[100] ^= 1
+	w.replace(name, body)
+	r := w.reader()
+	var told []error
+	r.Damage = func(err error) { told = append(told, err) }
+	points, err := r.Points(t.Context(), web)
+	if err != nil || len(points) != 2 || points[0].Position != position(1, 1, 1) || points[1].Position != position(2, 2, 1) {
+		t.Errorf("points = %v, %v", points, err)
+	}
+	if len(told) != 1 {
+		t.Fatalf("told of %v", told)
+	}
+	wantFault(t, told[0], "FS-3510")
+}
