@@ -1,0 +1,194 @@
+package applier
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"farshore"
+	"farshore/dataplane/block"
+	"farshore/dataplane/chain"
+	"farshore/dataplane/vault"
+)
+
+// The limits of one page blob, which replaying is estimated by.
+const (
+	requestsPerSecond = 500
+	bytesPerSecond    = 60 << 20
+)
+
+// manifest is a checkpoint: a snapshot of every disk of a replica at one position.
+type manifest struct {
+	Version int            `json:"version"`
+	Vault   string         `json:"vault"`
+	Machine string         `json:"machine"`
+	At      cursor         `json:"at"`
+	UTC     time.Time      `json:"utc"` // the stream's time there
+	Disks   []snapshotDisk `json:"disks"`
+}
+
+// snapshotDisk is one disk of a checkpoint.
+type snapshotDisk struct {
+	Disk     farshore.DiskID  `json:"disk"`
+	Sectors  block.Count      `json:"sectors"`
+	Snapshot vault.SnapshotID `json:"snapshot"`
+}
+
+const checkpointWord = "checkpoint-"
+
+// checkpointName is the name of the manifest at a position.
+func checkpointName(m farshore.MachineID, p farshore.Position) string {
+	return fmt.Sprintf("%s%se%08x-s%016x.json", replicaPrefix(m, p.Generation), checkpointWord, uint32(p.Epoch), uint64(p.Seq))
+}
+
+// replayEstimate is how long it would take to apply what came since the last checkpoint again.
+func (r *replica) replayEstimate() time.Duration {
+	var longest time.Duration
+	for _, d := range r.disks {
+		longest = max(longest, time.Duration(d.state.Runs)*time.Second/requestsPerSecond, time.Duration(float64(d.state.Bytes)/bytesPerSecond*float64(time.Second)))
+	}
+	return longest
+}
+
+// checkpoint snapshots every disk where the replica stands and writes the manifest. A checkpoint that was broken off left
+// snapshots that no manifest names; sweep removes them.
+func (r *replica) checkpoint(ctx context.Context, s vault.Store, at chain.Link) error {
+	if !r.settled(at.Position) || !checkpointable(at) {
+		panic(fmt.Sprintf("applier: a checkpoint of %s was asked for at %v, where not all disks are", r.prefix, at.Position))
+	}
+	m := manifest{Version: stateVersion, Vault: r.stream.Vault.String(), Machine: string(r.stream.Machine), At: cursorOf(at), UTC: at.UTC}
+	for _, d := range r.disks {
+		id, err := d.Snapshot(ctx)
+		if err != nil {
+			return err
+		}
+		m.Disks = append(m.Disks, snapshotDisk{Disk: d.id, Sectors: d.Sectors(), Snapshot: id})
+	}
+	slices.SortFunc(m.Disks, func(a, b snapshotDisk) int { return strings.Compare(string(a.Disk), string(b.Disk)) })
+	body, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write a checkpoint: %w", err)
+	}
+	name := checkpointName(r.stream.Machine, at.Position)
+	if _, err := s.PutIfAbsent(ctx, name, append(body, '\n')); err != nil { // Other: there is one here already, as good as ours
+		return err
+	}
+	for _, d := range r.disks {
+		d.state.Runs, d.state.Bytes = 0, 0
+		if err := r.store(ctx, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkpoints lists the positions of a generation's checkpoints, oldest first.
+func checkpoints(ctx context.Context, s vault.Store, m farshore.MachineID, g farshore.Generation) ([]farshore.Position, error) {
+	prefix := replicaPrefix(m, g) + checkpointWord
+	var found []farshore.Position
+	for e, err := range s.List(ctx, prefix, "") {
+		if err != nil {
+			return nil, err
+		}
+		p := farshore.Position{Generation: g}
+		n, err := fmt.Sscanf(strings.TrimPrefix(e.Name, prefix), "e%08x-s%016x.json", &p.Epoch, &p.Seq)
+		if err == nil && n == 2 && checkpointName(m, p) == e.Name {
+			found = append(found, p)
+		}
+	}
+	return found, nil
+}
+
+// readCheckpoint reads a manifest. ErrNotFound: it was removed meanwhile.
+func readCheckpoint(ctx context.Context, s vault.Store, stream chain.Stream, p farshore.Position) (manifest, chain.Link, error) {
+	name := checkpointName(stream.Machine, p)
+	body, err := s.Get(ctx, name)
+	if err != nil {
+		return manifest{}, chain.Link{}, err
+	}
+	var m manifest
+	if err := json.Unmarshal(body, &m); err != nil {
+		return manifest{}, chain.Link{}, damagedReplica(name, "it cannot be read", err)
+	}
+	at, err := m.At.link(stream)
+	if err != nil || at.Position != p || m.Version != stateVersion || m.Vault != stream.Vault.String() || m.Machine != string(stream.Machine) {
+		return manifest{}, chain.Link{}, damagedReplica(name, "it describes something else", err)
+	}
+	return m, at, nil
+}
+
+// prune removes the oldest checkpoints, so that keep are left: manifest first, then the snapshots that only it named.
+func (r *replica) prune(ctx context.Context, s vault.Store, keep int) error {
+	positions, err := checkpoints(ctx, s, r.stream.Machine, r.stream.Generation)
+	if err != nil {
+		return err
+	}
+	if len(positions) <= keep {
+		return nil
+	}
+	for _, p := range positions[:len(positions)-keep] {
+		if err := s.Delete(ctx, checkpointName(r.stream.Machine, p)); err != nil {
+			return err
+		}
+	}
+	return r.sweep(ctx, s)
+}
+
+// sweep removes the snapshots that no manifest names.
+func (r *replica) sweep(ctx context.Context, s vault.Store) error {
+	positions, err := checkpoints(ctx, s, r.stream.Machine, r.stream.Generation)
+	if err != nil {
+		return err
+	}
+	named := map[farshore.DiskID]map[vault.SnapshotID]bool{}
+	for _, p := range positions {
+		m, _, err := readCheckpoint(ctx, s, r.stream, p)
+		if err != nil {
+			return err
+		}
+		for _, d := range m.Disks {
+			if named[d.Disk] == nil {
+				named[d.Disk] = map[vault.SnapshotID]bool{}
+			}
+			named[d.Disk][d.Snapshot] = true
+		}
+	}
+	for id, d := range r.disks {
+		snapshots, err := d.Snapshots(ctx)
+		if err != nil {
+			return err
+		}
+		for _, snapshot := range snapshots {
+			if named[id][snapshot.ID] {
+				continue
+			}
+			if err := d.RemoveSnapshot(ctx, snapshot.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// newest gives the newest checkpoint at or before a position; without one, the start of the generation.
+func newest(ctx context.Context, s vault.Store, stream chain.Stream, limit farshore.Position) (manifest, chain.Link, error) {
+	positions, err := checkpoints(ctx, s, stream.Machine, stream.Generation)
+	if err != nil {
+		return manifest{}, chain.Link{}, err
+	}
+	for _, p := range slices.Backward(positions) {
+		if p.Compare(limit) > 0 {
+			continue
+		}
+		m, at, err := readCheckpoint(ctx, s, stream, p)
+		if errors.Is(err, vault.ErrNotFound) {
+			continue
+		}
+		return m, at, err
+	}
+	return manifest{}, chain.Start(stream), nil
+}

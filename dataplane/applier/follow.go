@@ -1,0 +1,215 @@
+package applier
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"farshore"
+	"farshore/dataplane/chain"
+	"farshore/dataplane/vault"
+	"farshore/fault"
+)
+
+// The pauses after a fault. A replica that another applier has taken, or that is damaged, is looked at again seldom:
+// somebody must act first.
+const (
+	pauseTransient = 5 * time.Second
+	pauseOther     = time.Minute
+)
+
+// follow keeps a machine's replica until ctx is done.
+func (a *Applier) follow(ctx context.Context, m farshore.MachineID) {
+	for {
+		err := a.followOnce(ctx, m)
+		if ctx.Err() != nil {
+			return
+		}
+		f := faultOf("replica of machine "+string(m), err)
+		a.observed.fault(m, f)
+		a.deps.Log.Error("replica stands still", "machine", m, "code", f.Code, "err", err)
+		pause := pauseOther
+		if f.Kind == fault.Transient {
+			pause = pauseTransient
+		}
+		if wait(ctx, pause) != nil {
+			return
+		}
+	}
+}
+
+// followOnce follows until something goes wrong. What it did is stored; the next call goes on there.
+func (a *Applier) followOnce(ctx context.Context, m farshore.MachineID) error {
+	g, err := a.generation(ctx, m)
+	if err != nil {
+		return err
+	}
+	for {
+		if g, err = a.followGeneration(ctx, m, g); err != nil {
+			return err
+		}
+	}
+}
+
+// generation finds where to begin: at the newest generation that has a replica, else at the newest that there is.
+// It waits for a machine's first claim.
+func (a *Applier) generation(ctx context.Context, m farshore.MachineID) (farshore.Generation, error) {
+	for {
+		all, err := a.deps.Journal.Generations(ctx, m)
+		if f, ok := fault.As(err); ok && f.Code == "FS-3512" {
+			if err := wait(ctx, a.poll()); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		for i := len(all) - 1; i >= 0; i-- {
+			for _, err := range a.deps.Replicas.List(ctx, replicaPrefix(m, all[i])) {
+				return all[i], err
+			}
+		}
+		return all[len(all)-1], nil
+	}
+}
+
+// followGeneration brings the replica of a generation forward until a newer one begins, and gives that one.
+func (a *Applier) followGeneration(ctx context.Context, m farshore.MachineID, g farshore.Generation) (next farshore.Generation, err error) {
+	stream := chain.Stream{Vault: a.deps.Journal.Vault, Machine: m, Generation: g}
+	r, err := openReplica(ctx, a.writing(), stream, replicaPrefix(m, g))
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, r.close()) }()
+	if err := r.sweep(ctx, a.deps.Store); err != nil {
+		return 0, err
+	}
+	_, last, err := newest(ctx, a.deps.Store, stream, r.start().Position)
+	if err != nil {
+		return 0, err
+	}
+	f := follower{Applier: a, replica: r, machine: m, checkpointed: last.Position}
+	f.show(0)
+	for {
+		more, err := f.step(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if more {
+			continue
+		}
+		a.observed.fault(m, nil)
+		if next, err := f.superseded(ctx); next > 0 || err != nil {
+			return next, err
+		}
+		if err := wait(ctx, a.poll()); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// follower brings one replica forward.
+type follower struct {
+	*Applier
+	replica      *replica
+	machine      farshore.MachineID
+	checkpointed farshore.Position
+}
+
+// step applies one window, if there is one.
+func (f *follower) step(ctx context.Context) (more bool, err error) {
+	if err := f.windows.acquire(ctx); err != nil {
+		return false, err
+	}
+	defer f.windows.release()
+	w, err := gather(ctx, f.deps.Journal, gathering{from: f.replica.start(), clean: f.due()})
+	if err != nil || len(w.segments) == 0 {
+		return false, err
+	}
+	written, err := f.replica.apply(ctx, w)
+	if err != nil {
+		return false, err
+	}
+	if f.due() && checkpointable(w.to) && f.replica.settled(w.to.Position) {
+		if err := f.checkpoint(ctx, w.to); err != nil {
+			return false, err
+		}
+	}
+	f.show(written)
+	return true, nil
+}
+
+// due reports whether the next clean position shall become a checkpoint: the first one of a generation, and whenever
+// replaying would take more than half of the goal.
+func (f *follower) due() bool {
+	none := f.checkpointed.Epoch == 0
+	return none || f.replica.replayEstimate() > time.Duration(f.deps.Settings.RTOGoalSeconds)*time.Second/2
+}
+
+func (f *follower) checkpoint(ctx context.Context, at chain.Link) error {
+	if err := f.replica.checkpoint(ctx, f.deps.Store, at); err != nil {
+		return err
+	}
+	f.checkpointed = at.Position
+	f.deps.Log.Info("checkpoint taken", "machine", f.machine, "position", at.Position.String())
+	defer f.changed()
+	lock := f.clones(f.machine)
+	lock.Lock() // no job is just cloning one of them
+	defer lock.Unlock()
+	return f.replica.prune(ctx, f.deps.Store, f.deps.Settings.Checkpoints)
+}
+
+func (f *follower) show(written int64) {
+	f.observed.replica(f.machine, func(o *ReplicaObserved) {
+		o.Applied, o.Checkpoint = f.replica.start().Position, f.checkpointed
+		o.AppliedBytes += written
+		o.Replay = f.replica.replayEstimate()
+	})
+}
+
+// superseded gives the generation that goes on, if the stream of this one ended. Its replica is a fresh one; this one
+// stays, for the points that it is the base of.
+func (f *follower) superseded(ctx context.Context) (farshore.Generation, error) {
+	if at := f.replica.start(); !at.Seal || at.Position.Epoch == 0 {
+		return 0, nil
+	}
+	all, err := f.deps.Journal.Generations(ctx, f.machine)
+	if err != nil {
+		return 0, err
+	}
+	for _, g := range all {
+		if g > f.replica.stream.Generation {
+			return g, nil
+		}
+	}
+	return 0, nil
+}
+
+// faultOf makes a fault of whatever stopped us.
+func faultOf(subject string, err error) *fault.Fault {
+	if errors.Is(err, vault.ErrFenced) {
+		return &fault.Fault{
+			Code: "FS-4002", Kind: fault.Operator, Subject: subject, What: "another applier has taken it",
+			Remedy: "see that one applier only keeps this machine: farshore infra", Err: err,
+		}
+	}
+	if f, ok := fault.As(err); ok {
+		return f
+	}
+	return &fault.Fault{
+		Code: "FS-4001", Kind: fault.Transient, Subject: subject, What: "the applier could not go on", Remedy: "none if it passes; else look at the cause", Err: err,
+	}
+}
+
+// wait pauses, or gives the context's error.
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}

@@ -1,0 +1,322 @@
+package applier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"farshore"
+	"farshore/dataplane/block"
+	"farshore/dataplane/chain"
+	"farshore/dataplane/segment"
+	"farshore/dataplane/vault"
+)
+
+// replicaRoot begins the names of all replica disks of a machine.
+func replicaRoot(m farshore.MachineID) string { return fmt.Sprintf("replica/v1/m/%s/", m) }
+
+// replicaPrefix begins the names of the replica disks of one generation.
+func replicaPrefix(m farshore.MachineID, g farshore.Generation) string {
+	return fmt.Sprintf("%sg%08x/", replicaRoot(m), uint32(g))
+}
+
+// runPrefix begins the names of the disks of a run.
+func runPrefix(run farshore.RunID) string { return fmt.Sprintf("replica/v1/run/%s/", run) }
+
+// writing is what replicas need to write.
+type writing struct {
+	replicas vault.Replicas
+	fill     block.Count // gaps up to this are bridged
+	lanes    int         // requests to one disk at once
+	buffers  *sync.Pool  // of vault.MaxWriteBytes
+}
+
+// replica is a set of disks that are brought forward together: a machine's replica, or the disks of a run.
+type replica struct {
+	writing
+	stream chain.Stream
+	prefix string
+	disks  map[farshore.DiskID]*disk
+}
+
+// disk is one open disk of a replica.
+type disk struct {
+	vault.ReplicaDisk
+	id    farshore.DiskID
+	state diskState
+	at    chain.Link // state.Applied
+}
+
+// openReplica opens and fences the disks that are there.
+func openReplica(ctx context.Context, w writing, stream chain.Stream, prefix string) (*replica, error) {
+	r := &replica{writing: w, stream: stream, prefix: prefix, disks: map[farshore.DiskID]*disk{}}
+	var ids []farshore.DiskID
+	for e, err := range w.replicas.List(ctx, prefix) {
+		if err != nil {
+			return nil, err
+		}
+		id, err := farshore.ParseDiskID(strings.TrimSuffix(strings.TrimPrefix(e.Name, prefix), ".vhd"))
+		if err != nil {
+			return nil, fmt.Errorf("open replica %s: %w", prefix, err)
+		}
+		ids = append(ids, id)
+	}
+	for _, id := range ids {
+		if err := r.open(ctx, id); err != nil {
+			return nil, errors.Join(err, r.close())
+		}
+	}
+	return r, r.placeNew()
+}
+
+func (r *replica) close() error {
+	var err error
+	for _, d := range r.disks {
+		err = errors.Join(err, d.Close())
+	}
+	return err
+}
+
+func (r *replica) name(id farshore.DiskID) string { return r.prefix + string(id) + ".vhd" }
+
+func (r *replica) open(ctx context.Context, id farshore.DiskID) error {
+	d, err := r.replicas.Open(ctx, r.name(id))
+	if err != nil {
+		return err
+	}
+	opened := &disk{ReplicaDisk: d, id: id}
+	if err := r.take(ctx, opened); err != nil {
+		return errors.Join(err, d.Close())
+	}
+	r.disks[id] = opened
+	return nil
+}
+
+// take fences a disk and reads its state. A disk without a state gets its place later.
+func (r *replica) take(ctx context.Context, d *disk) error {
+	if err := d.Fence(ctx); err != nil {
+		return err
+	}
+	stored, err := d.State(ctx)
+	if err != nil {
+		return err
+	}
+	state, ok, err := parseState(d.Name(), stored)
+	if err != nil || !ok {
+		return err
+	}
+	if state.Vault != r.stream.Vault.String() || state.Machine != string(r.stream.Machine) || state.Disk != string(d.id) {
+		return damagedReplica(d.Name(), fmt.Sprintf("it is disk %s of machine %s of vault %s", state.Disk, state.Machine, state.Vault), nil)
+	}
+	if d.at, err = state.Applied.link(r.stream); err != nil {
+		return damagedReplica(d.Name(), "its state cannot be read", err)
+	}
+	if d.at.Position.Generation != r.stream.Generation {
+		return damagedReplica(d.Name(), fmt.Sprintf("it stands at %v, in another generation than %d", d.at.Position, r.stream.Generation), nil)
+	}
+	d.state = state
+	return nil
+}
+
+// placeNew gives disks without a state their place. They were created for a window that was broken off before any disk
+// was at its end, and hold nothing: so they stand where the hindmost stands.
+func (r *replica) placeNew() error {
+	from := r.start()
+	for _, d := range r.disks {
+		if d.state.Version == 0 {
+			r.place(d, from)
+		}
+	}
+	return nil
+}
+
+func (r *replica) place(d *disk, at chain.Link) {
+	d.at = at
+	d.state = diskState{
+		Version: stateVersion, Vault: r.stream.Vault.String(), Machine: string(r.stream.Machine), Disk: string(d.id),
+		Applied: cursorOf(at), Intent: at.Position.String(),
+	}
+}
+
+// start is where the hindmost disk stands: reading goes on behind it.
+func (r *replica) start() chain.Link {
+	first := chain.Start(r.stream)
+	found := false
+	for _, d := range r.disks {
+		if d.state.Version != 0 && (!found || d.at.Position.Compare(first.Position) < 0) {
+			first, found = d.at, true
+		}
+	}
+	return first
+}
+
+// settled reports whether all disks stand at the position and hold nothing from behind it.
+func (r *replica) settled(at farshore.Position) bool {
+	for _, d := range r.disks {
+		if d.at.Position != at || d.state.Intent != at.String() {
+			return false
+		}
+	}
+	return len(r.disks) > 0
+}
+
+// work is what a window does to one disk.
+type work struct {
+	*disk
+	requests []request
+	sectors  block.Count
+}
+
+// apply brings the replica to the end of a window and gives the bytes written.
+func (r *replica) apply(ctx context.Context, w window) (int64, error) {
+	if err := r.add(ctx, w); err != nil {
+		return 0, err
+	}
+	jobs, err := r.prepare(w)
+	if err != nil {
+		return 0, err
+	}
+	if err := r.each(ctx, jobs, func(ctx context.Context, j work) error { return r.intend(ctx, j, w.to.Position) }); err != nil {
+		return 0, err
+	}
+	if err := r.each(ctx, jobs, r.write); err != nil {
+		return 0, err
+	}
+	if err := r.each(ctx, jobs, func(ctx context.Context, j work) error { return r.settle(ctx, j, w.to) }); err != nil {
+		return 0, err
+	}
+	var written int64
+	for _, j := range jobs {
+		_, n := cost(j.requests)
+		written += n
+	}
+	return written, nil
+}
+
+// each does one step for all disks at once and waits for all of them.
+func (r *replica) each(ctx context.Context, jobs []work, step func(context.Context, work) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(r.lanes)
+	for _, j := range jobs {
+		g.Go(func() error { return step(ctx, j) })
+	}
+	return g.Wait()
+}
+
+// add creates the disks that the window names for the first time.
+func (r *replica) add(ctx context.Context, w window) error {
+	for _, d := range w.disks {
+		if r.disks[d.ID] != nil {
+			continue
+		}
+		if err := r.replicas.Create(ctx, r.name(d.ID), d.Sectors); err != nil && !errors.Is(err, vault.ErrExists) {
+			return err
+		}
+		if err := r.open(ctx, d.ID); err != nil {
+			return err
+		}
+		if opened := r.disks[d.ID]; opened.state.Version == 0 {
+			r.place(opened, w.from)
+		}
+	}
+	return nil
+}
+
+// prepare merges the window for every disk that is not at its end yet.
+func (r *replica) prepare(w window) ([]work, error) {
+	var jobs []work
+	for id, d := range r.disks {
+		if d.at.Position.Compare(w.to.Position) >= 0 {
+			continue
+		}
+		pieces, err := w.merge(id, d.at.Position)
+		if err != nil {
+			return nil, err
+		}
+		j := work{disk: d, requests: plan(pieces, r.fill), sectors: d.Sectors()}
+		if i := slices.IndexFunc(w.disks, func(s segment.Disk) bool { return s.ID == id }); i >= 0 {
+			j.sectors = w.disks[i].Sectors
+		}
+		jobs = append(jobs, j)
+	}
+	return jobs, nil
+}
+
+// intend stores the end of the window before the first page is written. A disk that held pages from farther on keeps
+// saying so.
+func (r *replica) intend(ctx context.Context, j work, to farshore.Position) error {
+	if len(j.requests) == 0 && j.sectors == j.Sectors() {
+		return nil
+	}
+	if before, err := farshore.ParsePosition(j.state.Intent); err == nil && before.Compare(to) >= 0 {
+		return nil
+	}
+	j.state.Intent = to.String()
+	return r.store(ctx, j.disk)
+}
+
+func (r *replica) store(ctx context.Context, d *disk) error {
+	state, err := d.state.encode()
+	if err != nil {
+		return fmt.Errorf("write the state of disk %s: %w", d.Name(), err)
+	}
+	return d.SetState(ctx, state)
+}
+
+// write resizes the disk and writes the window's pages.
+func (r *replica) write(ctx context.Context, j work) error {
+	if j.sectors != j.Sectors() {
+		if err := j.Resize(ctx, j.sectors); err != nil {
+			return err
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(r.lanes)
+	for _, q := range j.requests {
+		g.Go(func() error { return r.send(ctx, j.disk, q) })
+	}
+	return g.Wait()
+}
+
+func (r *replica) send(ctx context.Context, d *disk, q request) error {
+	if len(q.pieces) == 0 {
+		return d.Zero(ctx, q.extent)
+	}
+	buffer := r.buffers.Get().(*[vault.MaxWriteBytes]byte)
+	defer r.buffers.Put(buffer)
+	p := buffer[:q.extent.Count.Bytes()]
+	if q.fill {
+		if err := d.ReadAt(ctx, p, q.extent.Start); err != nil {
+			return err
+		}
+	}
+	q.lay(p)
+	return d.WriteAt(ctx, p, q.extent.Start)
+}
+
+// settle stores that the disk stands at the end of the window.
+func (r *replica) settle(ctx context.Context, j work, to chain.Link) error {
+	j.at, j.state.Applied = to, cursorOf(to)
+	if before, err := farshore.ParsePosition(j.state.Intent); err != nil || before.Compare(to.Position) < 0 {
+		j.state.Intent = to.Position.String()
+	}
+	runs, n := cost(j.requests)
+	j.state.Runs += runs
+	j.state.Bytes += n
+	return r.store(ctx, j.disk)
+}
+
+// cost is the number of requests and of bytes.
+func cost(requests []request) (runs, n int64) {
+	for _, q := range requests {
+		if len(q.pieces) > 0 {
+			n += q.extent.Count.Bytes()
+		}
+	}
+	return int64(len(requests)), n
+}
