@@ -55,7 +55,8 @@ type Connection struct {
 func Connect(c Config, l *slog.Logger) (*Connection, error) {
 	conn := &Connection{Metrics: NewMetrics(), namespace: c.Namespace}
 	options := client.Options{
-		HostPort: c.Address, Namespace: c.Namespace, Identity: cmp.Or(c.Identity, "farshore-control"), Logger: log.NewStructuredLogger(l), MetricsHandler: conn.Metrics.Handler(),
+		HostPort: c.Address, Namespace: c.Namespace, Identity: cmp.Or(c.Identity, "farshore-control"),
+		Logger: log.NewStructuredLogger(l), MetricsHandler: conn.Metrics.Handler(),
 	}
 	if c.PayloadKeyFile != "" {
 		codec, err := LoadCodec(c.PayloadKeyFile)

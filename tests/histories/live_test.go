@@ -310,6 +310,8 @@ func TestLivePlainWorkflowsDoTheSameWithEncryptionOn(t *testing.T) {
 		input in
 	}{
 		{"EnableProtection", in{"machine": web, "target": target}},
+		{"PauseProtection", in{"machine": web}},
+		{"ResumeProtection", in{"machine": web}},
 		{"Failover", in{"machine": web, "point": "latest"}},
 		{"Commit", in{"machine": web}},
 	} {
@@ -318,6 +320,12 @@ func TestLivePlainWorkflowsDoTheSameWithEncryptionOn(t *testing.T) {
 		}
 	}
 	l.await("committed", func(s activities.Status) bool { return s.State.Location == farshore.Recovery })
+	if s, err := l.ask.Status(l.ctx, "db-01"); err != nil || s.State.Protection != farshore.Unprotected {
+		t.Errorf("a machine that nobody knows: %+v, %v", s, err)
+	}
+	if heard, err := l.ask.Observe(l.ctx, "db-01", activities.Observed{}); heard || err != nil {
+		t.Errorf("somebody watches a machine that nobody knows: %v, %v", heard, err)
+	}
 	if err := activities.Inward(run("CancelFailover", in{"machine": web})); !isFault(err, "FS-7001") {
 		t.Errorf("cancel behind the commit: %v", err)
 	}
@@ -327,6 +335,23 @@ func TestLivePlainWorkflowsDoTheSameWithEncryptionOn(t *testing.T) {
 				t.Errorf("%s: event %d is readable: %s", id, e.GetEventId(), e.String())
 			}
 		}
+	}
+}
+
+func TestLiveAPlainFailoverThatIsCancelledSaysSo(t *testing.T) {
+	l := newLive(t, workers.Config{})
+	l.operate(farshore.Enable, "op-enable", activities.Request{Target: &farshore.Target{Location: "westeurope", ResourceGroup: "dr", VMSize: "S"}})
+	l.await("protected", func(s activities.Status) bool { return s.State.Points })
+	release := l.cloud.hold(activities.CreateVM.Name)
+	defer release()
+	w, err := l.conn.Client.ExecuteWorkflow(l.ctx, client.StartWorkflowOptions{ID: "by-hand", TaskQueue: activities.TaskQueue}, "Failover", map[string]any{"machine": web})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.reached(activities.CreateVM.Name)
+	l.operate(farshore.CancelFailover, "op-cancel", activities.Request{})
+	if err := activities.Inward(w.Get(l.ctx, nil)); !isFault(err, "FS-7004") {
+		t.Errorf("the plain workflow ended with %v", err)
 	}
 }
 
