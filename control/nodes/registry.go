@@ -198,6 +198,19 @@ func (r *Registry) List(roles ...farshore.Role) ([]Node, error) {
 	return list, nil
 }
 
+// Enrolled lists the identities of the enrolled nodes of a role, in the order of their names.
+func (r *Registry) Enrolled(role farshore.Role) ([]farshore.Identity, error) {
+	list, err := r.List(role)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]farshore.Identity, len(list))
+	for i, n := range list {
+		ids[i] = n.Identity
+	}
+	return ids, nil
+}
+
 // Find gives one enrolled node.
 func (r *Registry) Find(id farshore.Identity) (node Node, ok bool, err error) {
 	err = r.db.View(func(tx *bbolt.Tx) error {

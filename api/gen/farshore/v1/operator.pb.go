@@ -777,19 +777,23 @@ func (x *GetMachineResponse) GetMachine() *Machine {
 
 // Machine is a replicated machine as a person wants to see it.
 type Machine struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Spec          *MachineSpec           `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
-	State         *MachineState          `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
-	Target        *Target                `protobuf:"bytes,4,opt,name=target,proto3" json:"target,omitempty"`
-	Policy        *ReplicationPolicy     `protobuf:"bytes,5,opt,name=policy,proto3" json:"policy,omitempty"`
-	Health        string                 `protobuf:"bytes,6,opt,name=health,proto3" json:"health,omitempty"` // "good", "warning", "critical", "unknown"
-	Faults        []*Fault               `protobuf:"bytes,7,rep,name=faults,proto3" json:"faults,omitempty"` // why it is not good
-	Replication   *Replication           `protobuf:"bytes,8,opt,name=replication,proto3" json:"replication,omitempty"`
-	LastPoint     *RecoveryPoint         `protobuf:"bytes,9,opt,name=last_point,json=lastPoint,proto3" json:"last_point,omitempty"`
-	RpoSeconds    int64                  `protobuf:"varint,10,opt,name=rpo_seconds,json=rpoSeconds,proto3" json:"rpo_seconds,omitempty"` // age of the newest point; -1: there is none
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Id               string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Spec             *MachineSpec           `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	State            *MachineState          `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
+	Target           *Target                `protobuf:"bytes,4,opt,name=target,proto3" json:"target,omitempty"`
+	Policy           *ReplicationPolicy     `protobuf:"bytes,5,opt,name=policy,proto3" json:"policy,omitempty"`
+	Health           string                 `protobuf:"bytes,6,opt,name=health,proto3" json:"health,omitempty"` // "good", "warning", "critical"; "none": it is not protected; "unknown": Temporal does not answer
+	Faults           []*Fault               `protobuf:"bytes,7,rep,name=faults,proto3" json:"faults,omitempty"` // why it is not good
+	Replication      *Replication           `protobuf:"bytes,8,opt,name=replication,proto3" json:"replication,omitempty"`
+	LastPoint        *RecoveryPoint         `protobuf:"bytes,9,opt,name=last_point,json=lastPoint,proto3" json:"last_point,omitempty"`
+	RpoSeconds       int64                  `protobuf:"varint,10,opt,name=rpo_seconds,json=rpoSeconds,proto3" json:"rpo_seconds,omitempty"`                  // age of the newest point; -1: there is none
+	FailoverWorkflow string                 `protobuf:"bytes,11,opt,name=failover_workflow,json=failoverWorkflow,proto3" json:"failover_workflow,omitempty"` // of the failover that runs, waits for its commit or was committed
+	VmId             string                 `protobuf:"bytes,12,opt,name=vm_id,json=vmId,proto3" json:"vm_id,omitempty"`                                     // the machine at the recovery site
+	VmAddress        string                 `protobuf:"bytes,13,opt,name=vm_address,json=vmAddress,proto3" json:"vm_address,omitempty"`
+	LastTest         *TestOutcome           `protobuf:"bytes,14,opt,name=last_test,json=lastTest,proto3" json:"last_test,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Machine) Reset() {
@@ -892,6 +896,127 @@ func (x *Machine) GetRpoSeconds() int64 {
 	return 0
 }
 
+func (x *Machine) GetFailoverWorkflow() string {
+	if x != nil {
+		return x.FailoverWorkflow
+	}
+	return ""
+}
+
+func (x *Machine) GetVmId() string {
+	if x != nil {
+		return x.VmId
+	}
+	return ""
+}
+
+func (x *Machine) GetVmAddress() string {
+	if x != nil {
+		return x.VmAddress
+	}
+	return ""
+}
+
+func (x *Machine) GetLastTest() *TestOutcome {
+	if x != nil {
+		return x.LastTest
+	}
+	return nil
+}
+
+// TestOutcome is how the last test failover ended.
+type TestOutcome struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Run           string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	Passed        bool                   `protobuf:"varint,2,opt,name=passed,proto3" json:"passed,omitempty"`
+	StartedUnix   int64                  `protobuf:"varint,3,opt,name=started_unix,json=startedUnix,proto3" json:"started_unix,omitempty"`
+	RunningUnix   int64                  `protobuf:"varint,4,opt,name=running_unix,json=runningUnix,proto3" json:"running_unix,omitempty"` // when the machine had started
+	EndedUnix     int64                  `protobuf:"varint,5,opt,name=ended_unix,json=endedUnix,proto3" json:"ended_unix,omitempty"`
+	Problem       string                 `protobuf:"bytes,6,opt,name=problem,proto3" json:"problem,omitempty"`
+	Evidence      []string               `protobuf:"bytes,7,rep,name=evidence,proto3" json:"evidence,omitempty"` // the last lines of its serial console
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestOutcome) Reset() {
+	*x = TestOutcome{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestOutcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestOutcome) ProtoMessage() {}
+
+func (x *TestOutcome) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestOutcome.ProtoReflect.Descriptor instead.
+func (*TestOutcome) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *TestOutcome) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *TestOutcome) GetPassed() bool {
+	if x != nil {
+		return x.Passed
+	}
+	return false
+}
+
+func (x *TestOutcome) GetStartedUnix() int64 {
+	if x != nil {
+		return x.StartedUnix
+	}
+	return 0
+}
+
+func (x *TestOutcome) GetRunningUnix() int64 {
+	if x != nil {
+		return x.RunningUnix
+	}
+	return 0
+}
+
+func (x *TestOutcome) GetEndedUnix() int64 {
+	if x != nil {
+		return x.EndedUnix
+	}
+	return 0
+}
+
+func (x *TestOutcome) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *TestOutcome) GetEvidence() []string {
+	if x != nil {
+		return x.Evidence
+	}
+	return nil
+}
+
 // MachineState is farshore.State.
 type MachineState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -906,7 +1031,7 @@ type MachineState struct {
 
 func (x *MachineState) Reset() {
 	*x = MachineState{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[15]
+	mi := &file_farshore_v1_operator_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -918,7 +1043,7 @@ func (x *MachineState) String() string {
 func (*MachineState) ProtoMessage() {}
 
 func (x *MachineState) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[15]
+	mi := &file_farshore_v1_operator_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -931,7 +1056,7 @@ func (x *MachineState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MachineState.ProtoReflect.Descriptor instead.
 func (*MachineState) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{15}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *MachineState) GetProtection() string {
@@ -979,7 +1104,7 @@ type Drill struct {
 
 func (x *Drill) Reset() {
 	*x = Drill{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[16]
+	mi := &file_farshore_v1_operator_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -991,7 +1116,7 @@ func (x *Drill) String() string {
 func (*Drill) ProtoMessage() {}
 
 func (x *Drill) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[16]
+	mi := &file_farshore_v1_operator_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1004,7 +1129,7 @@ func (x *Drill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drill.ProtoReflect.Descriptor instead.
 func (*Drill) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{16}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Drill) GetRun() string {
@@ -1043,7 +1168,7 @@ type Replication struct {
 
 func (x *Replication) Reset() {
 	*x = Replication{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[17]
+	mi := &file_farshore_v1_operator_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1055,7 +1180,7 @@ func (x *Replication) String() string {
 func (*Replication) ProtoMessage() {}
 
 func (x *Replication) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[17]
+	mi := &file_farshore_v1_operator_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1068,7 +1193,7 @@ func (x *Replication) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replication.ProtoReflect.Descriptor instead.
 func (*Replication) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{17}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Replication) GetAgentConnected() bool {
@@ -1179,7 +1304,7 @@ type Target struct {
 
 func (x *Target) Reset() {
 	*x = Target{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[18]
+	mi := &file_farshore_v1_operator_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1191,7 +1316,7 @@ func (x *Target) String() string {
 func (*Target) ProtoMessage() {}
 
 func (x *Target) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[18]
+	mi := &file_farshore_v1_operator_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1204,7 +1329,7 @@ func (x *Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Target.ProtoReflect.Descriptor instead.
 func (*Target) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{18}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Target) GetLocation() string {
@@ -1277,7 +1402,7 @@ type ReplicationPolicy struct {
 
 func (x *ReplicationPolicy) Reset() {
 	*x = ReplicationPolicy{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[19]
+	mi := &file_farshore_v1_operator_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1289,7 +1414,7 @@ func (x *ReplicationPolicy) String() string {
 func (*ReplicationPolicy) ProtoMessage() {}
 
 func (x *ReplicationPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[19]
+	mi := &file_farshore_v1_operator_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1302,7 +1427,7 @@ func (x *ReplicationPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicationPolicy.ProtoReflect.Descriptor instead.
 func (*ReplicationPolicy) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{19}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReplicationPolicy) GetName() string {
@@ -1349,7 +1474,7 @@ type CanRequest struct {
 
 func (x *CanRequest) Reset() {
 	*x = CanRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[20]
+	mi := &file_farshore_v1_operator_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1361,7 +1486,7 @@ func (x *CanRequest) String() string {
 func (*CanRequest) ProtoMessage() {}
 
 func (x *CanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[20]
+	mi := &file_farshore_v1_operator_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1374,7 +1499,7 @@ func (x *CanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CanRequest.ProtoReflect.Descriptor instead.
 func (*CanRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{20}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CanRequest) GetMachine() string {
@@ -1393,7 +1518,7 @@ type CanResponse struct {
 
 func (x *CanResponse) Reset() {
 	*x = CanResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[21]
+	mi := &file_farshore_v1_operator_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1405,7 +1530,7 @@ func (x *CanResponse) String() string {
 func (*CanResponse) ProtoMessage() {}
 
 func (x *CanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[21]
+	mi := &file_farshore_v1_operator_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1418,7 +1543,7 @@ func (x *CanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CanResponse.ProtoReflect.Descriptor instead.
 func (*CanResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{21}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CanResponse) GetPermissions() []*Permission {
@@ -1439,7 +1564,7 @@ type Permission struct {
 
 func (x *Permission) Reset() {
 	*x = Permission{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[22]
+	mi := &file_farshore_v1_operator_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1451,7 +1576,7 @@ func (x *Permission) String() string {
 func (*Permission) ProtoMessage() {}
 
 func (x *Permission) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[22]
+	mi := &file_farshore_v1_operator_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1464,7 +1589,7 @@ func (x *Permission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Permission.ProtoReflect.Descriptor instead.
 func (*Permission) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{22}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Permission) GetOperation() string {
@@ -1498,7 +1623,7 @@ type ListPointsRequest struct {
 
 func (x *ListPointsRequest) Reset() {
 	*x = ListPointsRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[23]
+	mi := &file_farshore_v1_operator_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1510,7 +1635,7 @@ func (x *ListPointsRequest) String() string {
 func (*ListPointsRequest) ProtoMessage() {}
 
 func (x *ListPointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[23]
+	mi := &file_farshore_v1_operator_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1523,7 +1648,7 @@ func (x *ListPointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPointsRequest.ProtoReflect.Descriptor instead.
 func (*ListPointsRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{23}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListPointsRequest) GetMachine() string {
@@ -1549,7 +1674,7 @@ type ListPointsResponse struct {
 
 func (x *ListPointsResponse) Reset() {
 	*x = ListPointsResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[24]
+	mi := &file_farshore_v1_operator_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1561,7 +1686,7 @@ func (x *ListPointsResponse) String() string {
 func (*ListPointsResponse) ProtoMessage() {}
 
 func (x *ListPointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[24]
+	mi := &file_farshore_v1_operator_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1574,7 +1699,7 @@ func (x *ListPointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPointsResponse.ProtoReflect.Descriptor instead.
 func (*ListPointsResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{24}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListPointsResponse) GetPoints() []*RecoveryPoint {
@@ -1602,7 +1727,7 @@ type StartRequest struct {
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[25]
+	mi := &file_farshore_v1_operator_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1614,7 +1739,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[25]
+	mi := &file_farshore_v1_operator_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1627,7 +1752,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{25}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *StartRequest) GetOperation() string {
@@ -1711,7 +1836,7 @@ type StartResponse struct {
 
 func (x *StartResponse) Reset() {
 	*x = StartResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[26]
+	mi := &file_farshore_v1_operator_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1723,7 +1848,7 @@ func (x *StartResponse) String() string {
 func (*StartResponse) ProtoMessage() {}
 
 func (x *StartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[26]
+	mi := &file_farshore_v1_operator_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1736,7 +1861,7 @@ func (x *StartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResponse.ProtoReflect.Descriptor instead.
 func (*StartResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{26}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StartResponse) GetId() string {
@@ -1770,7 +1895,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[27]
+	mi := &file_farshore_v1_operator_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1782,7 +1907,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[27]
+	mi := &file_farshore_v1_operator_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1795,7 +1920,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{27}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListRunsRequest) GetMachine() string {
@@ -1821,7 +1946,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[28]
+	mi := &file_farshore_v1_operator_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1833,7 +1958,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[28]
+	mi := &file_farshore_v1_operator_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1846,7 +1971,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{28}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -1865,7 +1990,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[29]
+	mi := &file_farshore_v1_operator_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1877,7 +2002,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[29]
+	mi := &file_farshore_v1_operator_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1890,7 +2015,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{29}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetRunRequest) GetRun() string {
@@ -1910,7 +2035,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[30]
+	mi := &file_farshore_v1_operator_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1922,7 +2047,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[30]
+	mi := &file_farshore_v1_operator_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1935,7 +2060,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{30}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -1970,7 +2095,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[31]
+	mi := &file_farshore_v1_operator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1982,7 +2107,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[31]
+	mi := &file_farshore_v1_operator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1995,7 +2120,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{31}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Run) GetId() string {
@@ -2087,7 +2212,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[32]
+	mi := &file_farshore_v1_operator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2099,7 +2224,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[32]
+	mi := &file_farshore_v1_operator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2112,7 +2237,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{32}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Step) GetName() string {
@@ -2194,7 +2319,7 @@ type CancelRunRequest struct {
 
 func (x *CancelRunRequest) Reset() {
 	*x = CancelRunRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[33]
+	mi := &file_farshore_v1_operator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2206,7 +2331,7 @@ func (x *CancelRunRequest) String() string {
 func (*CancelRunRequest) ProtoMessage() {}
 
 func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[33]
+	mi := &file_farshore_v1_operator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2219,7 +2344,7 @@ func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunRequest.ProtoReflect.Descriptor instead.
 func (*CancelRunRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{33}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CancelRunRequest) GetRun() string {
@@ -2237,7 +2362,7 @@ type CancelRunResponse struct {
 
 func (x *CancelRunResponse) Reset() {
 	*x = CancelRunResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[34]
+	mi := &file_farshore_v1_operator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2249,7 +2374,7 @@ func (x *CancelRunResponse) String() string {
 func (*CancelRunResponse) ProtoMessage() {}
 
 func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[34]
+	mi := &file_farshore_v1_operator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2262,7 +2387,7 @@ func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunResponse.ProtoReflect.Descriptor instead.
 func (*CancelRunResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{34}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{35}
 }
 
 var File_farshore_v1_operator_proto protoreflect.FileDescriptor
@@ -2313,7 +2438,7 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"\x11GetMachineRequest\x12\x18\n" +
 	"\amachine\x18\x01 \x01(\tR\amachine\"D\n" +
 	"\x12GetMachineResponse\x12.\n" +
-	"\amachine\x18\x01 \x01(\v2\x14.farshore.v1.MachineR\amachine\"\xb9\x03\n" +
+	"\amachine\x18\x01 \x01(\v2\x14.farshore.v1.MachineR\amachine\"\xd1\x04\n" +
 	"\aMachine\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12,\n" +
 	"\x04spec\x18\x02 \x01(\v2\x18.farshore.v1.MachineSpecR\x04spec\x12/\n" +
@@ -2327,7 +2452,21 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"last_point\x18\t \x01(\v2\x1a.farshore.v1.RecoveryPointR\tlastPoint\x12\x1f\n" +
 	"\vrpo_seconds\x18\n" +
 	" \x01(\x03R\n" +
-	"rpoSeconds\"\xa4\x01\n" +
+	"rpoSeconds\x12+\n" +
+	"\x11failover_workflow\x18\v \x01(\tR\x10failoverWorkflow\x12\x13\n" +
+	"\x05vm_id\x18\f \x01(\tR\x04vmId\x12\x1d\n" +
+	"\n" +
+	"vm_address\x18\r \x01(\tR\tvmAddress\x125\n" +
+	"\tlast_test\x18\x0e \x01(\v2\x18.farshore.v1.TestOutcomeR\blastTest\"\xd2\x01\n" +
+	"\vTestOutcome\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\tR\x03run\x12\x16\n" +
+	"\x06passed\x18\x02 \x01(\bR\x06passed\x12!\n" +
+	"\fstarted_unix\x18\x03 \x01(\x03R\vstartedUnix\x12!\n" +
+	"\frunning_unix\x18\x04 \x01(\x03R\vrunningUnix\x12\x1d\n" +
+	"\n" +
+	"ended_unix\x18\x05 \x01(\x03R\tendedUnix\x12\x18\n" +
+	"\aproblem\x18\x06 \x01(\tR\aproblem\x12\x1a\n" +
+	"\bevidence\x18\a \x03(\tR\bevidence\"\xa4\x01\n" +
 	"\fMachineState\x12\x1e\n" +
 	"\n" +
 	"protection\x18\x01 \x01(\tR\n" +
@@ -2474,7 +2613,7 @@ func file_farshore_v1_operator_proto_rawDescGZIP() []byte {
 	return file_farshore_v1_operator_proto_rawDescData
 }
 
-var file_farshore_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_farshore_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_farshore_v1_operator_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),        // 0: farshore.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),       // 1: farshore.v1.GetStatusResponse
@@ -2491,88 +2630,90 @@ var file_farshore_v1_operator_proto_goTypes = []any{
 	(*GetMachineRequest)(nil),       // 12: farshore.v1.GetMachineRequest
 	(*GetMachineResponse)(nil),      // 13: farshore.v1.GetMachineResponse
 	(*Machine)(nil),                 // 14: farshore.v1.Machine
-	(*MachineState)(nil),            // 15: farshore.v1.MachineState
-	(*Drill)(nil),                   // 16: farshore.v1.Drill
-	(*Replication)(nil),             // 17: farshore.v1.Replication
-	(*Target)(nil),                  // 18: farshore.v1.Target
-	(*ReplicationPolicy)(nil),       // 19: farshore.v1.ReplicationPolicy
-	(*CanRequest)(nil),              // 20: farshore.v1.CanRequest
-	(*CanResponse)(nil),             // 21: farshore.v1.CanResponse
-	(*Permission)(nil),              // 22: farshore.v1.Permission
-	(*ListPointsRequest)(nil),       // 23: farshore.v1.ListPointsRequest
-	(*ListPointsResponse)(nil),      // 24: farshore.v1.ListPointsResponse
-	(*StartRequest)(nil),            // 25: farshore.v1.StartRequest
-	(*StartResponse)(nil),           // 26: farshore.v1.StartResponse
-	(*ListRunsRequest)(nil),         // 27: farshore.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),        // 28: farshore.v1.ListRunsResponse
-	(*GetRunRequest)(nil),           // 29: farshore.v1.GetRunRequest
-	(*GetRunResponse)(nil),          // 30: farshore.v1.GetRunResponse
-	(*Run)(nil),                     // 31: farshore.v1.Run
-	(*Step)(nil),                    // 32: farshore.v1.Step
-	(*CancelRunRequest)(nil),        // 33: farshore.v1.CancelRunRequest
-	(*CancelRunResponse)(nil),       // 34: farshore.v1.CancelRunResponse
-	nil,                             // 35: farshore.v1.Target.TagsEntry
-	(*Fault)(nil),                   // 36: farshore.v1.Fault
-	(*MachineSpec)(nil),             // 37: farshore.v1.MachineSpec
-	(*RecoveryPoint)(nil),           // 38: farshore.v1.RecoveryPoint
-	(*Position)(nil),                // 39: farshore.v1.Position
+	(*TestOutcome)(nil),             // 15: farshore.v1.TestOutcome
+	(*MachineState)(nil),            // 16: farshore.v1.MachineState
+	(*Drill)(nil),                   // 17: farshore.v1.Drill
+	(*Replication)(nil),             // 18: farshore.v1.Replication
+	(*Target)(nil),                  // 19: farshore.v1.Target
+	(*ReplicationPolicy)(nil),       // 20: farshore.v1.ReplicationPolicy
+	(*CanRequest)(nil),              // 21: farshore.v1.CanRequest
+	(*CanResponse)(nil),             // 22: farshore.v1.CanResponse
+	(*Permission)(nil),              // 23: farshore.v1.Permission
+	(*ListPointsRequest)(nil),       // 24: farshore.v1.ListPointsRequest
+	(*ListPointsResponse)(nil),      // 25: farshore.v1.ListPointsResponse
+	(*StartRequest)(nil),            // 26: farshore.v1.StartRequest
+	(*StartResponse)(nil),           // 27: farshore.v1.StartResponse
+	(*ListRunsRequest)(nil),         // 28: farshore.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),        // 29: farshore.v1.ListRunsResponse
+	(*GetRunRequest)(nil),           // 30: farshore.v1.GetRunRequest
+	(*GetRunResponse)(nil),          // 31: farshore.v1.GetRunResponse
+	(*Run)(nil),                     // 32: farshore.v1.Run
+	(*Step)(nil),                    // 33: farshore.v1.Step
+	(*CancelRunRequest)(nil),        // 34: farshore.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),       // 35: farshore.v1.CancelRunResponse
+	nil,                             // 36: farshore.v1.Target.TagsEntry
+	(*Fault)(nil),                   // 37: farshore.v1.Fault
+	(*MachineSpec)(nil),             // 38: farshore.v1.MachineSpec
+	(*RecoveryPoint)(nil),           // 39: farshore.v1.RecoveryPoint
+	(*Position)(nil),                // 40: farshore.v1.Position
 }
 var file_farshore_v1_operator_proto_depIdxs = []int32{
 	2,  // 0: farshore.v1.GetStatusResponse.parts:type_name -> farshore.v1.Part
 	7,  // 1: farshore.v1.ListNodesResponse.nodes:type_name -> farshore.v1.Node
-	36, // 2: farshore.v1.Node.faults:type_name -> farshore.v1.Fault
+	37, // 2: farshore.v1.Node.faults:type_name -> farshore.v1.Fault
 	14, // 3: farshore.v1.ListMachinesResponse.machines:type_name -> farshore.v1.Machine
 	14, // 4: farshore.v1.GetMachineResponse.machine:type_name -> farshore.v1.Machine
-	37, // 5: farshore.v1.Machine.spec:type_name -> farshore.v1.MachineSpec
-	15, // 6: farshore.v1.Machine.state:type_name -> farshore.v1.MachineState
-	18, // 7: farshore.v1.Machine.target:type_name -> farshore.v1.Target
-	19, // 8: farshore.v1.Machine.policy:type_name -> farshore.v1.ReplicationPolicy
-	36, // 9: farshore.v1.Machine.faults:type_name -> farshore.v1.Fault
-	17, // 10: farshore.v1.Machine.replication:type_name -> farshore.v1.Replication
-	38, // 11: farshore.v1.Machine.last_point:type_name -> farshore.v1.RecoveryPoint
-	16, // 12: farshore.v1.MachineState.drills:type_name -> farshore.v1.Drill
-	39, // 13: farshore.v1.Replication.durable:type_name -> farshore.v1.Position
-	39, // 14: farshore.v1.Replication.applied:type_name -> farshore.v1.Position
-	35, // 15: farshore.v1.Target.tags:type_name -> farshore.v1.Target.TagsEntry
-	22, // 16: farshore.v1.CanResponse.permissions:type_name -> farshore.v1.Permission
-	36, // 17: farshore.v1.Permission.refusal:type_name -> farshore.v1.Fault
-	38, // 18: farshore.v1.ListPointsResponse.points:type_name -> farshore.v1.RecoveryPoint
-	18, // 19: farshore.v1.StartRequest.target:type_name -> farshore.v1.Target
-	19, // 20: farshore.v1.StartRequest.policy:type_name -> farshore.v1.ReplicationPolicy
-	31, // 21: farshore.v1.ListRunsResponse.runs:type_name -> farshore.v1.Run
-	31, // 22: farshore.v1.GetRunResponse.run:type_name -> farshore.v1.Run
-	32, // 23: farshore.v1.GetRunResponse.steps:type_name -> farshore.v1.Step
-	36, // 24: farshore.v1.Run.fault:type_name -> farshore.v1.Fault
-	36, // 25: farshore.v1.Step.fault:type_name -> farshore.v1.Fault
-	0,  // 26: farshore.v1.OperatorService.GetStatus:input_type -> farshore.v1.GetStatusRequest
-	3,  // 27: farshore.v1.OperatorService.CreateJoinToken:input_type -> farshore.v1.CreateJoinTokenRequest
-	5,  // 28: farshore.v1.OperatorService.ListNodes:input_type -> farshore.v1.ListNodesRequest
-	8,  // 29: farshore.v1.OperatorService.RemoveNode:input_type -> farshore.v1.RemoveNodeRequest
-	10, // 30: farshore.v1.OperatorService.ListMachines:input_type -> farshore.v1.ListMachinesRequest
-	12, // 31: farshore.v1.OperatorService.GetMachine:input_type -> farshore.v1.GetMachineRequest
-	20, // 32: farshore.v1.OperatorService.Can:input_type -> farshore.v1.CanRequest
-	23, // 33: farshore.v1.OperatorService.ListPoints:input_type -> farshore.v1.ListPointsRequest
-	25, // 34: farshore.v1.OperatorService.Start:input_type -> farshore.v1.StartRequest
-	27, // 35: farshore.v1.OperatorService.ListRuns:input_type -> farshore.v1.ListRunsRequest
-	29, // 36: farshore.v1.OperatorService.GetRun:input_type -> farshore.v1.GetRunRequest
-	33, // 37: farshore.v1.OperatorService.CancelRun:input_type -> farshore.v1.CancelRunRequest
-	1,  // 38: farshore.v1.OperatorService.GetStatus:output_type -> farshore.v1.GetStatusResponse
-	4,  // 39: farshore.v1.OperatorService.CreateJoinToken:output_type -> farshore.v1.CreateJoinTokenResponse
-	6,  // 40: farshore.v1.OperatorService.ListNodes:output_type -> farshore.v1.ListNodesResponse
-	9,  // 41: farshore.v1.OperatorService.RemoveNode:output_type -> farshore.v1.RemoveNodeResponse
-	11, // 42: farshore.v1.OperatorService.ListMachines:output_type -> farshore.v1.ListMachinesResponse
-	13, // 43: farshore.v1.OperatorService.GetMachine:output_type -> farshore.v1.GetMachineResponse
-	21, // 44: farshore.v1.OperatorService.Can:output_type -> farshore.v1.CanResponse
-	24, // 45: farshore.v1.OperatorService.ListPoints:output_type -> farshore.v1.ListPointsResponse
-	26, // 46: farshore.v1.OperatorService.Start:output_type -> farshore.v1.StartResponse
-	28, // 47: farshore.v1.OperatorService.ListRuns:output_type -> farshore.v1.ListRunsResponse
-	30, // 48: farshore.v1.OperatorService.GetRun:output_type -> farshore.v1.GetRunResponse
-	34, // 49: farshore.v1.OperatorService.CancelRun:output_type -> farshore.v1.CancelRunResponse
-	38, // [38:50] is the sub-list for method output_type
-	26, // [26:38] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	38, // 5: farshore.v1.Machine.spec:type_name -> farshore.v1.MachineSpec
+	16, // 6: farshore.v1.Machine.state:type_name -> farshore.v1.MachineState
+	19, // 7: farshore.v1.Machine.target:type_name -> farshore.v1.Target
+	20, // 8: farshore.v1.Machine.policy:type_name -> farshore.v1.ReplicationPolicy
+	37, // 9: farshore.v1.Machine.faults:type_name -> farshore.v1.Fault
+	18, // 10: farshore.v1.Machine.replication:type_name -> farshore.v1.Replication
+	39, // 11: farshore.v1.Machine.last_point:type_name -> farshore.v1.RecoveryPoint
+	15, // 12: farshore.v1.Machine.last_test:type_name -> farshore.v1.TestOutcome
+	17, // 13: farshore.v1.MachineState.drills:type_name -> farshore.v1.Drill
+	40, // 14: farshore.v1.Replication.durable:type_name -> farshore.v1.Position
+	40, // 15: farshore.v1.Replication.applied:type_name -> farshore.v1.Position
+	36, // 16: farshore.v1.Target.tags:type_name -> farshore.v1.Target.TagsEntry
+	23, // 17: farshore.v1.CanResponse.permissions:type_name -> farshore.v1.Permission
+	37, // 18: farshore.v1.Permission.refusal:type_name -> farshore.v1.Fault
+	39, // 19: farshore.v1.ListPointsResponse.points:type_name -> farshore.v1.RecoveryPoint
+	19, // 20: farshore.v1.StartRequest.target:type_name -> farshore.v1.Target
+	20, // 21: farshore.v1.StartRequest.policy:type_name -> farshore.v1.ReplicationPolicy
+	32, // 22: farshore.v1.ListRunsResponse.runs:type_name -> farshore.v1.Run
+	32, // 23: farshore.v1.GetRunResponse.run:type_name -> farshore.v1.Run
+	33, // 24: farshore.v1.GetRunResponse.steps:type_name -> farshore.v1.Step
+	37, // 25: farshore.v1.Run.fault:type_name -> farshore.v1.Fault
+	37, // 26: farshore.v1.Step.fault:type_name -> farshore.v1.Fault
+	0,  // 27: farshore.v1.OperatorService.GetStatus:input_type -> farshore.v1.GetStatusRequest
+	3,  // 28: farshore.v1.OperatorService.CreateJoinToken:input_type -> farshore.v1.CreateJoinTokenRequest
+	5,  // 29: farshore.v1.OperatorService.ListNodes:input_type -> farshore.v1.ListNodesRequest
+	8,  // 30: farshore.v1.OperatorService.RemoveNode:input_type -> farshore.v1.RemoveNodeRequest
+	10, // 31: farshore.v1.OperatorService.ListMachines:input_type -> farshore.v1.ListMachinesRequest
+	12, // 32: farshore.v1.OperatorService.GetMachine:input_type -> farshore.v1.GetMachineRequest
+	21, // 33: farshore.v1.OperatorService.Can:input_type -> farshore.v1.CanRequest
+	24, // 34: farshore.v1.OperatorService.ListPoints:input_type -> farshore.v1.ListPointsRequest
+	26, // 35: farshore.v1.OperatorService.Start:input_type -> farshore.v1.StartRequest
+	28, // 36: farshore.v1.OperatorService.ListRuns:input_type -> farshore.v1.ListRunsRequest
+	30, // 37: farshore.v1.OperatorService.GetRun:input_type -> farshore.v1.GetRunRequest
+	34, // 38: farshore.v1.OperatorService.CancelRun:input_type -> farshore.v1.CancelRunRequest
+	1,  // 39: farshore.v1.OperatorService.GetStatus:output_type -> farshore.v1.GetStatusResponse
+	4,  // 40: farshore.v1.OperatorService.CreateJoinToken:output_type -> farshore.v1.CreateJoinTokenResponse
+	6,  // 41: farshore.v1.OperatorService.ListNodes:output_type -> farshore.v1.ListNodesResponse
+	9,  // 42: farshore.v1.OperatorService.RemoveNode:output_type -> farshore.v1.RemoveNodeResponse
+	11, // 43: farshore.v1.OperatorService.ListMachines:output_type -> farshore.v1.ListMachinesResponse
+	13, // 44: farshore.v1.OperatorService.GetMachine:output_type -> farshore.v1.GetMachineResponse
+	22, // 45: farshore.v1.OperatorService.Can:output_type -> farshore.v1.CanResponse
+	25, // 46: farshore.v1.OperatorService.ListPoints:output_type -> farshore.v1.ListPointsResponse
+	27, // 47: farshore.v1.OperatorService.Start:output_type -> farshore.v1.StartResponse
+	29, // 48: farshore.v1.OperatorService.ListRuns:output_type -> farshore.v1.ListRunsResponse
+	31, // 49: farshore.v1.OperatorService.GetRun:output_type -> farshore.v1.GetRunResponse
+	35, // 50: farshore.v1.OperatorService.CancelRun:output_type -> farshore.v1.CancelRunResponse
+	39, // [39:51] is the sub-list for method output_type
+	27, // [27:39] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_farshore_v1_operator_proto_init() }
@@ -2587,7 +2728,7 @@ func file_farshore_v1_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_farshore_v1_operator_proto_rawDesc), len(file_farshore_v1_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   36,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,96 @@
+package operator
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"farshore"
+	"farshore/dataplane/hub"
+	"farshore/fault"
+)
+
+// Health is how well a machine is protected, in one word.
+type Health string
+
+// The words, best first.
+const (
+	HealthGood     Health = "good"
+	HealthWarning  Health = "warning"  // protected, but something needs a look
+	HealthCritical Health = "critical" // a failover now would lose more than the policy allows, or could not be done
+	HealthNone     Health = "none"     // it is not protected
+	HealthUnknown  Health = "unknown"  // Temporal does not answer
+)
+
+// health judges a machine; it says why it is not good.
+func (v view) health() (Health, []*fault.Fault) {
+	if v.unknown != nil {
+		return HealthUnknown, []*fault.Fault{v.unknown}
+	}
+	state := v.status.State
+	if state.Protection == farshore.Unprotected && state.Location == farshore.Primary {
+		return HealthNone, nil
+	}
+	var critical, warning []*fault.Fault
+	if f := v.problem(); f != nil {
+		warning = append(warning, f)
+	}
+	if state.Location == farshore.Primary && state.Protection != farshore.Disabling {
+		warning = append(warning, v.disconnected()...)
+		critical = append(critical, v.late()...)
+		for _, m := range v.agent.Report.GetAgent().GetFaults() {
+			if f := hub.Fault(m); f.Kind == fault.Transient {
+				warning = append(warning, f)
+			} else {
+				critical = append(critical, f)
+			}
+		}
+	}
+	switch {
+	case len(critical) > 0 || state.Protection == farshore.Stalled || state.Fence == farshore.FenceFailed:
+		return HealthCritical, slices.Concat(critical, warning)
+	case len(warning) > 0 || state.Protection == farshore.Resyncing || state.Protection == farshore.Paused:
+		return HealthWarning, warning
+	}
+	return HealthGood, nil
+}
+
+// problem is what went wrong last with the machine's operations.
+func (v view) problem() *fault.Fault {
+	if v.status.Problem == "" {
+		return nil
+	}
+	return &fault.Fault{
+		Code: "FS-6032", Kind: fault.Operator, Subject: "machine " + v.agent.Identity.Name, What: v.status.Problem,
+		Remedy: "see: farshore run list --machine " + v.agent.Identity.Name,
+	}
+}
+
+func (v view) disconnected() []*fault.Fault {
+	if v.agent.Connected {
+		return nil
+	}
+	what := "it has not been heard of since this server started"
+	if !v.agent.LastSeen.IsZero() {
+		what = "it was last heard of at " + v.agent.LastSeen.UTC().Format(time.RFC3339)
+	}
+	return []*fault.Fault{{
+		Code: "FS-6031", Kind: fault.Operator, Subject: v.agent.Identity.String(), What: what,
+		Remedy: "see whether the machine runs, and on it: systemctl status farshore-agent; a failover does not need it",
+	}}
+}
+
+// late says that the newest recovery point is older than the policy allows.
+func (v view) late() []*fault.Fault {
+	point, ok := v.lastPoint()
+	limit := v.status.Policy.RPOThreshold()
+	age := v.now.Sub(point.Time).Truncate(time.Second)
+	if !ok || limit <= 0 || age <= limit {
+		return nil
+	}
+	return []*fault.Fault{{
+		Code: "FS-6030", Kind: fault.Operator, Subject: "machine " + v.agent.Identity.Name,
+		What:   fmt.Sprintf("its newest recovery point is %s old; the policy allows %s", age, limit),
+		Remedy: "see what stops it: farshore machine show " + v.agent.Identity.Name,
+	}}
+}
