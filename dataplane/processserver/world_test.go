@@ -1,6 +1,7 @@
 package processserver
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -148,6 +149,15 @@ func (a *agent) config(address string, change func(*journal.Ticket)) uplink.Conf
 	}
 }
 
+// scramble fills the disks with what does not compress.
+func (a *agent) scramble() {
+	for _, c := range a.content {
+		for i := range c {
+			c[i] = byte(a.rnd.Uint32())
+		}
+	}
+}
+
 // replication is one open session of an agent.
 type replication struct {
 	a      *agent
@@ -219,14 +229,9 @@ func (r *replication) write(n int) error {
 		clear(place)
 		if rec.Kind == block.Data {
 			fill(r.a.rnd, place)
-			rec.Data = place
+			rec.Data = bytes.Clone(place) // a later write of the batch may change the place
 		}
-		// The record's data is read when the batch is sent: send each write before the next one changes its place.
 		b.Records = append(b.Records, rec)
-		if rec.Kind == block.Data {
-			rec.Data = append([]byte(nil), place...)
-			b.Records[len(b.Records)-1] = rec
-		}
 	}
 	return r.send(b)
 }
