@@ -284,7 +284,7 @@ func TestInitialReplicationWaitsForAPointOfThisProtection(t *testing.T) {
 func TestARepeatedRequestForAPointAsksOnce(t *testing.T) {
 	b := site()
 	p := farshore.RecoveryPoint{Machine: "web-01", Position: farshore.Position{Generation: 1, Epoch: 1, Seq: 5}, Consistency: farshore.AppConsistent}
-	b.acts = func(id farshore.Identity, b *board) {
+	b.acts = func(_ farshore.Identity, b *board) {
 		b.reportLocked(&farshorev1.AgentObserved{
 			Machine: machine(), CutNumber: b.desired[web].GetAgent().GetCut().GetNumber(), CutPoint: hub.PointMessage(p),
 		})

@@ -61,7 +61,7 @@ func program(t *testing.T) string {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(path); err != nil {
-		t.Skipf("SKIPPED, NOT PROVEN: %s is missing; run: make temporal", path)
+		t.Skipf("SKIPPED, NOT PROVEN: %s is missing; run: make build", path)
 	}
 	return path
 }
@@ -87,7 +87,7 @@ func newLive(t *testing.T, c workers.Config) *live {
 
 func (l *live) startServer() {
 	l.t.Helper()
-	l.server = exec.Command(program(l.t), "server", "--db", l.db, "--port", l.port, "--headless")
+	l.server = exec.CommandContext(l.ctx, program(l.t), "server", "--db", l.db, "--port", l.port, "--headless")
 	l.server.Stderr = os.Stderr
 	out, err := l.server.StdoutPipe()
 	if err != nil {
@@ -363,7 +363,7 @@ func isFault(err error, code string) bool {
 func (l *live) claimOfTheSource() error {
 	l.site.mu.Lock()
 	defer l.site.mu.Unlock()
-	return l.site.replicate(1)
+	return l.site.replicate(l.ctx, 1)
 }
 
 // ended waits for the end of a workflow; it may have been cancelled.

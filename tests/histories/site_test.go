@@ -69,7 +69,7 @@ func newSite(t *testing.T) *site {
 	s.reports[hq1] = &farshorev1.SyncRequest{Observed: &farshorev1.SyncRequest_ProcessServer{
 		ProcessServer: &farshorev1.ProcessServerObserved{Address: "127.0.0.1:9443"},
 	}}
-	s.report(farshorev1.AgentPhase_AGENT_PHASE_IDLE)
+	s.report(t.Context(), farshorev1.AgentPhase_AGENT_PHASE_IDLE)
 	return s
 }
 
@@ -80,12 +80,12 @@ func (s *site) deps(role farshore.Role, name string) journal.Deps {
 }
 
 // report puts the agent's report.
-func (s *site) report(phase farshorev1.AgentPhase) {
+func (s *site) report(ctx context.Context, phase farshorev1.AgentPhase) {
 	o := &farshorev1.AgentObserved{Phase: phase, Machine: hub.MachineMessage(farshore.MachineSpec{
 		ID: web, Hostname: "web-01", OS: "linux", Firmware: farshore.UEFI, CPUs: 2, MemoryBytes: 1 << 31,
 		Disks: []farshore.DiskSpec{{ID: "d0", SizeBytes: 1 << 30, Boot: true}},
 	})}
-	if points, err := (journal.Reader{Store: s.store, Vault: vaultID, Roots: s.ca.Roots(s.t)}).Points(context.Background(), web); err == nil && len(points) > 0 {
+	if points, err := (journal.Reader{Store: s.store, Vault: vaultID, Roots: s.ca.Roots(s.t)}).Points(ctx, web); err == nil && len(points) > 0 {
 		o.LastPoint = hub.PointMessage(points[len(points)-1])
 	}
 	s.reports[webAgent] = &farshorev1.SyncRequest{
@@ -94,7 +94,7 @@ func (s *site) report(phase farshorev1.AgentPhase) {
 }
 
 // replicate opens a session and makes recovery points; the error is that of the claim.
-func (s *site) replicate(points int) error {
+func (s *site) replicate(ctx context.Context, points int) error {
 	s.session++
 	ticket, err := journal.SignTicket(s.agent, journal.Ticket{
 		Machine: web, Server: "hq-1", Session: s.session, Instance: "i", Capture: "c", BootID: "b",
@@ -103,7 +103,7 @@ func (s *site) replicate(points int) error {
 	if err != nil {
 		return err
 	}
-	w, _, err := journal.Claim(context.Background(), s.deps(farshore.RoleProcessServer, "hq-1"), ticket)
+	w, _, err := journal.Claim(ctx, s.deps(farshore.RoleProcessServer, "hq-1"), ticket)
 	if err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (s *site) replicate(points int) error {
 			Disks: []segment.Disk{{ID: "d0", Sectors: 1000, Clean: true}},
 		})
 		if err == nil {
-			err = w.Commit(context.Background(), p)
+			err = w.Commit(ctx, p)
 		}
 		if err != nil {
 			return err
@@ -129,25 +129,25 @@ func (s *site) copied() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.copying = false
-	s.actAsAgent()
+	s.actAsAgent(s.t.Context())
 }
 
 // actAsAgent does what is desired of the agent and reports.
-func (s *site) actAsAgent() {
+func (s *site) actAsAgent(ctx context.Context) {
 	d := s.desired[webAgent].GetAgent()
 	switch {
 	case !d.GetProtect():
-		s.report(farshorev1.AgentPhase_AGENT_PHASE_IDLE)
+		s.report(ctx, farshorev1.AgentPhase_AGENT_PHASE_IDLE)
 	case d.GetPaused():
-		s.report(farshorev1.AgentPhase_AGENT_PHASE_PAUSED)
+		s.report(ctx, farshorev1.AgentPhase_AGENT_PHASE_PAUSED)
 	case s.copying:
-		s.report(farshorev1.AgentPhase_AGENT_PHASE_INITIAL_REPLICATION)
+		s.report(ctx, farshorev1.AgentPhase_AGENT_PHASE_INITIAL_REPLICATION)
 	default:
-		if s.refused = s.replicate(2); s.refused != nil {
-			s.report(farshorev1.AgentPhase_AGENT_PHASE_STALLED)
+		if s.refused = s.replicate(ctx, 2); s.refused != nil {
+			s.report(ctx, farshorev1.AgentPhase_AGENT_PHASE_STALLED)
 			return
 		}
-		s.report(farshorev1.AgentPhase_AGENT_PHASE_PROTECTED)
+		s.report(ctx, farshorev1.AgentPhase_AGENT_PHASE_PROTECTED)
 	}
 }
 
@@ -164,7 +164,7 @@ func (s *site) actAsApplier() {
 	s.reports[west] = &farshorev1.SyncRequest{Observed: &farshorev1.SyncRequest_Applier{Applier: o}}
 }
 
-func (s *site) SetDesired(_ context.Context, id farshore.Identity, change func(*farshorev1.SyncResponse)) error {
+func (s *site) SetDesired(ctx context.Context, id farshore.Identity, change func(*farshorev1.SyncResponse)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	doc := proto.CloneOf(s.desired[id])
@@ -180,7 +180,7 @@ func (s *site) SetDesired(_ context.Context, id farshore.Identity, change func(*
 	s.desired[id] = doc
 	switch id.Role {
 	case farshore.RoleAgent:
-		s.actAsAgent()
+		s.actAsAgent(ctx)
 	case farshore.RoleApplier:
 		s.actAsApplier()
 	case farshore.RoleControl, farshore.RoleProcessServer, farshore.RoleMasterTarget, farshore.RoleOperator:
