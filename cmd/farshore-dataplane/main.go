@@ -37,7 +37,7 @@ func newRoot() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
-	root.AddCommand(newJoin(), newProcessServer())
+	root.AddCommand(newJoin(), newProcessServer(), newApplier())
 	return root
 }
 

@@ -2,6 +2,7 @@ package applier
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,8 +13,11 @@ import (
 	"farshore/dataplane/chain"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/vault"
+	"farshore/dataplane/vhd"
 	"farshore/fault"
 )
+
+const footerSectors = block.Count(vhd.FooterBytes / block.SectorSize)
 
 // do works on a job until it is done, cannot be done, or ctx is over. What is transient is tried again for ever.
 func (a *Applier) do(ctx context.Context, j Job) {
@@ -309,11 +313,11 @@ func (r *replica) finish(ctx context.Context, target segment.Header, boot farsho
 			continue
 		}
 		if !d.state.Made {
-			if err := r.finishDisk(ctx, d, s.Sectors.Bytes(), target); err != nil {
+			if err := r.finishDisk(ctx, d, s.Sectors, target); err != nil {
 				return nil, err
 			}
 		}
-		disks = append(disks, MadeDisk{Disk: d.id, URL: d.URL(), SizeBytes: d.Sectors().Bytes() - footerBytes, Boot: d.id == boot})
+		disks = append(disks, MadeDisk{Disk: d.id, URL: d.URL(), SizeBytes: (d.Sectors() - footerSectors).Bytes(), Boot: d.id == boot})
 	}
 	slices.SortFunc(disks, func(x, y MadeDisk) int {
 		if x.Boot != y.Boot {
@@ -327,19 +331,21 @@ func (r *replica) finish(ctx context.Context, target segment.Header, boot farsho
 	return disks, nil
 }
 
-// finishDisk puts the footer behind a disk of so many bytes.
-func (r *replica) finishDisk(ctx context.Context, d *disk, size int64, target segment.Header) error {
+// finishDisk puts the footer behind a disk of so many sectors.
+func (r *replica) finishDisk(ctx context.Context, d *disk, sectors block.Count, target segment.Header) error {
 	d.state.Target = target.Position().String() // from here on it serves this position only: its size is no longer the stream's
 	if err := r.store(ctx, d); err != nil {
 		return err
 	}
-	size = vhdSize(size)
-	if grown := block.Count((size + footerBytes) / block.SectorSize); grown != d.Sectors() {
+	aligned := vhd.Align(sectors)
+	if grown := aligned + footerSectors; grown != d.Sectors() {
 		if err := d.Resize(ctx, grown); err != nil {
 			return err
 		}
 	}
-	if err := d.WriteAt(ctx, footer(d.Name(), size, target.UTC), block.Sector(size/block.SectorSize)); err != nil {
+	name := sha256.Sum256([]byte(d.Name())) // the same footer every time
+	last := vhd.Footer(aligned, [16]byte(name[:16]), target.UTC)
+	if err := d.WriteAt(ctx, last[:], block.Sector(aligned)); err != nil {
 		return err
 	}
 	d.state.Made = true

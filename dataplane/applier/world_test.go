@@ -394,3 +394,14 @@ func (w *world) wipe() {
 		}
 	}
 }
+
+// putSpec stores what the machine is.
+func (w *world) putSpec(spec farshore.MachineSpec) {
+	w.t.Helper()
+	err := journal.PutSpec(w.t.Context(), journal.Deps{
+		Store: w.store, Vault: w.id, Signer: w.ca.Node(w.t, farshore.RoleProcessServer, "hq-1"), Roots: w.ca.Roots(w.t), Now: time.Now,
+	}, spec)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}

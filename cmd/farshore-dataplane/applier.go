@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"farshore"
+	farshorev1 "farshore/api/gen/farshore/v1"
+	"farshore/dataplane/applier"
+	"farshore/dataplane/credential"
+	"farshore/dataplane/hub"
+	"farshore/dataplane/journal"
+	"farshore/dataplane/vault"
+)
+
+// applierConfig is the configuration file of an applier.
+type applierConfig struct {
+	Control          string       `yaml:"control"` // host:port of the configuration server
+	State            string       `yaml:"state"`   // folder of the node's identity and desired document
+	Metrics          string       `yaml:"metrics"` // host:port for Prometheus; none: no metrics
+	KeyFile          string       `yaml:"keyFile"` // the vault key
+	Vault            vault.Config `yaml:"vault"`
+	applier.Settings `yaml:",inline"`
+}
+
+func (c *applierConfig) complete(path string) error {
+	if c.State == "" {
+		c.State = stateRoot + "/applier"
+	}
+	if c.KeyFile == "" {
+		c.KeyFile = "/etc/farshore/vault.key"
+	}
+	if c.Control == "" {
+		return badConfig(path, "control is missing: HOST:PORT of the configuration server", nil)
+	}
+	if err := c.Settings.Check(); err != nil {
+		return err
+	}
+	c.Settings = c.Settings.WithDefaults(c.Vault.Kind)
+	return c.Vault.Check()
+}
+
+func newApplier() *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:     "applier",
+		Short:   "Turn the journal into replica disks",
+		Example: "  farshore-dataplane applier --config /etc/farshore/applier.yaml",
+		Args:    noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var c applierConfig
+			if err := readConfig(path, &c); err != nil {
+				return err
+			}
+			if err := c.complete(path); err != nil {
+				return err
+			}
+			return runApplier(cmd.Context(), c, logger())
+		},
+	}
+	cmd.Flags().StringVar(&path, "config", "/etc/farshore/applier.yaml", "configuration `FILE`")
+	return cmd
+}
+
+func runApplier(ctx context.Context, c applierConfig, log *slog.Logger) error {
+	node, err := loadNode(c.State, farshore.RoleApplier)
+	if err != nil {
+		return err
+	}
+	deps, err := applierDeps(ctx, c, node, log)
+	if err != nil {
+		return err
+	}
+	client := hub.NewClient(hub.Config{Address: c.Control, Node: node, Dir: c.State, Build: version(), Now: time.Now, Log: log})
+	deps.Changed = client.Report
+	a := applier.New(deps)
+	desired := make(chan applier.Desired)
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.Run(gctx, desired) })
+	g.Go(func() error {
+		return client.Run(gctx,
+			func(r *farshorev1.SyncRequest) {
+				r.Observed = &farshorev1.SyncRequest_Applier{Applier: a.Observed().Message()}
+			},
+			func(r *farshorev1.SyncResponse) {
+				select {
+				case desired <- applier.DesiredOf(r.GetApplier()):
+				case <-gctx.Done():
+				}
+			})
+	})
+	if c.Metrics != "" {
+		g.Go(func() error { return serveMetrics(gctx, c.Metrics, a.Metrics()) })
+	}
+	notify(log, daemon.SdNotifyReady)
+	defer notify(log, daemon.SdNotifyStopping)
+	return g.Wait()
+}
+
+// applierDeps opens the vault and the key to it, and sees that they belong together.
+func applierDeps(ctx context.Context, c applierConfig, node *credential.Node, log *slog.Logger) (applier.Deps, error) {
+	roots, err := node.Roots()
+	if err != nil {
+		return applier.Deps{}, identityFault(c.State, err)
+	}
+	key, err := vault.ReadKeyFile(c.KeyFile)
+	if err != nil {
+		return applier.Deps{}, err
+	}
+	v, err := openVault(ctx, c.Vault, roots, log)
+	if err != nil {
+		return applier.Deps{}, err
+	}
+	if err := v.description.TrustKey(key); err != nil {
+		return applier.Deps{}, err
+	}
+	return applier.Deps{
+		Journal: journal.Reader{
+			Store: v.store, Vault: v.id, Roots: roots, Keys: vault.KeyRing{key},
+			Report: func(b journal.BadClaim) {
+				log.Error("the vault holds a claim that no node of ours made", "name", b.Name, "err", b.Err)
+			},
+		},
+		Store: v.store, Replicas: v.replicas, Settings: c.Settings, Log: log,
+	}, nil
+}
