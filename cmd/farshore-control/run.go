@@ -1,0 +1,25 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"farshore/control"
+)
+
+func newRun() *cobra.Command {
+	return &cobra.Command{
+		Use:   "run",
+		Short: "Serve nodes and operators, and run the workflows",
+		Long: `Serve until SIGTERM. If the vault or Temporal do not answer yet, it waits for them and says so; nodes and the API are
+served as soon as the vault answers.`,
+		Example: `  farshore-control run --config /etc/farshore/control.yaml`,
+		Args:    noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := configured(cmd)
+			if err != nil {
+				return err
+			}
+			return control.Run(cmd.Context(), c, version(), logger())
+		},
+	}
+}
