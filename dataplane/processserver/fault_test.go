@@ -315,3 +315,35 @@ func TestMetricsSayWhatPassedEachStage(t *testing.T) {
 		t.Errorf("observed %+v", s)
 	}
 }
+
+func TestWhatASessionLeftIsInTheVaultBeforeTheNextClaim(t *testing.T) {
+	w := newWorld(t)
+	gate := newGate(w.store)
+	server := w.serve("hq-1", w.config(t.TempDir()), gate)
+	a := w.agent("web-01", 1)
+	a.scramble()
+	r := a.open(server.address)
+	gate.close()
+	must(t, r.copyAll())
+	_, err := r.cut()
+	must(t, err)
+	eventually(t, "the clean cut is spooled", func() bool {
+		entries, err := server.spool.entries("web-01")
+		return err == nil && len(entries) == 2
+	})
+	must(t, errOrFault(r.end()))
+	next := make(chan *replication, 1)
+	go func() {
+		r, err := a.tryOpen(server.address, nil)
+		if err != nil {
+			t.Error(err)
+		}
+		next <- r
+	}()
+	eventually(t, "the first session has left", func() bool { return !server.Observe().Streams[0].Connected })
+	gate.reopen()
+	if r := <-next; r != nil && (!r.opened.TailClean || r.opened.Epoch != 2) {
+		t.Errorf("the next session goes on behind %+v", r.opened)
+	}
+	a.check()
+}
