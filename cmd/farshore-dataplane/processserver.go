@@ -81,6 +81,8 @@ func (c *processServerConfig) complete(path string) error {
 	switch {
 	case c.Control == "":
 		return badConfig(path, "control is missing: HOST:PORT of the configuration server", nil)
+	case !dialable(c.Address):
+		return badConfig(path, fmt.Sprintf("agents cannot dial %q: address is to be HOST:PORT as they reach it", c.Address), nil)
 	case c.Segment.Bytes < minSegmentBytes || c.Segment.Bytes > maxSegmentBytes:
 		return badConfig(path, fmt.Sprintf("segment.bytes is %d, want %d to %d", c.Segment.Bytes, minSegmentBytes, maxSegmentBytes), nil)
 	case c.Segment.AgeSeconds < 1 || c.Segment.AgeSeconds > maxSegmentAge:
@@ -89,6 +91,13 @@ func (c *processServerConfig) complete(path string) error {
 		return badConfig(path, fmt.Sprintf("cache.bytes is %d, want at least four segments of %d", c.Cache.Bytes, c.Segment.Bytes), nil)
 	}
 	return c.Vault.Check()
+}
+
+// dialable reports whether an address names a host.
+func dialable(address string) bool {
+	host, port, err := net.SplitHostPort(address)
+	ip := net.ParseIP(host)
+	return err == nil && host != "" && port != "" && (ip == nil || !ip.IsUnspecified())
 }
 
 func newProcessServer() *cobra.Command {

@@ -105,3 +105,6 @@ func (ca *CA) NodeIn(t testing.TB, dir string, role farshore.Role, name string) 
 	}
 	return node
 }
+
+// Authority gives certificate and private key, for tests that initialise a vault.
+func (ca *CA) Authority() (*x509.Certificate, *ecdsa.PrivateKey) { return ca.cert, ca.key }
