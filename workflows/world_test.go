@@ -37,7 +37,7 @@ type world struct {
 	kept      map[farshore.RunID]bool
 	calls     []string // names of steps, in the order of their calls
 	fail      func(call int, name string) error
-	hook      func(call int, name string) // called before the step
+	hook      func(call int, name string) // called when the step has had its effect and has not answered yet
 	copying   atomic.Bool                 // the initial replication goes on
 }
 
@@ -105,14 +105,14 @@ func serve[In, Out any](w *world, r worker.ActivityRegistry, s activities.Step[I
 		w.mu.Lock()
 		w.calls = append(w.calls, s.Name)
 		call := len(w.calls) - 1
-		w.mu.Unlock()
-		w.hook(call, s.Name)
-		w.mu.Lock()
-		defer w.mu.Unlock()
 		out, err := act(in)
 		if err == nil {
 			err = w.fail(call, s.Name)
 		}
+		w.mu.Unlock()
+		// Behind the effect: the test's Temporal does not wait for a cancelled step as the real one does, so an effect behind
+		// a cancellation would race with its compensation.
+		w.hook(call, s.Name)
 		return out, err
 	})
 }
