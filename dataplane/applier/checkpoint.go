@@ -15,10 +15,11 @@ import (
 	"farshore/dataplane/vault"
 )
 
-// The limits of one page blob, which replaying is estimated by.
+// What replaying is estimated by: the limits of one page blob, and the time to fetch a segment that follows another.
 const (
 	requestsPerSecond = 500
 	bytesPerSecond    = 60 << 20
+	segmentsPerSecond = 50
 )
 
 // manifest is a checkpoint: a snapshot of every disk of a replica at one position.
@@ -49,9 +50,13 @@ func checkpointName(m farshore.MachineID, p farshore.Position) string {
 func (r *replica) replayEstimate() time.Duration {
 	var longest time.Duration
 	for _, d := range r.disks {
-		longest = max(longest, time.Duration(d.state.Runs)*time.Second/requestsPerSecond, time.Duration(float64(d.state.Bytes)/bytesPerSecond*float64(time.Second)))
+		longest = max(longest, lasting(d.state.Segments, segmentsPerSecond), lasting(d.state.Runs, requestsPerSecond), lasting(d.state.Bytes, bytesPerSecond))
 	}
 	return longest
+}
+
+func lasting(n int64, perSecond float64) time.Duration {
+	return time.Duration(float64(n) / perSecond * float64(time.Second))
 }
 
 // checkpoint snapshots every disk where the replica stands and writes the manifest. A checkpoint that was broken off left
@@ -78,7 +83,7 @@ func (r *replica) checkpoint(ctx context.Context, s vault.Store, at chain.Link) 
 		return err
 	}
 	for _, d := range r.disks {
-		d.state.Runs, d.state.Bytes = 0, 0
+		d.state.Segments, d.state.Runs, d.state.Bytes = 0, 0, 0
 		if err := r.store(ctx, d); err != nil {
 			return err
 		}

@@ -187,7 +187,7 @@ func (r *replica) apply(ctx context.Context, w window) (int64, error) {
 	if err := r.each(ctx, jobs, r.write); err != nil {
 		return 0, err
 	}
-	if err := r.each(ctx, jobs, func(ctx context.Context, j work) error { return r.settle(ctx, j, w.to) }); err != nil {
+	if err := r.each(ctx, jobs, func(ctx context.Context, j work) error { return r.settle(ctx, j, w) }); err != nil {
 		return 0, err
 	}
 	var written int64
@@ -300,12 +300,13 @@ func (r *replica) send(ctx context.Context, d *disk, q request) error {
 }
 
 // settle stores that the disk stands at the end of the window.
-func (r *replica) settle(ctx context.Context, j work, to chain.Link) error {
-	j.at, j.state.Applied = to, cursorOf(to)
-	if before, err := farshore.ParsePosition(j.state.Intent); err != nil || before.Compare(to.Position) < 0 {
-		j.state.Intent = to.Position.String()
+func (r *replica) settle(ctx context.Context, j work, w window) error {
+	j.at, j.state.Applied = w.to, cursorOf(w.to)
+	if before, err := farshore.ParsePosition(j.state.Intent); err != nil || before.Compare(w.to.Position) < 0 {
+		j.state.Intent = w.to.Position.String()
 	}
 	runs, n := cost(j.requests)
+	j.state.Segments += int64(len(w.segments))
 	j.state.Runs += runs
 	j.state.Bytes += n
 	return r.store(ctx, j.disk)

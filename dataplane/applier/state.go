@@ -41,16 +41,17 @@ func (c cursor) link(s chain.Stream) (chain.Link, error) {
 
 // diskState is what a replica disk knows of itself.
 type diskState struct {
-	Version int    `json:"version"`
-	Vault   string `json:"vault"`
-	Machine string `json:"machine"`
-	Disk    string `json:"disk"`
-	Applied cursor `json:"applied"`          // the disk holds everything up to here
-	Intent  string `json:"intent"`           // and perhaps pages of what comes behind, up to here
-	Runs    int64  `json:"runs"`             // requests written since the last checkpoint
-	Bytes   int64  `json:"bytes"`            // and their bytes
-	Target  string `json:"target,omitempty"` // of a run's disk that stands there and is getting its footer
-	Made    bool   `json:"made,omitempty"`   // it has its footer
+	Version  int    `json:"version"`
+	Vault    string `json:"vault"`
+	Machine  string `json:"machine"`
+	Disk     string `json:"disk"`
+	Applied  cursor `json:"applied"`          // the disk holds everything up to here
+	Intent   string `json:"intent"`           // and perhaps pages of what comes behind, up to here
+	Segments int64  `json:"segments"`         // read since the last checkpoint
+	Runs     int64  `json:"runs"`             // requests written since then
+	Bytes    int64  `json:"bytes"`            // and their bytes
+	Target   string `json:"target,omitempty"` // of a run's disk that stands there and is getting its footer
+	Made     bool   `json:"made,omitempty"`   // it has its footer
 }
 
 func (s diskState) encode() ([]byte, error) { return json.Marshal(s) }
