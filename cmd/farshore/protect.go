@@ -1,0 +1,195 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"farshore"
+	farshorev1 "farshore/api/gen/farshore/v1"
+)
+
+// protection is what the command line says about how to protect a machine.
+type protection struct {
+	target    farshorev1.Target
+	disks     []string
+	tags      map[string]string
+	points    time.Duration
+	retention time.Duration
+	app       time.Duration
+	rpo       time.Duration
+}
+
+func (t *tool) enableCommand() *cobra.Command {
+	var p protection
+	o := operation{verb: "enable", title: "Protect %s"}
+	cmd := t.operationCommand(&o, &cobra.Command{
+		Use:   "enable NAME",
+		Short: "Protect a machine: copy its disks, then make recovery points",
+		Example: `  farshore machine enable web-01 --location koreacentral --resource-group dr --vm-size Standard_D2s_v5 \
+    --network dr-net --subnet servers --points-every 5s --rpo-threshold 15m --wait`,
+	})
+	o.check = p.check
+	o.prepare = p.fill
+	f, preset := cmd.Flags(), farshore.DefaultPolicy()
+	f.StringVar(&p.target.Location, "location", "", "Azure `region` to recover to")
+	f.StringVar(&p.target.ResourceGroup, "resource-group", "", "resource `group` for what a failover makes")
+	f.StringVar(&p.target.VmSize, "vm-size", "", "`size` of the recovered VM, such as Standard_D2s_v5")
+	f.StringVar(&p.target.Network, "network", "", "virtual `network` of a failover")
+	f.StringVar(&p.target.Subnet, "subnet", "", "`subnet` in it")
+	f.StringVar(&p.target.TestNetwork, "test-network", "", "virtual `network` of test failovers (default: an isolated one, made and removed with each test)")
+	f.StringVar(&p.target.StaticAddress, "static-address", "", "`address` of the recovered VM (default: a dynamic one)")
+	f.StringToStringVar(&p.tags, "tag", nil, "tag on everything made in Azure, `key=value`; repeat for more")
+	f.StringArrayVar(&p.disks, "disk", nil, "`id` of a disk to protect; repeat for more (default: all disks)")
+	f.DurationVar(&p.points, "points-every", time.Duration(preset.CrashEverySeconds)*time.Second, "how often a recovery point is made")
+	f.DurationVar(&p.retention, "retention", time.Duration(preset.RetentionHours)*time.Hour, "how long recovery points are kept")
+	f.DurationVar(&p.app, "app-every", time.Duration(preset.AppEverySeconds)*time.Second, "how often an app-consistent point is made; 0: never")
+	f.DurationVar(&p.rpo, "rpo-threshold", preset.RPOThreshold(), "age of the newest point above which the machine is in bad health")
+	waitFlag(cmd, &o.wait, false, "the machine is protected")
+	return cmd
+}
+
+// check looks at the flags alone.
+func (p *protection) check(cmd *cobra.Command) error {
+	var missing []string
+	for _, flag := range []string{"location", "resource-group", "vm-size", "network", "subnet"} {
+		if cmd.Flag(flag).Value.String() == "" {
+			missing = append(missing, "--"+flag)
+		}
+	}
+	if len(missing) > 0 {
+		return usage(cmd, "a machine needs a place to recover to; missing: "+strings.Join(missing, ", "))
+	}
+	_, err := p.policy(cmd)
+	return err
+}
+
+// fill puts target, policy and disks into the request and the plan.
+func (p *protection) fill(w *work) error {
+	q, m := w.request, w.machine
+	policy, err := p.policy(w.cmd)
+	if err != nil {
+		return err
+	}
+	p.target.Tags = p.tags
+	q.Target, q.Policy, q.Disks = &p.target, policy, p.disks
+	if err := p.showDisks(w.cmd, m.GetSpec(), &w.plan); err != nil {
+		return err
+	}
+	w.plan.add("recover to", "%s", place(q.GetTarget()))
+	w.plan.add("tests", "%s", or(p.target.GetTestNetwork(), "in an isolated network, made and removed with each test"))
+	w.plan.add("points", "every %s, kept for %s; app-consistent ones %s", seconds(policy.GetCrashEverySeconds()),
+		span(time.Duration(policy.GetRetentionHours())*time.Hour), appEvery(policy))
+	w.plan.add("bad health", "when the newest point is older than %s", seconds(policy.GetRpoThresholdSeconds()))
+	return nil
+}
+
+func (p *protection) showDisks(cmd *cobra.Command, spec *farshorev1.MachineSpec, plan *plan) error {
+	bytes, n := uint64(0), 0
+	for _, d := range spec.GetDisks() {
+		if len(p.disks) == 0 || slices.Contains(p.disks, d.GetId()) {
+			bytes, n = bytes+d.GetSizeBytes(), n+1
+		}
+	}
+	if n < len(p.disks) {
+		var ids []string
+		for _, d := range spec.GetDisks() {
+			ids = append(ids, d.GetId())
+		}
+		return usage(cmd, fmt.Sprintf("of the disks %s only %d are the machine's; it has %s", strings.Join(p.disks, ", "), n, or(strings.Join(ids, ", "), "none")))
+	}
+	plan.add("copy", "%s, %s at most; zeros are not sent", count(n, "disk"), size(bytes))
+	return nil
+}
+
+// policy makes a policy of the flags. One that nobody changed keeps the preset's name.
+func (p *protection) policy(cmd *cobra.Command) (*farshorev1.ReplicationPolicy, error) {
+	name := farshore.DefaultPolicy().Name
+	for _, flag := range []struct {
+		name  string
+		value time.Duration
+		unit  time.Duration
+		least time.Duration
+	}{
+		{"points-every", p.points, time.Second, time.Second},
+		{"retention", p.retention, time.Hour, time.Hour},
+		{"app-every", p.app, time.Second, 0},
+		{"rpo-threshold", p.rpo, time.Second, time.Second},
+	} {
+		if flag.value < flag.least || flag.value%flag.unit != 0 {
+			return nil, usage(cmd, fmt.Sprintf("--%s %s: want a multiple of %s, %s at least", flag.name, flag.value, span(flag.unit), span(flag.least)))
+		}
+		if cmd.Flags().Changed(flag.name) {
+			name = "custom"
+		}
+	}
+	return &farshorev1.ReplicationPolicy{
+		Name: name, CrashEverySeconds: uint32(p.points / time.Second), RetentionHours: uint32(p.retention / time.Hour),
+		AppEverySeconds: uint32(p.app / time.Second), RpoThresholdSeconds: uint32(p.rpo / time.Second),
+	}, nil
+}
+
+func appEvery(p *farshorev1.ReplicationPolicy) string {
+	if p.GetAppEverySeconds() == 0 {
+		return "never"
+	}
+	return "every " + seconds(p.GetAppEverySeconds())
+}
+
+// place writes a target in one line.
+func place(t *farshorev1.Target) string {
+	return fmt.Sprintf("%s, resource group %s, %s, network %s/%s, %s address", t.GetLocation(), t.GetResourceGroup(), t.GetVmSize(),
+		or(t.GetNetwork(), "?"), or(t.GetSubnet(), "?"), or(t.GetStaticAddress(), "dynamic"))
+}
+
+func showTarget(x *text, t *farshorev1.Target) {
+	if t != nil {
+		x.line("recover to\t%s", place(t))
+	}
+}
+
+func showPolicy(x *text, p *farshorev1.ReplicationPolicy) {
+	if p != nil {
+		x.line("policy\t%s: points every %s, kept for %s, app-consistent %s, RPO threshold %s", or(p.GetName(), "unnamed"), seconds(p.GetCrashEverySeconds()),
+			span(time.Duration(p.GetRetentionHours())*time.Hour), appEvery(p), seconds(p.GetRpoThresholdSeconds()))
+	}
+}
+
+func (t *tool) disableCommand() *cobra.Command {
+	o := operation{verb: "disable", title: "Stop protecting %s"}
+	o.prepare = func(w *work) error {
+		w.plan.add("from then on", "no recovery point is made; a failover is not possible")
+		w.plan.add("newest point", "%s", point(w.machine.GetLastPoint()))
+		w.plan.add("stays", "every recovery point in the vault (farshore-restore reads them)")
+		return nil
+	}
+	return t.operationCommand(&o, &cobra.Command{
+		Use: "disable NAME", Short: "Stop protecting a machine; its recovery points stay in the vault", Example: "  farshore machine disable web-01",
+	})
+}
+
+func (t *tool) pauseCommand() *cobra.Command {
+	o := operation{verb: "pause", title: "Pause the replication of %s"}
+	o.prepare = func(w *work) error {
+		w.plan.add("until resumed", "changes are tracked, nothing is sent, no recovery point is made")
+		w.plan.add("newest point", "%s", point(w.machine.GetLastPoint()))
+		return nil
+	}
+	return t.operationCommand(&o, &cobra.Command{
+		Use: "pause NAME", Short: "Send nothing, go on tracking changes", Example: "  farshore machine pause web-01",
+	})
+}
+
+func (t *tool) resumeCommand() *cobra.Command {
+	o := operation{verb: "resume", title: "Resume the replication of %s"}
+	o.prepare = func(w *work) error {
+		w.plan.add("sent", "whatever changed since it was paused, then recovery points as before")
+		return nil
+	}
+	return t.operationCommand(&o, &cobra.Command{
+		Use: "resume NAME", Short: "Send changes again after a pause", Example: "  farshore machine resume web-01",
+	})
+}
