@@ -22,7 +22,8 @@ var floors = [][]string{
 	{"dataplane/agent", "dataplane/processserver", "dataplane/applier"},
 	{"activities"},
 	{"workflows"},
-	{"workers", "control"},
+	{"workers"},
+	{"control"},
 	{"cmd"},
 	{"tests", "deploy", "docs"},
 }
