@@ -15,6 +15,7 @@ import (
 	"farshore/control/authority"
 	"farshore/control/nodes"
 	"farshore/dataplane/hub"
+	"farshore/fault"
 )
 
 // Part is something the configuration server depends on, and how to see whether it is well.
@@ -107,10 +108,10 @@ func (s *Service) RemoveNode(_ context.Context, q *connect.Request[farshorev1.Re
 	return connect.NewResponse(&farshorev1.RemoveNodeResponse{}), nil
 }
 
-// maxPoints limits a listing of recovery points.
 const (
-	maxPoints     = 10000
+	maxPoints     = 10000 // of one listing
 	defaultPoints = 100
+	noStream      = "FS-3512" // the vault has nothing of the machine yet
 )
 
 // ListPoints lists a machine's recovery points, newest first.
@@ -120,6 +121,9 @@ func (s *Service) ListPoints(ctx context.Context, q *connect.Request[farshorev1.
 		return nil, err
 	}
 	points, err := s.Points(ctx, id)
+	if f, ok := fault.As(err); ok && f.Code == noStream {
+		points, err = nil, nil // the machine may well be enrolled
+	}
 	if err != nil {
 		return nil, err
 	}

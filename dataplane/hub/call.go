@@ -44,7 +44,7 @@ func service(client *http.Client, address string) farshorev1connect.HubServiceCl
 // Error makes an error of a call to address one that can be shown: the fault that the configuration server answered with, or
 // one of our own (FS-6005) if it did not answer.
 func Error(address string, err error) error {
-	if err == nil || errors.Is(err, context.Canceled) {
+	if _, ok := fault.As(err); ok || err == nil || errors.Is(err, context.Canceled) {
 		return err
 	}
 	var answer *connect.Error
