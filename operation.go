@@ -11,6 +11,7 @@ const (
 	Disable             Operation = "disable"               // stop protecting it; its recovery points stay in the vault
 	Pause               Operation = "pause"                 // send nothing, go on tracking
 	Resume              Operation = "resume"                // send again
+	Resync              Operation = "resync"                // copy everything again, into a new generation
 	TestFailover        Operation = "test-failover"         // start a copy in an isolated network, replication goes on
 	CleanupTest         Operation = "cleanup-test"          // remove a test failover without a trace
 	Failover            Operation = "failover"              // fence the source and start the machine at the recovery site
@@ -22,7 +23,8 @@ const (
 // Operations lists the operations in the order of a machine's life.
 func Operations() []Operation {
 	return []Operation{
-		Enable, Disable, Pause, Resume, TestFailover, CleanupTest, Failover, ChangeRecoveryPoint, Commit, CancelFailover,
+		Enable, Disable, Pause, Resume, Resync, TestFailover, CleanupTest, Failover, ChangeRecoveryPoint, Commit,
+		CancelFailover,
 	}
 }
 
@@ -79,6 +81,12 @@ var refusals = []refusal{
 	{Resume, condition{protection: []Protection{Unprotected}}, "it is not protected", enableIt},
 	{Resume, condition{protection: []Protection{Enabling, InitialReplication, Protected, Resyncing, Stalled, Disabling}}, "it is not paused", seeState},
 	{Resume, condition{location: []Location{FailingOver, CommitPending, Recovery, Cancelling}}, "its source does not replicate: it was failed over", seeState},
+
+	{Resync, condition{protection: []Protection{Unprotected}}, "it is not protected", enableIt},
+	{Resync, condition{protection: []Protection{Enabling, Disabling}}, "its protection is just being changed", waitFor},
+	{Resync, condition{protection: []Protection{InitialReplication, Resyncing}}, "everything is being copied already", waitFor},
+	{Resync, condition{protection: []Protection{Paused}}, "it is paused", "run: farshore machine resume %s"},
+	{Resync, condition{location: []Location{FailingOver, CommitPending, Recovery, Cancelling}}, "its source does not replicate: it was failed over", seeState},
 
 	{TestFailover, condition{protection: []Protection{Unprotected}}, "it is not protected", enableIt},
 	{TestFailover, condition{protection: []Protection{Disabling}}, "its protection is just being disabled", waitFor},

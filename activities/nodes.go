@@ -50,6 +50,13 @@ type RequestPointIn struct {
 	Operation   string               `json:"operation"` // id of the operation: repeated, it asks for no second point
 }
 
+// AwaitCopyIn says which initial replication is waited for.
+type AwaitCopyIn struct {
+	Machine farshore.MachineID `json:"machine"`
+	// After is the generation before it, for a resync: a point of that one or an earlier one does not count.
+	After farshore.Generation `json:"after,omitempty"`
+}
+
 // The steps of activities/nodes.
 var (
 	// SetProtection tells the agent, a process server and an applier what is wanted of them.
@@ -60,9 +67,9 @@ var (
 		},
 	}
 	// AwaitInitialReplication waits for the first recovery point and tells the bytes copied meanwhile.
-	AwaitInitialReplication = Step[MachineIn, farshore.RecoveryPoint]{
+	AwaitInitialReplication = Step[AwaitCopyIn, farshore.RecoveryPoint]{
 		Name: "nodes.AwaitInitialReplication", Limits: bulk,
-		Summary: func(in MachineIn) string { return "Copy the disks of " + string(in.Machine) },
+		Summary: func(in AwaitCopyIn) string { return "Copy the disks of " + string(in.Machine) },
 	}
 	// RequestPoint has the agent make a recovery point and waits until it is durable.
 	RequestPoint = Step[RequestPointIn, farshore.RecoveryPoint]{

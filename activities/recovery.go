@@ -63,7 +63,7 @@ var (
 	}
 	// Unfence lets the source claim its stream again, after a failover that was taken back.
 	Unfence = Step[RunIn, None]{
-		Name: "recovery.Unfence", Limits: quick,
+		Name: "recovery.Unfence", Limits: Limits{Attempt: time.Minute, All: time.Hour},
 		Summary: func(in RunIn) string { return "Let the source of " + string(in.Run.Machine) + " replicate again" },
 	}
 	// PrepareDisks has an applier make the disks of the point.

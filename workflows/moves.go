@@ -29,7 +29,7 @@ func (p *protection) testFailover(ctx workflow.Context, id string, r activities.
 		p.forget(run)
 		return activities.Answer{}, err
 	}
-	after(ctx, p, f, func(ctx workflow.Context, out activities.TestRecord, err error) {
+	awaitChild(ctx, p, f, func(ctx workflow.Context, out activities.TestRecord, err error) {
 		p.forget(run)
 		if err != nil {
 			out = activities.TestRecord{Run: run, Workflow: run.WorkflowID(), Problem: trouble(err), Started: started, Ended: workflow.Now(ctx)}
@@ -85,7 +85,7 @@ func (p *protection) move(ctx workflow.Context, id string, r activities.Request,
 		return activities.Answer{}, err
 	}
 	p.stopMove = cancel
-	after(ctx, p, f, func(ctx workflow.Context, out activities.FailoverRecord, err error) { p.landed(ctx, former, out, err) })
+	awaitChild(ctx, p, f, func(ctx workflow.Context, out activities.FailoverRecord, err error) { p.landed(ctx, former, out, err) })
 	return activities.Answer{Run: run.ID, Workflow: run.WorkflowID()}, nil
 }
 
@@ -147,7 +147,7 @@ func (p *protection) commit(ctx workflow.Context, _ string, _ activities.Request
 		p.Moving = ""
 		return activities.Answer{}, err
 	}
-	after(ctx, p, f, func(ctx workflow.Context, out Settled, err error) {
+	awaitChild(ctx, p, f, func(ctx workflow.Context, out Settled, err error) {
 		p.Moving = ""
 		if err != nil {
 			p.Problem = "commit: " + trouble(err)
@@ -182,7 +182,7 @@ func (p *protection) takeBack(ctx workflow.Context) (activities.Answer, error) {
 		p.State.Location, p.Moving = farshore.CommitPending, ""
 		return activities.Answer{}, err
 	}
-	after(ctx, p, f, func(_ workflow.Context, _ Settled, err error) {
+	awaitChild(ctx, p, f, func(_ workflow.Context, _ Settled, err error) {
 		p.Moving = ""
 		if err != nil {
 			p.State.Location, p.Problem = farshore.CommitPending, "cancel: "+trouble(err)

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"farshore"
@@ -32,6 +31,7 @@ func (p *protection) operations() []handler {
 		{farshore.Disable, "stop protecting the machine; its recovery points stay", p.disable},
 		{farshore.Pause, "send nothing, go on tracking", p.pause},
 		{farshore.Resume, "send again", p.resume},
+		{farshore.Resync, "copy everything again, into a new generation", p.resync},
 		{farshore.TestFailover, "start a copy in an isolated network", p.testFailover},
 		{farshore.CleanupTest, "remove test failovers without a trace", p.cleanupTest},
 		{farshore.Failover, "fence the source and start the machine at the recovery site", p.failover},
@@ -114,132 +114,7 @@ func (p *protection) complete(op farshore.Operation, r activities.Request) error
 		if _, ok := p.State.Drill(r.Run); r.Run != "" && !ok {
 			return p.refuse("FS-7005", fmt.Sprintf("no test failover %s stands", r.Run), "see: farshore machine show "+string(p.State.Machine))
 		}
-	case farshore.Disable, farshore.Pause, farshore.Resume, farshore.Commit, farshore.CancelFailover:
+	case farshore.Disable, farshore.Pause, farshore.Resume, farshore.Resync, farshore.Commit, farshore.CancelFailover:
 	}
 	return nil
-}
-
-// source is what the machine's nodes shall do.
-func (p *protection) source(replicate activities.Replicate) activities.SetProtectionIn {
-	return activities.SetProtectionIn{Machine: p.State.Machine, Replicate: replicate, Disks: p.Disks, Policy: p.Policy}
-}
-
-// usual is what the source does when it is not failed over.
-func (p *protection) usual() activities.SetProtectionIn {
-	if p.State.Protection == farshore.Paused {
-		return p.source(activities.ReplicatePaused)
-	}
-	return p.source(activities.ReplicateOn)
-}
-
-func (p *protection) enable(ctx workflow.Context, _ string, r activities.Request) (activities.Answer, error) {
-	p.State.Protection, p.Target, p.Policy, p.Disks = farshore.Enabling, *r.Target, farshore.DefaultPolicy(), r.Disks
-	if r.Policy != nil {
-		p.Policy = *r.Policy
-	}
-	p.show(ctx)
-	out, err := activities.SetProtection.Do(ctx, p.source(activities.ReplicateOn))
-	if err != nil {
-		p.State.Protection = farshore.Unprotected
-		return activities.Answer{}, err
-	}
-	p.Machine = out.Machine
-	p.Copies++
-	id := fmt.Sprintf("ir/%s/g%d", p.State.Machine, p.Copies)
-	f, cancel, err := p.begin(ctx, child{
-		id: id, op: farshore.Enable, summary: "Initial replication of " + string(p.State.Machine),
-		flow: InitialReplication, in: activities.MachineIn{Machine: p.State.Machine},
-	})
-	if err != nil {
-		p.State.Protection = farshore.Unprotected
-		return activities.Answer{}, err
-	}
-	p.State.Protection, p.stopBase = farshore.InitialReplication, cancel
-	after(ctx, p, f, p.copied)
-	return activities.Answer{Workflow: id}, nil
-}
-
-// copied is the end of the initial replication.
-func (p *protection) copied(ctx workflow.Context, point farshore.RecoveryPoint, err error) {
-	p.stopBase = func() {}
-	if err != nil {
-		if !temporal.IsCanceledError(err) && p.State.Protection == farshore.InitialReplication {
-			p.State.Protection, p.Problem = farshore.Stalled, "initial replication: "+trouble(err)
-		}
-		return
-	}
-	p.State.Points = true
-	p.Observed.LastPoint = point
-	if p.State.Protection == farshore.InitialReplication {
-		p.State.Protection = farshore.Protected
-	}
-	p.Observed.Protection = farshore.Protected
-	_, _, err = p.begin(ctx, child{
-		id: activities.DeltaSyncID(p.State.Machine), op: farshore.Enable, summary: "Replication of " + string(p.State.Machine),
-		flow: DeltaSync, in: DeltaSyncIn{Machine: p.State.Machine, Last: p.Observed},
-	})
-	if err != nil && !temporal.IsWorkflowExecutionAlreadyStartedError(err) {
-		p.Problem = "watch replication: " + trouble(err)
-	}
-}
-
-func (p *protection) pause(ctx workflow.Context, _ string, _ activities.Request) (activities.Answer, error) {
-	return activities.Answer{}, p.replicate(ctx, farshore.Pause, activities.ReplicatePaused)
-}
-
-func (p *protection) resume(ctx workflow.Context, _ string, _ activities.Request) (activities.Answer, error) {
-	return activities.Answer{}, p.replicate(ctx, farshore.Resume, activities.ReplicateOn)
-}
-
-// replicate tells the nodes to pause or to go on, one such change at a time.
-func (p *protection) replicate(ctx workflow.Context, op farshore.Operation, what activities.Replicate) error {
-	if err := p.turns.Lock(ctx); err != nil {
-		return err
-	}
-	defer p.turns.Unlock()
-	if err := p.State.Allows(op); err != nil {
-		return err
-	}
-	if _, err := activities.SetProtection.Do(ctx, p.source(what)); err != nil {
-		return err
-	}
-	switch {
-	case what == activities.ReplicatePaused:
-		p.State.Protection = farshore.Paused
-	case p.State.Points:
-		p.State.Protection = farshore.Protected
-	default:
-		p.State.Protection = farshore.InitialReplication
-	}
-	return nil
-}
-
-// disable stops replication. It needs neither the source nor the recovery site; the recovery points stay in the vault.
-func (p *protection) disable(ctx workflow.Context, _ string, _ activities.Request) (activities.Answer, error) {
-	if err := p.turns.Lock(ctx); err != nil {
-		return activities.Answer{}, err
-	}
-	defer p.turns.Unlock()
-	if err := p.State.Allows(farshore.Disable); err != nil {
-		return activities.Answer{}, err
-	}
-	before := p.State.Protection
-	p.State.Protection = farshore.Disabling
-	p.show(ctx)
-	if _, err := activities.StopReplication.Do(ctx, activities.MachineIn{Machine: p.State.Machine}); err != nil {
-		p.State.Protection = before
-		return activities.Answer{}, err
-	}
-	p.stopBase()
-	p.stopWatching(ctx)
-	p.State.Protection, p.State.Points = farshore.Unprotected, false
-	return activities.Answer{}, nil
-}
-
-// stopWatching ends DeltaSync. One that is not there is as good.
-func (p *protection) stopWatching(ctx workflow.Context) {
-	id := activities.DeltaSyncID(p.State.Machine)
-	if err := workflow.RequestCancelExternalWorkflow(ctx, id, "").Get(ctx, nil); err != nil {
-		workflow.GetLogger(ctx).Info("replication was not watched", "workflow", id, "err", err)
-	}
 }

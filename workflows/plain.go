@@ -21,6 +21,8 @@ func TypeOf(op farshore.Operation) string {
 		return "PauseProtection"
 	case farshore.Resume:
 		return "ResumeProtection"
+	case farshore.Resync:
+		return "Resync"
 	case farshore.TestFailover:
 		return "TestFailover"
 	case farshore.CleanupTest:

@@ -194,8 +194,8 @@ func (p *protection) begin(ctx workflow.Context, c child) (workflow.ChildWorkflo
 	return future, cancel, nil
 }
 
-// after waits for a child's end in a coroutine of its own and then lets done change the state.
-func after[T any](ctx workflow.Context, p *protection, f workflow.ChildWorkflowFuture, done func(ctx workflow.Context, out T, err error)) {
+// awaitChild waits for a child's end in a coroutine of its own and then lets done change the state.
+func awaitChild[T any](ctx workflow.Context, p *protection, f workflow.ChildWorkflowFuture, done func(ctx workflow.Context, out T, err error)) {
 	p.children++
 	free, _ := workflow.NewDisconnectedContext(ctx)
 	workflow.GoNamed(free, "await child", func(ctx workflow.Context) {

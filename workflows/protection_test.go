@@ -185,7 +185,7 @@ func TestARunningFailoverIsCancelledAtEveryStep(t *testing.T) {
 		w := newWorld()
 		s := tell(t, w)
 		w.hook = func(call int, _ string) {
-			if call == i+1 { // the first call is that of enabling
+			if call == i+2 { // the first two calls are those of enabling
 				s.send("cancel", farshore.CancelFailover, activities.Request{})
 			}
 		}
@@ -357,6 +357,41 @@ func (s *story) observe(o activities.Observed) {
 	if err := s.env.SignalWorkflowByID(activities.DeltaSyncID("web-01"), activities.SignalObserved, o); err != nil {
 		s.t.Errorf("signal: %v", err)
 	}
+}
+
+func TestAResyncCopiesEverythingAgainAndKeepsThePoints(t *testing.T) {
+	w := newWorld()
+	s := tell(t, w)
+	s.ask(farshore.Enable, enable())
+	s.then(time.Minute, func() { w.copying.Store(true) })
+	resync := s.ask(farshore.Resync, activities.Request{})
+	s.expect("resyncing", func(st activities.Status) bool {
+		return in(farshore.Resyncing, farshore.Primary)(st) && st.State.Points && w.afresh
+	})
+	twice := s.ask(farshore.Resync, activities.Request{})
+	test := s.ask(farshore.TestFailover, activities.Request{}) // from an earlier point
+	s.then(time.Minute, func() { w.copying.Store(false) })
+	s.then(20*time.Minute, func() {})
+	s.expect("protected, and the wish taken back", func(st activities.Status) bool {
+		return in(farshore.Protected, farshore.Primary)(st) && !w.afresh
+	})
+	again := s.ask(farshore.Resync, activities.Request{})
+	s.end()
+	s.wantFine(resync, test, again)
+	s.wantFault(twice, "FS-7001")
+	if s.answers[resync].Workflow != "ir/web-01/g2" {
+		t.Errorf("answer %+v", s.answers[resync])
+	}
+}
+
+func TestAMachineThatWasFailedOverIsUnfencedWhenItIsEnabledAgain(t *testing.T) {
+	w := newWorld()
+	w.fencedBy = "f-web-01-0000000000"
+	s := tell(t, w)
+	on := s.ask(farshore.Enable, enable())
+	s.end()
+	s.wantFine(on)
+	w.unfailed(t)
 }
 
 func TestTheEntityHearsOfReplicationThroughDeltaSync(t *testing.T) {

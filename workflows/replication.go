@@ -9,8 +9,8 @@ import (
 	"farshore/activities"
 )
 
-// InitialReplication waits until the first recovery point of a machine is durable.
-func InitialReplication(ctx workflow.Context, in activities.MachineIn) (farshore.RecoveryPoint, error) {
+// InitialReplication waits until the first recovery point of a full copy is durable: of the first, or of a resync.
+func InitialReplication(ctx workflow.Context, in activities.AwaitCopyIn) (farshore.RecoveryPoint, error) {
 	workflow.SetCurrentDetails(ctx, fmt.Sprintf("**%s** · initial replication; the bytes stand in the pending activity's heartbeat", in.Machine))
 	point, err := activities.AwaitInitialReplication.Do(ctx, in)
 	if err != nil {

@@ -30,7 +30,8 @@ type world struct {
 	mu        sync.Mutex
 	points    []farshore.RecoveryPoint
 	fencedBy  farshore.RunID
-	early     int // times that a fenced source was told to go on
+	afresh    bool // a new generation is wished for
+	early     int  // times that a fenced source was told to go on
 	replicate activities.Replicate
 	prepared  map[farshore.RunID]int
 	cloud     map[farshore.RunID][]string
@@ -133,12 +134,13 @@ func (w *world) register(r worker.ActivityRegistry) {
 
 func (w *world) registerNodes(r worker.ActivityRegistry) {
 	serve(w, r, activities.SetProtection, func(in activities.SetProtectionIn) (activities.SetProtectionOut, error) {
+		w.afresh = in.NewGeneration
 		if w.replicate = in.Replicate; in.Replicate == activities.ReplicateOn && w.fencedBy != "" {
 			w.early++ // the source is told to go on while its stream is taken from it
 		}
 		return activities.SetProtectionOut{Machine: spec()}, nil
 	})
-	activities.AwaitInitialReplication.Serve(r, func(context.Context, activities.MachineIn) (farshore.RecoveryPoint, error) {
+	activities.AwaitInitialReplication.Serve(r, func(context.Context, activities.AwaitCopyIn) (farshore.RecoveryPoint, error) {
 		if w.copying.Load() { // the clock of the test stands still while an attempt runs, so none waits
 			return farshore.RecoveryPoint{}, temporal.NewApplicationErrorWithOptions("copying", "Copying",
 				temporal.ApplicationErrorOptions{NextRetryDelay: 10 * time.Minute})

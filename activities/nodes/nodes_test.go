@@ -25,12 +25,13 @@ type board struct {
 	observed map[farshore.Identity]*farshorev1.SyncRequest
 	at       map[farshore.Identity]time.Time
 	acts     func(id farshore.Identity, b *board) // a node that acts on a new document
+	look     func()                               // called before a report is read
 }
 
 func newBoard(ids ...farshore.Identity) *board {
 	return &board{
 		enrolled: ids, desired: map[farshore.Identity]*farshorev1.SyncResponse{}, observed: map[farshore.Identity]*farshorev1.SyncRequest{},
-		at: map[farshore.Identity]time.Time{}, acts: func(farshore.Identity, *board) {},
+		at: map[farshore.Identity]time.Time{}, acts: func(farshore.Identity, *board) {}, look: func() {},
 	}
 }
 
@@ -60,6 +61,7 @@ func (b *board) Desired(id farshore.Identity) (*farshorev1.SyncResponse, bool, e
 func (b *board) Observed(id farshore.Identity) (*farshorev1.SyncRequest, time.Time, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.look()
 	report, ok := b.observed[id]
 	return report, b.at[id], ok
 }
@@ -275,9 +277,30 @@ func TestInitialReplicationWaitsForAPointOfThisProtection(t *testing.T) {
 	}
 	p.Position.Seq = 11
 	b.report(&farshorev1.AgentObserved{Machine: machine(), Phase: farshorev1.AgentPhase_AGENT_PHASE_PROTECTED, LastPoint: hub.PointMessage(p)})
-	got, err := do(t, b, activities.AwaitInitialReplication, activities.MachineIn{Machine: "web-01"})
+	got, err := do(t, b, activities.AwaitInitialReplication, activities.AwaitCopyIn{Machine: "web-01"})
 	if err != nil || got.Position.Seq != 11 {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestAResyncWaitsForAPointOfANewGeneration(t *testing.T) {
+	b := site()
+	in := on()
+	in.NewGeneration = true
+	if _, err := do(t, b, activities.SetProtection, in); err != nil || !b.desired[web].GetAgent().GetNewGeneration() {
+		t.Fatalf("%v, %v", b.desired[web], err)
+	}
+	p := farshore.RecoveryPoint{Machine: "web-01", Position: farshore.Position{Generation: 3, Epoch: 1, Seq: 9}, Time: start}
+	looks := 0
+	b.look = func() {
+		if looks++; looks == 3 {
+			p.Position = farshore.Position{Generation: 4, Epoch: 1, Seq: 2}
+		}
+		b.reportLocked(&farshorev1.AgentObserved{Machine: machine(), Phase: farshorev1.AgentPhase_AGENT_PHASE_PROTECTED, LastPoint: hub.PointMessage(p)})
+	}
+	got, err := do(t, b, activities.AwaitInitialReplication, activities.AwaitCopyIn{Machine: "web-01", After: 3})
+	if err != nil || got.Position.Generation != 4 || looks != 3 {
+		t.Errorf("%v after %d looks, %v", got.Position, looks, err)
 	}
 }
 

@@ -222,15 +222,16 @@ func (s Steps) stopReplication(ctx context.Context, in activities.MachineIn) (ac
 	return out, err
 }
 
-func (s Steps) awaitInitialReplication(ctx context.Context, in activities.MachineIn) (farshore.RecoveryPoint, error) {
+func (s Steps) awaitInitialReplication(ctx context.Context, in activities.AwaitCopyIn) (farshore.RecoveryPoint, error) {
 	var point farshore.RecoveryPoint
 	err := activities.Supervise(ctx, s.Every, func(context.Context) (activities.Progress, bool, error) {
 		observed, ok, err := current(s.Hub, in.Machine)
 		if err != nil || !ok {
 			return activities.Progress{What: "waiting for the agent"}, false, err
 		}
-		if observed.GetPhase() == farshorev1.AgentPhase_AGENT_PHASE_PROTECTED && observed.GetLastPoint() != nil {
-			point = hub.Point(observed.GetLastPoint())
+		last := hub.Point(observed.GetLastPoint())
+		if observed.GetPhase() == farshorev1.AgentPhase_AGENT_PHASE_PROTECTED && last.Position.Generation > in.After {
+			point = last
 			return activities.Progress{}, true, nil
 		}
 		return activities.Progress{

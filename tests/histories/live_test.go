@@ -207,6 +207,11 @@ func TestLiveAMachineIsProtectedTestedFailedOverAndCommittedInSpiteOfCrashes(t *
 	l.site.copied()
 	l.await("protected", func(s activities.Status) bool { return s.State.Protection == farshore.Protected && s.State.Points })
 
+	resync := l.operate(farshore.Resync, "op-resync", activities.Request{})
+	l.await("copied again", func(s activities.Status) bool {
+		return s.State.Protection == farshore.Protected && s.Observed.LastPoint.Position.Generation == 2
+	})
+
 	release := l.cloud.hold(activities.CreateVM.Name)
 	test := l.operate(farshore.TestFailover, "op-test", activities.Request{})
 	l.reached(activities.CreateVM.Name)
@@ -277,7 +282,7 @@ func TestLiveAMachineIsProtectedTestedFailedOverAndCommittedInSpiteOfCrashes(t *
 	l.ended(activities.ProtectionID(web))
 	l.refused(farshore.Failover, "after", "FS-7001")
 	for _, id := range []string{
-		first.Workflow, test.Workflow, cancelled.Workflow, over.Workflow, change.Workflow, home.Workflow, last.Workflow, commit.Workflow,
+		first.Workflow, resync.Workflow, test.Workflow, cancelled.Workflow, over.Workflow, change.Workflow, home.Workflow, last.Workflow, commit.Workflow,
 		activities.DeltaSyncID(web), activities.ProtectionID(web),
 	} {
 		l.check(id)
@@ -363,7 +368,7 @@ func isFault(err error, code string) bool {
 func (l *live) claimOfTheSource() error {
 	l.site.mu.Lock()
 	defer l.site.mu.Unlock()
-	return l.site.replicate(l.ctx, 1)
+	return l.site.replicate(l.ctx, 1, false)
 }
 
 // ended waits for the end of a workflow; it may have been cancelled.

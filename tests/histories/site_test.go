@@ -42,6 +42,7 @@ type site struct {
 	reports map[farshore.Identity]*farshorev1.SyncRequest
 	session uint64
 	copying bool // the agent is still in its initial replication
+	fresh   bool // the wish for a new generation that stands now was fulfilled
 	refused error
 }
 
@@ -94,11 +95,11 @@ func (s *site) report(ctx context.Context, phase farshorev1.AgentPhase) {
 }
 
 // replicate opens a session and makes recovery points; the error is that of the claim.
-func (s *site) replicate(ctx context.Context, points int) error {
+func (s *site) replicate(ctx context.Context, points int, fresh bool) error {
 	s.session++
 	ticket, err := journal.SignTicket(s.agent, journal.Ticket{
 		Machine: web, Server: "hq-1", Session: s.session, Instance: "i", Capture: "c", BootID: "b",
-		Disks: []journal.TicketDisk{{ID: "d0", Sectors: 1000}}, Time: time.Now(),
+		Disks: []journal.TicketDisk{{ID: "d0", Sectors: 1000}}, Time: time.Now(), NewGeneration: fresh,
 	})
 	if err != nil {
 		return err
@@ -143,7 +144,9 @@ func (s *site) actAsAgent(ctx context.Context) {
 	case s.copying:
 		s.report(ctx, farshorev1.AgentPhase_AGENT_PHASE_INITIAL_REPLICATION)
 	default:
-		if s.refused = s.replicate(ctx, 2); s.refused != nil {
+		fresh := d.GetNewGeneration() && !s.fresh
+		s.fresh = d.GetNewGeneration()
+		if s.refused = s.replicate(ctx, 2, fresh); s.refused != nil {
 			s.report(ctx, farshorev1.AgentPhase_AGENT_PHASE_STALLED)
 			return
 		}
