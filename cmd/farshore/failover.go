@@ -66,6 +66,7 @@ func keepWords(minutes uint32) string {
 func (t *tool) cleanupCommand() *cobra.Command {
 	run := ""
 	o := operation{verb: string(farshore.CleanupTest), title: "Clean up after tests of %s", watch: watch{toEnd: true}}
+	o.landed = func(s *farshorev1.MachineState) bool { return !standsAny(s, o.also) }
 	o.prepare = func(w *work) error {
 		w.request.Run = run
 		for _, d := range w.machine.GetState().GetDrills() {
@@ -88,7 +89,7 @@ func (t *tool) cleanupCommand() *cobra.Command {
 
 func (t *tool) failoverStartCommand() *cobra.Command {
 	var point string
-	o := operation{verb: string(farshore.Failover), title: "Fail %s over"}
+	o := operation{verb: string(farshore.Failover), title: "Fail %s over", landed: at(farshore.CommitPending)}
 	o.prepare = func(w *work) error {
 		w.request.Point = point
 		w.plan.add("point", "%s", w.meant(point))
@@ -118,7 +119,7 @@ func (t *tool) source(m *farshorev1.Machine) string {
 
 func (t *tool) changePointCommand() *cobra.Command {
 	var point string
-	o := operation{verb: string(farshore.ChangeRecoveryPoint), title: "Start %s from another recovery point"}
+	o := operation{verb: string(farshore.ChangeRecoveryPoint), title: "Start %s from another recovery point", landed: at(farshore.CommitPending)}
 	o.prepare = func(w *work) error {
 		w.request.Point = point
 		w.plan.add("point", "%s", w.meant(point))
@@ -136,7 +137,7 @@ func (t *tool) changePointCommand() *cobra.Command {
 }
 
 func (t *tool) commitCommand() *cobra.Command {
-	o := operation{verb: string(farshore.Commit), title: "Commit the failover of %s"}
+	o := operation{verb: string(farshore.Commit), title: "Commit the failover of %s", landed: at(farshore.Recovery)}
 	o.prepare = func(w *work) error {
 		w.plan.add("stays", "the machine at the recovery site (%s)", or(w.machine.GetVmAddress(), "no address"))
 		w.plan.add("ends", "the way back by farshore failover cancel")
@@ -151,7 +152,7 @@ func (t *tool) commitCommand() *cobra.Command {
 }
 
 func (t *tool) cancelFailoverCommand() *cobra.Command {
-	o := operation{verb: string(farshore.CancelFailover), title: "Take the failover of %s back", watch: watch{cancelled: true}}
+	o := operation{verb: string(farshore.CancelFailover), title: "Take the failover of %s back", watch: watch{cancelled: true}, landed: at(farshore.Primary)}
 	o.prepare = func(w *work) error {
 		w.plan.add("removed", "the machine at the recovery site (%s), with everything written to it", or(w.machine.GetVmAddress(), "no address yet"))
 		w.plan.add("source", "may replicate again")
@@ -162,6 +163,16 @@ func (t *tool) cancelFailoverCommand() *cobra.Command {
 	})
 	waitFlag(cmd, &o.wait, true, "it is taken back")
 	return cmd
+}
+
+// at says whether a machine is at a location.
+func at(l farshore.Location) func(*farshorev1.MachineState) bool {
+	return func(s *farshorev1.MachineState) bool { return s.GetLocation() == string(l) }
+}
+
+// standsAny reports whether one of the test failovers is still on the machine's record.
+func standsAny(s *farshorev1.MachineState, runs []string) bool {
+	return slices.ContainsFunc(s.GetDrills(), func(d *farshorev1.Drill) bool { return slices.Contains(runs, d.GetRun()) })
 }
 
 // meant says which recovery point a selector would choose now. That it cannot be found here stops nothing: the

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,8 +21,9 @@ type operation struct {
 	check   func(cmd *cobra.Command) error // looks at the flags alone; nil: there is nothing to look at
 	prepare func(w *work) error            // completes the request and the plan
 	wait    bool
-	watch   watch    // what the end of it is
-	also    []string // runs to be watched beside the one that was started
+	watch   watch                                 // what the end of it is
+	also    []string                              // runs to be watched beside the one that was started
+	landed  func(s *farshorev1.MachineState) bool // the machine's record has heard of the end; nil: there is nothing to hear
 	yes     bool
 	note    string
 }
@@ -147,6 +149,11 @@ func (t *tool) await(ctx context.Context, s *server, o *operation, run string, d
 	if last.GetRunResponse == nil {
 		return ended
 	}
+	if ended == nil && o.landed != nil {
+		if err := t.land(ctx, s, o, document.Machine); err != nil {
+			return err
+		}
+	}
 	document.Status = last.status
 	result, err := encode(last.GetRunResponse)
 	if err != nil {
@@ -157,4 +164,26 @@ func (t *tool) await(ctx context.Context, s *server, o *operation, run string, d
 		return err
 	}
 	return ended
+}
+
+// landing is how long the machine's record may take to hear that a run ended.
+const landing = 30 * time.Second
+
+// land waits until the machine's record has heard of the end of a run, so that the next operation is not refused for one
+// that is over. A record that does not hear in time is no reason to call a good run bad.
+func (t *tool) land(ctx context.Context, s *server, o *operation, name string) error {
+	for began := t.now(); ; {
+		m, err := s.machine(ctx, name)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err == nil && o.landed(m.GetState()) {
+			return nil
+		}
+		if t.now().Sub(began) > landing {
+			t.say("the run ended well, but %s does not show it yet; see: farshore machine show %s", name, name)
+			return nil
+		}
+		t.rest(ctx)
+	}
 }

@@ -79,11 +79,6 @@ func (t *tool) say(format string, args ...any) {
 	}
 }
 
-// ask writes a question; the answer is typed on the same line.
-func (t *tool) ask(question string) {
-	fmt.Fprint(t.talk, question) //nolint:errcheck // a terminal that is gone cannot be answered on either
-}
-
 // faultDocument is a fault as -o json writes it to stderr.
 type faultDocument struct {
 	Code    string   `json:"code,omitempty"`

@@ -47,26 +47,35 @@ type unconfirmedError struct {
 func (e *unconfirmedError) Error() string { return e.err.Error() }
 func (e *unconfirmedError) Unwrap() error { return e.err }
 
-// agree shows a plan and asks whether it shall be done, unless that was said beforehand. Without a terminal there is
-// nobody to ask: the error is a *fault.Fault (FS-9002) then, and if the answer is no.
+// agree shows a plan and asks whether it shall be done, unless that was said beforehand. It asks on the terminal that stdin
+// is; if stdin is none, there is nobody to ask. The error is a *fault.Fault (FS-9002) then, and if the answer is no.
 func (t *tool) agree(ctx context.Context, p plan, beforehand bool) error {
-	for _, l := range p.lines() {
-		t.say("%s", l)
-	}
-	if beforehand {
-		return nil
-	}
-	what, remedy := "this was only the plan: there is no terminal to ask on", "read the plan, then repeat the command with --yes"
-	if in, ok := t.in.(*os.File); ok && t.output != "json" && terminal(t.in) && terminal(t.talk) {
-		yes, err := t.askWhether(ctx, in, "Go on? [y/N] ")
-		if err != nil {
-			return err
-		}
-		if yes {
+	in, ok := t.in.(*os.File)
+	if beforehand || !ok || !terminal(in) {
+		t.say("%s", strings.Join(p.lines(), "\n"))
+		if beforehand {
 			return nil
 		}
-		what, remedy = "you did not agree; nothing was done", "repeat the command when you want it"
+		return refuse(p, "this was only the plan: there is no terminal to ask on", "read the plan, then repeat the command with --yes")
 	}
+	screen := io.Writer(in) // whoever is asked sees the plan, even if stderr goes elsewhere
+	if terminal(t.talk) {
+		screen = t.talk
+	}
+	if _, err := fmt.Fprintf(screen, "%s\nGo on? [y/N] ", strings.Join(p.lines(), "\n")); err != nil {
+		return fmt.Errorf("ask whether to go on: %w", err)
+	}
+	word, err := readWord(ctx, in)
+	if err != nil {
+		return err
+	}
+	if word != "y" && word != "yes" {
+		return refuse(p, "you did not agree; nothing was done", "repeat the command when you want it")
+	}
+	return nil
+}
+
+func refuse(p plan, what, remedy string) error {
 	return &unconfirmedError{plan: p.lines(), err: &fault.Fault{
 		Code: "FS-9002", Kind: fault.Refused, Subject: p.title, What: what, Remedy: remedy,
 	}}
@@ -75,26 +84,24 @@ func (t *tool) agree(ctx context.Context, p plan, beforehand bool) error {
 // askEvery is how often a question looks whether it was interrupted.
 const askEvery = 200 // milliseconds
 
-// askWhether asks a question on the terminal. An interrupt ends the program's wait, which is not a yes.
-func (t *tool) askWhether(ctx context.Context, in *os.File, question string) (bool, error) {
-	t.ask(question)
+// readWord reads a line from a terminal, in lower case. An interrupt ends the wait.
+func readWord(ctx context.Context, in *os.File) (string, error) {
 	answered := []unix.PollFd{{Fd: int32(in.Fd()), Events: unix.POLLIN}}
 	for ctx.Err() == nil {
 		n, err := unix.Poll(answered, askEvery)
 		if err != nil && !errors.Is(err, unix.EINTR) {
-			return false, fmt.Errorf("wait for an answer: %w", err)
+			return "", fmt.Errorf("wait for an answer: %w", err)
 		}
 		if n < 1 {
 			continue
 		}
 		line, err := bufio.NewReader(in).ReadString('\n')
 		if err != nil && !errors.Is(err, io.EOF) {
-			return false, fmt.Errorf("read the answer: %w", err)
+			return "", fmt.Errorf("read the answer: %w", err)
 		}
-		word := strings.ToLower(strings.TrimSpace(line))
-		return word == "y" || word == "yes", nil
+		return strings.ToLower(strings.TrimSpace(line)), nil
 	}
-	return false, ctx.Err()
+	return "", ctx.Err()
 }
 
 // terminal reports whether a person sits at the other end.

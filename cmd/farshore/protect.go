@@ -25,7 +25,7 @@ type protection struct {
 
 func (t *tool) enableCommand() *cobra.Command {
 	var p protection
-	o := operation{verb: "enable", title: "Protect %s"}
+	o := operation{verb: string(farshore.Enable), title: "Protect %s", landed: protected}
 	cmd := t.operationCommand(&o, &cobra.Command{
 		Use:   "enable NAME",
 		Short: "Protect a machine: copy its disks, then make recovery points",
@@ -50,6 +50,11 @@ func (t *tool) enableCommand() *cobra.Command {
 	f.DurationVar(&p.rpo, "rpo-threshold", preset.RPOThreshold(), "age of the newest point above which the machine is in bad health")
 	waitFlag(cmd, &o.wait, false, "the machine is protected")
 	return cmd
+}
+
+// protected reports whether the initial replication is over.
+func protected(s *farshorev1.MachineState) bool {
+	return s.GetProtection() != string(farshore.Enabling) && s.GetProtection() != string(farshore.InitialReplication)
 }
 
 // check looks at the flags alone.
@@ -159,7 +164,7 @@ func showPolicy(x *text, p *farshorev1.ReplicationPolicy) {
 }
 
 func (t *tool) disableCommand() *cobra.Command {
-	o := operation{verb: "disable", title: "Stop protecting %s"}
+	o := operation{verb: string(farshore.Disable), title: "Stop protecting %s"}
 	o.prepare = func(w *work) error {
 		w.plan.add("from then on", "no recovery point is made; a failover is not possible")
 		w.plan.add("newest point", "%s", point(w.machine.GetLastPoint()))
@@ -172,7 +177,7 @@ func (t *tool) disableCommand() *cobra.Command {
 }
 
 func (t *tool) pauseCommand() *cobra.Command {
-	o := operation{verb: "pause", title: "Pause the replication of %s"}
+	o := operation{verb: string(farshore.Pause), title: "Pause the replication of %s"}
 	o.prepare = func(w *work) error {
 		w.plan.add("until resumed", "changes are tracked, nothing is sent, no recovery point is made")
 		w.plan.add("newest point", "%s", point(w.machine.GetLastPoint()))
@@ -184,7 +189,7 @@ func (t *tool) pauseCommand() *cobra.Command {
 }
 
 func (t *tool) resumeCommand() *cobra.Command {
-	o := operation{verb: "resume", title: "Resume the replication of %s"}
+	o := operation{verb: string(farshore.Resume), title: "Resume the replication of %s"}
 	o.prepare = func(w *work) error {
 		w.plan.add("sent", "whatever changed since it was paused, then recovery points as before")
 		return nil

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"farshore"
 	farshorev1 "farshore/api/gen/farshore/v1"
 	"farshore/dataplane/hub"
 	"farshore/fault"
@@ -70,13 +71,17 @@ func (t *tool) follow(ctx context.Context, s *server, w watch) (watched, error) 
 		if err == nil && last.status != running {
 			return last, w.ending(last)
 		}
-		pause := time.NewTimer(t.lookEvery)
-		select {
-		case <-ctx.Done():
-			pause.Stop()
-			return last, detached(w.id)
-		case <-pause.C:
-		}
+		t.rest(ctx)
+	}
+}
+
+// rest waits between two looks.
+func (t *tool) rest(ctx context.Context) {
+	pause := time.NewTimer(t.lookEvery)
+	defer pause.Stop()
+	select {
+	case <-ctx.Done():
+	case <-pause.C:
 	}
 }
 
@@ -87,7 +92,7 @@ func (s *server) look(ctx context.Context, w watch) (watched, error) {
 		return watched{}, err
 	}
 	seen := watched{GetRunResponse: answer, status: answer.GetRun().GetStatus()}
-	if w.toEnd || seen.status != running || seen.GetRun().GetOperation() != "test-failover" {
+	if w.toEnd || seen.status != running || seen.GetRun().GetOperation() != string(farshore.TestFailover) {
 		return seen, nil
 	}
 	machine, err := s.machine(ctx, seen.GetRun().GetMachine())
@@ -161,22 +166,23 @@ func (t *tool) settle(ctx context.Context, s *server, name string) (*farshorev1.
 		if !underWay(m.GetState()) {
 			return m, nil
 		}
-		pause := time.NewTimer(t.lookEvery)
-		select {
-		case <-ctx.Done():
-			pause.Stop()
-		case <-pause.C:
-		}
+		t.rest(ctx)
 	}
 }
 
 // underWay reports whether a machine is in a state that ends by itself.
 func underWay(s *farshorev1.MachineState) bool {
-	switch s.GetProtection() {
-	case "enabling", "initial-replication", "resyncing", "disabling":
+	switch farshore.Protection(s.GetProtection()) {
+	case farshore.Enabling, farshore.InitialReplication, farshore.Resyncing, farshore.Disabling:
 		return true
+	case farshore.Unprotected, farshore.Protected, farshore.Paused, farshore.Stalled:
 	}
-	return s.GetLocation() == "failing-over" || s.GetLocation() == "cancelling"
+	switch farshore.Location(s.GetLocation()) {
+	case farshore.FailingOver, farshore.Cancelling:
+		return true
+	case farshore.Primary, farshore.CommitPending, farshore.Recovery:
+	}
+	return false
 }
 
 func machineHeadline(m *farshorev1.Machine) string {
