@@ -1,0 +1,268 @@
+package capture
+
+import (
+	"slices"
+
+	"farshore"
+	"farshore/dataplane/block"
+	"farshore/dataplane/segment"
+	"farshore/dataplane/session"
+)
+
+// agent is a mobility agent. In capture grade it sends every write in order; in bitmap grade it sends rounds read from a
+// frozen disk. Its change log dies with its process; what is pending, kept for each sending interval, does not.
+type agent struct {
+	world *world
+	up    bool
+	life  int
+
+	// in the kernel
+	interval uint64
+	pending  map[uint64]map[int]bool // by interval
+	closed   map[uint64]int          // how many writes had been made when the interval was closed
+	bits     map[int]bool            // planted: one bit for each block instead
+
+	// in the process
+	number  uint64 // of the session; on disk
+	conn    *conn
+	end     *session.Agent
+	sending bool
+	capture bool
+	logBase int                  // writes up to here are not in the log any more
+	known   map[farshore.LSN]int // which write a record of the log was
+	through map[uint64]int       // how many writes were made when a message was made
+	carried map[uint64][]int     // blocks in a message
+
+	sent     int          // writes up to here are in the stream, in capture grade
+	copying  bool         // a re-copy is open
+	jump     bool         // the next batch begins it
+	due      map[int]bool // to be copied
+	copyEnd  int          // writes that the copies read so far may contain
+	exchange uint64       // the last interval whose blocks are in due
+	queue    []session.Message
+	starts   []int // of the queue: write counts
+	rest     int   // ticks until the next round
+}
+
+// logBudget is how many writes the change log holds.
+const logBudget = 90
+
+func newAgent(w *world) *agent {
+	a := &agent{world: w, up: true, pending: map[uint64]map[int]bool{}, closed: map[uint64]int{}, bits: map[int]bool{}}
+	a.begin()
+	return a
+}
+
+// begin begins a life of the process.
+func (a *agent) begin() {
+	a.logBase, a.known = len(a.world.truth), map[farshore.LSN]int{}
+	a.capture = a.world.rnd.IntN(2) == 0
+}
+
+// written is what the kernel does at each write, whether the agent lives or not.
+func (a *agent) written(b int) {
+	if a.pending[a.interval] == nil {
+		a.pending[a.interval] = map[int]bool{}
+	}
+	a.pending[a.interval][b] = true
+	a.bits[b] = true
+	if a.up && len(a.world.truth)-a.logBase > logBudget {
+		a.logBase = len(a.world.truth)
+		a.known = map[farshore.LSN]int{}
+		if a.sending && a.capture {
+			a.leave() // the log overflows: begin again with a re-copy
+		}
+	}
+}
+
+func (a *agent) crash() {
+	if !a.up {
+		return
+	}
+	w := a.world
+	w.figures.faults++
+	a.up = false
+	a.life++
+	a.leave()
+	w.after(w.rnd.Int64N(150), func() {
+		a.up = true
+		a.begin()
+	})
+}
+
+// leave gives the session up without a word.
+func (a *agent) leave() {
+	if a.conn != nil {
+		a.conn.cut()
+	}
+	a.lost()
+}
+
+func (a *agent) lost() { a.conn, a.end, a.sending, a.queue, a.starts = nil, nil, false, nil, nil }
+
+// live is the agent's loop.
+func (a *agent) live() {
+	w := a.world
+	w.after(8, a.live)
+	switch {
+	case !a.up || w.failure != "":
+	case a.end == nil:
+		if w.rnd.IntN(3) == 0 {
+			a.connect()
+		}
+	default:
+		a.step(session.Tick{})
+		if a.sending {
+			a.send()
+		}
+	}
+}
+
+func (a *agent) connect() {
+	w := a.world
+	a.number++
+	hello := &session.Hello{Machine: machine, Session: a.number, Ticket: []byte("ticket"), Disks: disks(false)}
+	a.conn = &conn{world: w, agent: a, life: a.life, serving: &serving{server: w.servers[w.rnd.IntN(servers)]}}
+	end, effects := session.NewAgent(w.clock(), hello, limits)
+	a.end = end
+	a.obey(effects)
+}
+
+func disks(clean bool) []segment.Disk {
+	return []segment.Disk{{ID: "disk", Sectors: blocks, Clean: clean}}
+}
+
+func (a *agent) step(e session.Event) {
+	if a.end != nil {
+		a.obey(a.end.Step(a.world.clock(), e))
+	}
+}
+
+func (a *agent) obey(effects []session.Effect) {
+	for _, effect := range slices.Clone(effects) {
+		switch effect := effect.(type) {
+		case session.Send:
+			a.conn.send(toServer, effect.Message)
+		case session.Deliver:
+			a.deliver(effect.Message)
+		case session.Close:
+			a.lost()
+		case session.Room:
+		default:
+			a.world.fail("an agent's machine asks for %T", effect)
+		}
+		if a.conn == nil {
+			return
+		}
+	}
+}
+
+func (a *agent) deliver(m session.Message) {
+	switch m := m.(type) {
+	case *session.Opened:
+		a.opened(m)
+	case *session.Durable:
+		a.durable(m)
+	}
+}
+
+// opened decides how to go on: with the log, with nothing, or with a re-copy of everything pending.
+func (a *agent) opened(o *session.Opened) {
+	w := a.world
+	a.sending, a.copying, a.jump, a.rest = true, false, false, 0
+	a.through, a.carried = map[uint64]int{}, map[uint64][]int{}
+	a.due = map[int]bool{}
+	if w.rnd.IntN(4) == 0 {
+		a.capture = !a.capture
+	}
+	a.closeInterval()
+	a.exchange = a.interval - 1
+	at, ok := a.known[o.ResumeLSN]
+	if a.capture && o.TailClean && ok && at >= a.logBase {
+		a.sent = at
+		return
+	}
+	a.sent = len(w.truth)
+	if w.bug == pendingForgottenByASession && o.TailClean {
+		return
+	}
+	for _, set := range a.pending {
+		for b := range set {
+			a.due[b] = true
+		}
+	}
+	if w.bug == pendingIsOneBit {
+		a.due = map[int]bool{}
+		for b := range a.bits {
+			a.due[b] = true
+		}
+	}
+	if o.NewGeneration {
+		for b := range blocks {
+			a.due[b] = true
+		}
+	}
+	if !a.capture && o.TailClean && len(a.due) == 0 {
+		return
+	}
+	a.copying, a.jump, a.copyEnd = true, true, len(w.truth)
+	w.figures.copies++
+}
+
+func (a *agent) closeInterval() {
+	a.closed[a.interval] = len(a.world.truth)
+	a.interval++
+}
+
+// durable forgets what a clean end in the vault has made safe.
+func (a *agent) durable(d *session.Durable) {
+	safe := a.through[d.Through]
+	if d.Clean || a.world.bug == pendingDroppedWhenUnclean {
+		for i := range a.pending {
+			if at, closed := a.closed[i]; closed && at <= safe {
+				delete(a.pending, i)
+				delete(a.closed, i)
+			}
+		}
+		a.logBase = max(a.logBase, min(safe, len(a.world.truth)))
+	}
+	for n, blocks := range a.carried {
+		if n <= d.Through {
+			for _, b := range blocks {
+				delete(a.bits, b)
+			}
+			delete(a.carried, n)
+		}
+	}
+}
+
+// out sends one message if there is room. made is how many writes had been made when it was made.
+func (a *agent) out(m session.Message, made int) bool {
+	b, isBatch := m.(*session.Batch)
+	bytes := int64(session.CutBytes)
+	if isBatch {
+		bytes = b.Bytes()
+	}
+	if !a.end.Room(bytes) {
+		return false
+	}
+	if isBatch && b.Copy {
+		clear(a.known) // behind copies, an LSN does not say how far the content is
+	}
+	// The machine fills in the number while it steps, and nothing is acknowledged before it returns.
+	a.step(session.Outgoing{Message: m})
+	switch m := m.(type) {
+	case *session.Batch:
+		a.through[m.Number] = made
+		for _, r := range m.Records {
+			a.carried[m.Number] = append(a.carried[m.Number], int(r.Extent.Start))
+		}
+	case *session.Cut:
+		a.through[m.Number] = made
+	}
+	return true
+}
+
+func record(b int, n uint32) segment.Record {
+	return segment.Record{Extent: block.Extent{Start: block.Sector(b), Count: 1}, Data: stamp(n)}
+}

@@ -1,0 +1,161 @@
+package capture
+
+import (
+	"farshore"
+	"farshore/dataplane/chain"
+	"farshore/dataplane/segment"
+	"farshore/dataplane/session"
+)
+
+// claim takes the next epoch for a session: it looks, decides, and puts until it knows what came of it.
+func (s *serving) claim() {
+	w := s.server.world
+	if !s.alive() || s.end == nil {
+		return
+	}
+	newest, session0 := w.store.newest()
+	if s.hello.Session <= session0 {
+		s.step(session.Stopped{Fault: stale()})
+		return
+	}
+	s.putClaim(newest+1, claim{session: s.hello.Session, nonce: w.rnd.Uint64()})
+}
+
+func (s *serving) putClaim(e farshore.Epoch, c claim) {
+	w := s.server.world
+	w.store.putClaim(e, c, func(o outcome) {
+		switch {
+		case !s.alive():
+		case o == other:
+			s.claim()
+		case o == unclear:
+			s.putClaim(e, c)
+		case w.chance(50): // dies at once behind its claim
+			s.server.crash(true)
+		default:
+			w.figures.claims++
+			s.takeOver(e)
+		}
+	})
+}
+
+// takeOver drives the real machine.
+func (s *serving) takeOver(e farshore.Epoch) {
+	w := s.server.world
+	if early := w.bug == resumeBeforeTheSeal || w.bug == noSeal; early {
+		s.opened(w.pretendedSeal(e))
+	}
+	if w.bug == noSeal {
+		return
+	}
+	t, request := chain.NewTakeover(e, w.near(e))
+	s.drive(t, request, e)
+}
+
+// near is a link to begin the walk at: the first segment of the highest epoch that has one. It was put when every epoch
+// below was sealed.
+func (w *world) near(e farshore.Epoch) chain.Link {
+	for e--; e > 0; e-- {
+		if o := w.store.objects[farshore.Position{Generation: 1, Epoch: e, Seq: 1}]; o != nil && w.bug != sealOnlyThePreviousEpoch {
+			return chain.LinkOf(o.header, o.hash)
+		}
+	}
+	return chain.Start(stream)
+}
+
+func (s *serving) drive(t *chain.Takeover, r chain.Request, own farshore.Epoch) {
+	w := s.server.world
+	if !s.alive() || w.failure != "" {
+		return
+	}
+	next := func(a chain.Answer) {
+		if !s.alive() {
+			return
+		}
+		request, err := t.Step(a)
+		if err != nil {
+			w.fail("the take-over of epoch %d: %v", own, err)
+			return
+		}
+		s.drive(t, request, own)
+	}
+	switch r.Kind {
+	case chain.Get:
+		w.store.get(r.Position, func(o *object, came outcome) {
+			switch came {
+			case present:
+				next(chain.Answer{Kind: chain.Present, Header: o.header, Hash: o.hash})
+			case absent:
+				next(chain.Answer{Kind: chain.Absent})
+			default:
+				next(chain.Answer{Kind: chain.Unclear})
+			}
+		})
+	case chain.PutSeal:
+		s.putSeal(r, own, next)
+	case chain.Done:
+		if w.bug != resumeBeforeTheSeal {
+			s.opened(r.Resume)
+		}
+	}
+}
+
+func (s *serving) putSeal(r chain.Request, own farshore.Epoch, next func(chain.Answer)) {
+	w := s.server.world
+	o, err := newObject(r.Sealed)
+	if err != nil {
+		w.fail("a seal: %v", err)
+		return
+	}
+	if w.bug == sealOnlyThePreviousEpoch && r.Position.Epoch < own-1 {
+		next(chain.Answer{Kind: chain.Written})
+		return
+	}
+	behind := w.store.highest(r.Position.Epoch)
+	if w.bug == sealBehindTheLast && behind > r.Position.Seq {
+		o.header.Seq = behind + 1
+	}
+	w.store.put(0, o, func(came outcome) {
+		switch {
+		case came == created || came == same || came == unclear && w.bug == unclearSealIsSealed:
+			if came == created && behind > r.Position.Seq {
+				w.figures.holes++
+			}
+			next(chain.Answer{Kind: chain.Written})
+		default:
+			next(chain.Answer{Kind: chain.Unclear})
+		}
+	})
+}
+
+// pretendedSeal is the seal that would stand behind what can be read now.
+func (w *world) pretendedSeal(own farshore.Epoch) chain.Link {
+	at := chain.Start(stream)
+	for _, o := range w.readable() {
+		at = chain.LinkOf(o.header, o.hash)
+	}
+	for at.Next().Epoch < own {
+		h := at.SealHeader()
+		_, hash, err := segment.SealMarker(h)
+		if err != nil {
+			w.fail("a seal: %v", err)
+			return at
+		}
+		at = chain.LinkOf(h, hash)
+	}
+	return at
+}
+
+// opened lets the session begin behind the seal.
+func (s *serving) opened(resume chain.Link) {
+	w := s.server.world
+	s.tip = resume
+	s.open = part{builder: &segment.Builder{}, first: resume.LastLSN + 1, last: resume.LastLSN, clean: resume.Clean}
+	s.limit = 1 + w.rnd.IntN(4)
+	if w.rnd.IntN(3) == 0 {
+		s.slow = 100 + w.rnd.Int64N(700)
+	}
+	s.step(session.Claimed{Opened: session.Opened{
+		Generation: 1, Epoch: resume.Next().Epoch, ResumeLSN: resume.LastLSN, TailClean: resume.Clean, NewGeneration: len(resume.Disks) == 0,
+	}})
+}

@@ -1,0 +1,325 @@
+package capture
+
+import (
+	"farshore"
+	"farshore/dataplane/chain"
+	"farshore/dataplane/segment"
+	"farshore/dataplane/session"
+	"farshore/fault"
+)
+
+// server is a process server: it dies, with its spool or without, comes back, and puts what it finds there.
+type server struct {
+	world    *world
+	name     int
+	up       bool
+	life     int
+	servings []*serving
+}
+
+// serving is one session at a server, and the epoch it claimed. It outlives its session as long as its spool is not empty.
+type serving struct {
+	server *server
+	life   int
+	conn   *conn
+	end    *session.Server // nil before the first message and after the session
+	hello  *session.Hello
+
+	tip   chain.Link
+	open  part
+	limit int // batches of a segment
+
+	ships  []*shipment
+	fenced bool
+	slow   int64 // what the server's line to the vault adds to each put
+}
+
+// part is the segment being filled.
+type part struct {
+	builder     *segment.Builder
+	first, last farshore.LSN
+	through     uint64
+	batches     int
+	copy, jump  bool
+	clean       bool
+	filled      bool
+}
+
+// shipment is a sealed segment on its way to the vault.
+type shipment struct {
+	object  *object
+	through uint64
+	cut     bool
+	spooled bool
+	flying  bool
+	done    bool
+	told    bool
+}
+
+// flights is how many puts of one epoch are on the way at once.
+const flights = 4
+
+func (s *serving) alive() bool { return s.server.up && s.server.life == s.life }
+
+// receive takes a message from the connection.
+func (s *serving) receive(c *conn, m session.Message) {
+	if !s.server.up || s.conn != nil && !s.alive() {
+		c.cut() // nobody listens
+		return
+	}
+	if s.conn == nil {
+		s.conn, s.life = c, s.server.life
+		s.end = session.NewServer(s.server.world.clock(), farshore.Identity{Role: farshore.RoleAgent, Name: string(machine)}, limits)
+		s.server.servings = append(s.server.servings, s)
+		s.tick()
+	}
+	s.step(session.Received{Message: m})
+}
+
+func (s *serving) tick() {
+	if s.end == nil || !s.alive() {
+		return
+	}
+	s.step(session.Tick{})
+	s.server.world.after(100, s.tick)
+}
+
+// gone ends the session because its connection has.
+func (s *serving) gone() { s.end = nil }
+
+// step steps the session's machine and carries its effects out.
+func (s *serving) step(e session.Event) {
+	if s.end == nil || !s.alive() {
+		return
+	}
+	w := s.server.world
+	effects := append([]session.Effect(nil), s.end.Step(w.clock(), e)...)
+	for _, effect := range effects {
+		switch effect := effect.(type) {
+		case session.Send:
+			if d, ok := effect.Message.(*session.Durable); ok {
+				copied := *d // the machine may go on before it arrives
+				effect.Message = &copied
+			}
+			s.conn.send(toAgent, effect.Message)
+		case session.Claim:
+			s.hello = effect.Hello
+			w.after(w.delay(), s.claim)
+		case session.Append:
+			s.add(effect.Batch)
+		case session.End:
+			s.cut(effect.Cut)
+		case session.Close:
+			s.end = nil
+		default:
+			w.fail("a server's machine asks for %T", effect)
+		}
+	}
+}
+
+func (s *serving) add(b *session.Batch) {
+	p := &s.open
+	if b.Jump && p.filled {
+		s.seal(false)
+	}
+	if b.Jump {
+		p.first, p.jump, p.clean = b.FirstLSN, true, false
+	}
+	for _, r := range b.Records {
+		p.builder.Add(r)
+		if b.Copy {
+			p.clean = false
+		}
+	}
+	p.copy = p.copy || b.Copy
+	p.last, p.through, p.filled = b.LastLSN, b.Number, true
+	if p.batches++; p.batches >= s.limit {
+		s.seal(false)
+		return
+	}
+	through := b.Number
+	s.server.world.after(60, func() { // a segment does not stay open for long
+		if s.end != nil && s.alive() && s.open.filled && s.open.through == through {
+			s.seal(false)
+		}
+	})
+}
+
+func (s *serving) cut(c *session.Cut) {
+	s.open.clean, s.open.through = c.Disks[0].Clean, c.Number
+	s.seal(true)
+}
+
+// seal closes the open segment and spools it.
+func (s *serving) seal(cut bool) {
+	w := s.server.world
+	p := &s.open
+	next := s.tip.Next()
+	h := segment.Header{
+		Vault: stream.Vault, Machine: machine, Generation: next.Generation, Epoch: next.Epoch, Seq: next.Seq, Previous: s.tip.Hash,
+		FirstLSN: p.first, LastLSN: p.last, UTC: w.clock(), Copy: p.copy, Jump: p.jump,
+		Disks: []segment.Disk{{ID: "disk", Sectors: blocks, Clean: p.clean}},
+	}
+	if err := s.tip.Accept(h); err != nil {
+		w.fail("server %d makes a segment that does not follow: %v", s.server.name, err)
+		return
+	}
+	var salt [32]byte
+	for i := range salt {
+		salt[i] = byte(w.rnd.Uint32())
+	}
+	sealed, hash, err := p.builder.Seal(h, segment.DataKey{}, salt)
+	if err != nil {
+		w.fail("seal: %v", err)
+		return
+	}
+	o, err := newObject(sealed)
+	if err != nil {
+		w.fail("open what was sealed: %v", err)
+		return
+	}
+	s.tip = chain.LinkOf(h, hash)
+	ship := &shipment{object: o, through: p.through, cut: cut}
+	s.ships = append(s.ships, ship)
+	p.builder.Reset()
+	*p = part{builder: p.builder, first: p.last + 1, last: p.last, through: p.through, clean: p.clean}
+	s.limit = 1 + w.rnd.IntN(4)
+	life := s.life
+	w.after(2+w.rnd.Int64N(10), func() { s.synced(ship, life) })
+}
+
+// synced marks a segment as being on the server's disk. The disk works in order.
+func (s *serving) synced(ship *shipment, life int) {
+	if s.life != life || !s.alive() {
+		return
+	}
+	ship.spooled = true
+	for _, e := range s.ships {
+		if !e.spooled {
+			return
+		}
+		s.step(session.Spooled{Number: e.through})
+		if s.server.world.bug == durableFromTheCache {
+			s.tell(e)
+		}
+	}
+	s.pump()
+}
+
+// pump keeps puts in flight.
+func (s *serving) pump() {
+	if s.fenced || !s.alive() {
+		return
+	}
+	life := s.life
+	for i, ship := range s.ships {
+		if i >= flights || !ship.spooled {
+			return
+		}
+		if ship.flying || ship.done {
+			continue
+		}
+		ship.flying = true
+		s.server.world.store.put(s.lag(), ship.object, func(o outcome) {
+			if s.alive() && s.life == life {
+				ship.flying = false
+				s.answered(ship, o)
+			}
+		})
+	}
+}
+
+// lag is how slow the line is: not at all any more when the world is calm.
+func (s *serving) lag() int64 {
+	if s.server.world.now >= calm {
+		return 0
+	}
+	return s.slow
+}
+
+// answered takes the vault's answer to a put.
+func (s *serving) answered(ship *shipment, o outcome) {
+	w := s.server.world
+	switch {
+	case s.fenced:
+		return
+	case o == created || o == same || o == other && w.bug == otherIsSuccess:
+		ship.done = true
+	case o == other:
+		s.fenced, s.ships = true, nil
+		w.figures.fenced++
+		s.step(session.Lost{})
+		return
+	default:
+		w.after(20, s.pump)
+		return
+	}
+	for len(s.ships) > 0 && s.ships[0].done { // acknowledged in order only
+		s.tell(s.ships[0])
+		s.ships = s.ships[1:]
+	}
+	s.pump()
+}
+
+// tell acknowledges a segment, if there still is somebody to tell.
+func (s *serving) tell(ship *shipment) {
+	if s.end == nil || ship.told || !s.alive() {
+		return
+	}
+	ship.told = true
+	w := s.server.world
+	h := ship.object.header
+	w.acked[ship.object.hash] = h.Position()
+	w.figures.acks++
+	s.step(session.Committed{Durable: session.Durable{
+		Position: h.Position(), Through: ship.through, LSN: h.LastLSN, Cut: ship.cut, Clean: h.Clean(), UTC: h.UTC,
+	}})
+}
+
+// crash kills the server. What was not synced is lost; what was stays, or the whole disk is lost.
+func (v *server) crash(keep bool) {
+	if !v.up {
+		return
+	}
+	w := v.world
+	w.figures.faults++
+	v.up = false
+	v.life++
+	for _, s := range v.servings {
+		s.end = nil
+		if s.conn != nil {
+			s.conn.cut()
+		}
+		var kept []*shipment
+		for _, ship := range s.ships {
+			if keep && ship.spooled && !ship.done {
+				ship.flying = false
+				kept = append(kept, ship)
+			}
+		}
+		s.ships = kept
+	}
+	w.after(w.rnd.Int64N(500), v.restart)
+}
+
+// restart begins a new life. No session survives; spooled segments of old epochs are put again.
+func (v *server) restart() {
+	if v.up {
+		return
+	}
+	v.up = true
+	var zombies []*serving
+	for _, s := range v.servings {
+		if len(s.ships) > 0 && !s.fenced {
+			s.life = v.life
+			zombies = append(zombies, s)
+			s.pump()
+		}
+	}
+	v.servings = zombies
+}
+
+// stale is what a server says to a session that is not the newest.
+func stale() fault.Fault {
+	return fault.Fault{Code: "FS-3501", Kind: fault.Refused, Subject: "machine " + string(machine), What: "the session is stale"}
+}

@@ -1,0 +1,74 @@
+package capture
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func number(t *testing.T, name string, otherwise uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s=%q: %v", name, text, err)
+	}
+	return n
+}
+
+func TestNoSeedLosesWhatWasAcknowledgedOrOffersAWrongPoint(t *testing.T) {
+	first, last := uint64(1), number(t, "SEEDS", 500)
+	if seed := number(t, "SEED", 0); seed != 0 {
+		first, last = seed, seed
+	}
+	var sum figures
+	for seed := first; seed <= last; seed++ {
+		w := run(seed, none)
+		sum.add(w.figures)
+		if w.failure != "" {
+			t.Errorf("seed %d: %s\nreplay: SEED=%d go test -run %s ./tests/sim/capture", seed, w.failure, seed, t.Name())
+		}
+	}
+	t.Logf("seeds %d to %d: %+v", first, last, sum)
+	if last > first && (sum.points == 0 || sum.acks == 0 || sum.fenced == 0 || sum.holes == 0) {
+		t.Error("the worlds are too quiet to prove anything")
+	}
+}
+
+func TestASeedReplaysExactly(t *testing.T) {
+	for seed := range uint64(5) {
+		a, b := run(seed, none), run(seed, none)
+		if a.figures != b.figures || a.count != b.count {
+			t.Errorf("seed %d gave %+v, then %+v", seed, a.figures, b.figures)
+		}
+	}
+}
+
+func TestEveryPlantedBugIsCaught(t *testing.T) {
+	const seeds, patience = 60, 600 // a rare one gets more chances, but only until it is caught
+	var table strings.Builder
+	fmt.Fprintf(&table, "%-68s %-10s %s\n", "one rule left out", "bad seeds", "what was seen first")
+	for b := none + 1; b < bugs; b++ {
+		bad, tried, first := 0, uint64(0), ""
+		for seed := uint64(1); seed <= seeds || bad == 0 && seed <= patience; seed++ {
+			tried = seed
+			w := run(seed, b)
+			if w.failure == "" {
+				continue
+			}
+			if bad++; first == "" {
+				first = fmt.Sprintf("seed %d %s", seed, w.failure)
+			}
+		}
+		fmt.Fprintf(&table, "%-68s %d/%-7d %.150s\n", b.name(), bad, tried, first)
+		if bad == 0 {
+			t.Errorf("%d seeds do not notice: %s", tried, b.name())
+		}
+	}
+	t.Log("\n" + table.String())
+}

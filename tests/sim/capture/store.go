@@ -1,0 +1,124 @@
+package capture
+
+import (
+	"farshore"
+)
+
+// outcome is what the caller of a put or get comes to know.
+type outcome uint8
+
+const (
+	unclear outcome = iota // timed out
+	created
+	same
+	other
+	present
+	absent
+)
+
+// store is a vault on a bad way: create-only, never wrong, but late, deaf and mute.
+type store struct {
+	world   *world
+	objects map[farshore.Position]*object
+	claims  map[farshore.Epoch]claim
+}
+
+// claim is a writer's taking of an epoch.
+type claim struct {
+	session uint64
+	nonce   uint64
+}
+
+// putTimeout is when a caller gives up waiting for an answer.
+const putTimeout = 120
+
+// request carries out do at the vault and its answer back. Both may be lost, late, or done twice.
+// slow is what the caller's own line adds.
+func (s *store) request(slow int64, do func() outcome, done func(outcome)) {
+	w := s.world
+	answered := false
+	answer := func(o outcome) {
+		if !answered {
+			answered = true
+			done(o)
+		}
+	}
+	if w.chance(70) { // lost on the way there
+		w.after(putTimeout, func() { answer(unclear) })
+		return
+	}
+	delay := w.delay() + w.rnd.Int64N(slow+1)
+	if w.chance(60) {
+		delay += w.rnd.Int64N(900) // late: it may find another world
+	}
+	lost := w.chance(80)
+	w.after(delay, func() {
+		o := do()
+		if !lost {
+			w.after(w.delay(), func() { answer(o) })
+		}
+	})
+	if lost || delay > putTimeout {
+		w.after(putTimeout, func() { answer(unclear) })
+	}
+	if w.chance(50) { // done again, much later
+		w.after(delay+30+w.rnd.Int64N(1500), func() { do() })
+	}
+}
+
+func (s *store) put(slow int64, o *object, done func(outcome)) {
+	p := o.header.Position()
+	s.request(slow, func() outcome {
+		there, ok := s.objects[p]
+		switch {
+		case !ok:
+			s.objects[p] = o
+			return created
+		case there.hash == o.hash:
+			return same
+		}
+		return other
+	}, done)
+}
+
+func (s *store) putClaim(e farshore.Epoch, c claim, done func(outcome)) {
+	s.request(0, func() outcome {
+		there, ok := s.claims[e]
+		switch {
+		case !ok:
+			s.claims[e] = c
+			return created
+		case there == c:
+			return same
+		}
+		return other
+	}, done)
+}
+
+func (s *store) get(p farshore.Position, done func(*object, outcome)) {
+	var found *object
+	s.request(0, func() outcome {
+		found = s.objects[p]
+		if found == nil {
+			return absent
+		}
+		return present
+	}, func(o outcome) { done(found, o) })
+}
+
+// newest gives the highest claim and its session.
+func (s *store) newest() (farshore.Epoch, uint64) {
+	e := farshore.Epoch(len(s.claims)) // claims are contiguous from 1
+	return e, s.claims[e].session
+}
+
+// highest gives the highest place of an epoch where anything stands.
+func (s *store) highest(e farshore.Epoch) farshore.Seq {
+	n := farshore.Seq(0)
+	for p := range s.objects {
+		if p.Epoch == e {
+			n = max(n, p.Seq)
+		}
+	}
+	return n
+}
