@@ -59,7 +59,7 @@ deps: ## install what the demo and the tests need from apt (needs root), or name
 	deploy/apt/install.sh
 
 sim: ## the pure core in a world of faults: make sim SEEDS=10000
-	SEEDS=$(SEEDS) go test -count=1 -v -timeout 0 ./tests/sim
+	SEEDS=$(SEEDS) go test -count=1 -v -timeout 0 ./tests/sim/...
 
 crash: ## kill real processes, long form
 	CRASH=long go test -count=1 -v -timeout 0 ./tests/crash
