@@ -1,0 +1,91 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// screen tells the story to whoever watches.
+type screen struct {
+	out      io.Writer
+	live     bool // a terminal: a line can be written over
+	began    time.Time
+	chapters int
+	growing  bool // the last line has no end yet
+	last     string
+}
+
+func newScreen(out *os.File) *screen {
+	info, err := out.Stat()
+	return &screen{out: out, live: err == nil && info.Mode()&os.ModeCharDevice != 0, began: time.Now()}
+}
+
+// chapter begins a part of the story.
+func (s *screen) chapter(title string) {
+	s.end()
+	s.chapters++
+	fmt.Fprintf(s.out, "\n%d. %s  (%s)\n", s.chapters, title, time.Since(s.began).Round(time.Second))
+}
+
+// say writes a line.
+func (s *screen) say(format string, args ...any) {
+	s.end()
+	fmt.Fprintf(s.out, "   "+format+"\n", args...)
+}
+
+// progress writes a line over the last one on a terminal; elsewhere only when it says something new.
+func (s *screen) progress(format string, args ...any) {
+	line := fmt.Sprintf(format, args...)
+	switch {
+	case s.live:
+		fmt.Fprintf(s.out, "\r\x1b[K   %s", line)
+		s.growing = true
+	case line != s.last:
+		fmt.Fprintf(s.out, "   %s\n", line)
+	}
+	s.last = line
+}
+
+func (s *screen) end() {
+	if s.growing {
+		fmt.Fprintln(s.out)
+		s.growing = false
+	}
+}
+
+// table writes rows of two columns.
+func (s *screen) table(rows [][2]string) {
+	s.end()
+	w := tabwriter.NewWriter(s.out, 0, 8, 2, ' ', 0)
+	for _, r := range rows {
+		fmt.Fprintf(w, "   %s\t%s\n", r[0], r[1])
+	}
+	// The table is the end of a story that was told already; a screen that is gone cannot be told so.
+	w.Flush() //nolint:errcheck
+}
+
+const barWidth = 30
+
+// bar draws how much of total is done.
+func bar(done, total uint64) string {
+	if total == 0 {
+		return "[" + strings.Repeat(".", barWidth) + "]"
+	}
+	full := int(min(done, total) * barWidth / total)
+	return "[" + strings.Repeat("=", full) + strings.Repeat(".", barWidth-full) + "]"
+}
+
+// size writes bytes for people.
+func size(bytes uint64) string {
+	switch {
+	case bytes >= 1<<30:
+		return fmt.Sprintf("%.2f GiB", float64(bytes)/(1<<30))
+	case bytes >= 1<<20:
+		return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20))
+	}
+	return fmt.Sprintf("%.1f KiB", float64(bytes)/(1<<10))
+}

@@ -1,0 +1,171 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"farshore/tests/lab/armsim"
+	"farshore/tests/lab/azurite"
+	"farshore/tests/lab/need"
+	"farshore/tests/lab/process"
+)
+
+// The programs of a stack, by the names that Kill and Start take.
+const (
+	Temporal      = "temporal"
+	Control       = "control"
+	ProcessServer = "process-server"
+	Applier       = "applier"
+	Agent         = "agent"
+)
+
+// Options say what to run.
+type Options struct {
+	Dir        string            // everything of this stack is kept below; must be new or empty
+	Machine    string            // name of the replicated machine
+	Sources    []string          // its disks: block devices or image files
+	FileVault  bool              // keep the vault in a folder instead of Azurite
+	Hypervisor armsim.Hypervisor // what boots recovered machines; nil: they are only known to be on
+	Hooks      string            // folder of the agent's quiesce hooks; "" for none
+	FixedPorts bool              // the product's own ports instead of free ones
+	Say        func(string)      // told what is being started; may be nil
+}
+
+// Stack is a running Farshore.
+type Stack struct {
+	Options
+	Ports   Ports
+	Bin     string // folder of the programs
+	Profile string // the operator's folder
+	ARM     *armsim.Server
+	Azurite *azurite.Server // nil with a file vault
+	front   *http.Server
+	running map[string]*process.Process
+	runDir  string
+}
+
+// Ports are where things listen, all on 127.0.0.1.
+type Ports struct {
+	Temporal, TemporalUI, Control, ProcessServer, ARM, AgentMetrics, Azurite int
+}
+
+// standard are the product's own ports; the lab's control does not take 443.
+var standard = Ports{Temporal: 7233, TemporalUI: 8233, Control: 8443, ProcessServer: 9443, ARM: 8444, AgentMetrics: 9464, Azurite: 10000}
+
+// Up starts everything except the agent, which [Stack.StartAgent] does when its disks are there. On an error nothing is
+// left running.
+func Up(ctx context.Context, o Options) (_ *Stack, err error) {
+	s := &Stack{Options: o, running: map[string]*process.Process{}, Ports: standard, Profile: filepath.Join(o.Dir, "operator")}
+	if s.Say == nil {
+		s.Say = func(string) {}
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if err := s.prepare(ctx); err != nil {
+		return nil, err
+	}
+	for _, step := range []struct {
+		what string
+		do   func(context.Context) error
+	}{
+		{"the vault", s.startVault},
+		{"a resource manager", s.startARM},
+		{"Temporal", s.startTemporal},
+		{"the configuration server", s.startControl},
+		{"a process server", s.startProcessServer},
+		{"an applier", s.startApplier},
+	} {
+		s.Say("starting " + step.what)
+		if err := step.do(ctx); err != nil {
+			return nil, fmt.Errorf("start %s: %w", step.what, err)
+		}
+	}
+	return s, nil
+}
+
+func (s *Stack) prepare(ctx context.Context) error {
+	root, err := need.Checkout()
+	if err != nil {
+		return err
+	}
+	s.Bin = filepath.Join(root, "bin")
+	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
+		return fmt.Errorf("make the stack's folder: %w", err)
+	}
+	if err := s.makeRunDir(); err != nil {
+		return err
+	}
+	if s.FixedPorts {
+		return nil
+	}
+	for _, port := range []*int{
+		&s.Ports.Temporal, &s.Ports.TemporalUI, &s.Ports.Control, &s.Ports.ProcessServer, &s.Ports.ARM, &s.Ports.AgentMetrics, &s.Ports.Azurite,
+	} {
+		if *port, err = freePort(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// freePort lets the kernel choose.
+func freePort(ctx context.Context) (int, error) {
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("find a free port: %w", err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// Close stops everything, last started first.
+func (s *Stack) Close() error {
+	for _, name := range []string{Agent, Applier, ProcessServer, Control, Temporal} {
+		if p := s.running[name]; p != nil {
+			p.Stop()
+		}
+	}
+	var err error
+	if s.front != nil {
+		err = errors.Join(s.front.Close(), s.ARM.Close())
+	}
+	if s.Azurite != nil {
+		s.Azurite.Stop()
+	}
+	if s.runDir != "" {
+		err = errors.Join(err, os.RemoveAll(s.runDir))
+	}
+	return err
+}
+
+// Kill ends a program at once, as a crash would.
+func (s *Stack) Kill(name string) { s.running[name].Kill() }
+
+// Start runs a program again that was killed, and waits until it is ready.
+func (s *Stack) Start(ctx context.Context, name string) error { return s.running[name].Start(ctx) }
+
+// Running reports whether a program runs.
+func (s *Stack) Running(name string) bool { p := s.running[name]; return p != nil && p.Running() }
+
+// Tail quotes the end of a program's log.
+func (s *Stack) Tail(name string) string { return s.running[name].Tail() }
+
+// PID is a program's process id.
+func (s *Stack) PID(name string) int { return s.running[name].PID() }
+
+// path is a file of this stack.
+func (s *Stack) path(parts ...string) string {
+	return filepath.Join(append([]string{s.Dir}, parts...)...)
+}
+
+// program is one of the built programs.
+func (s *Stack) program(name string) string { return filepath.Join(s.Bin, name) }
