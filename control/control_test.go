@@ -36,7 +36,7 @@ type site struct {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func (s *site) run() {
 	done := make(chan error, 1)
 	go func() { done <- Run(ctx, s.config, "test", slog.New(slog.DiscardHandler)) }()
 	for {
-		conn, err := net.Dial("tcp", s.config.Listen)
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", s.config.Listen)
 		if err == nil {
 			conn.Close()
 			break

@@ -25,7 +25,7 @@ func main() {
 	err := newRoot().ExecuteContext(ctx)
 	stop()
 	if err != nil {
-		explain(os.Stderr, err)
+		err = errors.Join(err, explain(os.Stderr, err))
 	}
 	os.Exit(exitCode(err))
 }
@@ -81,19 +81,17 @@ func exitCode(err error) int {
 }
 
 // explain tells a person what went wrong and what to do.
-func explain(w io.Writer, err error) {
+func explain(w io.Writer, err error) error {
 	f, ok := fault.As(err)
 	if !ok {
-		fmt.Fprintf(w, "farshore-control: %v\n", err)
-		return
+		_, err := fmt.Fprintf(w, "farshore-control: %v\n", err)
+		return err
 	}
 	if errors.Is(err, errUsage) {
 		f = &fault.Fault{Code: f.Code, Subject: f.Subject, What: f.What, Remedy: f.Remedy}
 	}
-	fmt.Fprintln(w, f.Error())
-	if f.Remedy != "" {
-		fmt.Fprintf(w, "  remedy: %s\n", f.Remedy)
-	}
+	_, err = fmt.Fprintf(w, "%s\n  remedy: %s\n", f.Error(), f.Remedy)
+	return err
 }
 
 // show writes a result as JSON or as the lines that text gives.

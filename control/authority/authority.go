@@ -93,11 +93,11 @@ func Load(dir string, now func() time.Time) (*Authority, error) {
 
 // ParseKey reads a CA's key in PKCS #8, as [Authority.Key] gives it.
 func ParseKey(encoded []byte) (*ecdsa.PrivateKey, error) {
-	any, err := x509.ParsePKCS8PrivateKey(encoded)
+	parsed, err := x509.ParsePKCS8PrivateKey(encoded)
 	if err != nil {
 		return nil, fmt.Errorf("read the CA's key: %w", err)
 	}
-	key, ok := any.(*ecdsa.PrivateKey)
+	key, ok := parsed.(*ecdsa.PrivateKey)
 	if !ok {
 		return nil, errors.New("read the CA's key: it is not an ECDSA key")
 	}

@@ -75,7 +75,7 @@ func startIn(t *testing.T, dir string, ca *authority.Authority, incarnation uint
 	if err := ca.Admit(own, farshore.Identity{Role: farshore.RoleControl, Name: "control"}, "localhost", "127.0.0.1"); err != nil {
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", address)
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,7 +75,7 @@ func newTestHub(t *testing.T, ca *credentialtest.CA) *testHub {
 		handler.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), tlsKey{}, *r.TLS)))
 	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
-	go server.Serve(listener) //nolint:errcheck // it ends with the test
+	go server.Serve(listener)
 	t.Cleanup(func() { server.Close() })
 	return h
 }
@@ -285,7 +285,7 @@ func TestANodeGoesOnWithoutTheHub(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	gone, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
