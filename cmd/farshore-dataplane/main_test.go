@@ -82,7 +82,7 @@ func (s *site) write(path, content string) {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func TestBadConfigurationsAreExplained(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	busy, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func TestBadConfigurationsAreExplained(t *testing.T) {
 	credentialtest.NewCA(t).NodeIn(t, stranger, farshore.RoleProcessServer, "hq-1")
 	unreadable := t.TempDir()
 	s.write(filepath.Join(unreadable, credential.KeyFile), "no key")
-	replace := func(old, new string) string { return strings.ReplaceAll(string(good), old, new) }
+	replace := func(from, to string) string { return strings.ReplaceAll(string(good), from, to) }
 	rows := []struct {
 		name, config string
 		code         string
@@ -171,7 +171,9 @@ func TestBadConfigurationsAreExplained(t *testing.T) {
 
 func TestCommandLinesThatMakeNoSenseAreExplained(t *testing.T) {
 	for _, args := range [][]string{
-		{"process-server", "--colour"}, {"process-server", "extra"}, {"join"},
+		{"process-server", "--colour"},
+		{"process-server", "extra"},
+		{"join"},
 		{"join", "--control", "x:1", "--token", "t", "--ca-pin", "p", "--name", "n", "--role", "agent"},
 	} {
 		cmd, said := program(t.Context(), args...)
@@ -249,6 +251,16 @@ func (a *agent) round(link *uplink.Link, fill byte) (uint64, error) {
 	return link.Cut(a.s.t.Context(), &session.Cut{Disks: []segment.Disk{{ID: "WD-1", Sectors: smallDisk, Clean: true}}, Label: fmt.Sprint(fill)})
 }
 
+// sendOn sends round after round until the session ends, and gives the last byte used.
+func (a *agent) sendOn(link *uplink.Link, fill byte) byte {
+	for {
+		fill++
+		if _, err := a.round(link, fill); err != nil {
+			return fill
+		}
+	}
+}
+
 // TestNothingAcknowledgedIsLostWhenTheProcessIsKilled kills a real process server while an agent sends, again and again.
 func TestNothingAcknowledgedIsLostWhenTheProcessIsKilled(t *testing.T) {
 	s := newSite(t)
@@ -261,24 +273,19 @@ func TestNothingAcknowledgedIsLostWhenTheProcessIsKilled(t *testing.T) {
 		ran := make(chan error, 1)
 		go func() { ran <- link.Run(t.Context()) }()
 		sender := make(chan byte, 1)
-		go func(fill byte) {
-			for {
-				fill++
-				if _, err := a.round(link, fill); err != nil {
-					sender <- fill
-					return
-				}
-			}
-		}(fill)
+		go func() { sender <- a.sendOn(link, fill) }()
 		seen := 0
 		for m := range link.Events() {
-			if d, ok := m.(*session.Durable); ok {
-				acknowledged = d.Position
-				if seen++; seen == 3+5*kills {
-					if err := server.Process.Kill(); err != nil {
-						t.Fatal(err)
-					}
-				}
+			d, ok := m.(*session.Durable)
+			if !ok {
+				continue
+			}
+			acknowledged = d.Position
+			if seen++; seen != 3+5*kills {
+				continue
+			}
+			if err := server.Process.Kill(); err != nil {
+				t.Fatal(err)
 			}
 		}
 		fill = <-sender

@@ -198,14 +198,14 @@ func TestSignatureIsForOnePayloadOnePurposeAndOneVault(t *testing.T) {
 // handshake connects the two ends over loopback and gives both results.
 func handshake(t *testing.T, server, client *tls.Config) (serverErr, clientErr error) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer listener.Close()
 	done := make(chan error, 1)
 	go func() { done <- greet(t, listener, server) }()
-	c, clientErr := tls.Dial("tcp", listener.Addr().String(), client)
+	c, clientErr := (&tls.Dialer{Config: client}).DialContext(t.Context(), "tcp", listener.Addr().String())
 	if clientErr == nil { // in TLS 1.3 the client learns of a refusal only when it reads
 		_, clientErr = c.Read(make([]byte, 1))
 		c.Close()

@@ -235,11 +235,11 @@ func readKey(dir string) (*ecdsa.PrivateKey, error) {
 	if block == nil || block.Type != "PRIVATE KEY" || len(bytes.TrimSpace(rest)) > 0 {
 		return nil, fmt.Errorf("read the node's key: %s is not one PEM block PRIVATE KEY", path)
 	}
-	any, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
 		return nil, fmt.Errorf("read the node's key %s: %w", path, err)
 	}
-	key, ok := any.(*ecdsa.PrivateKey)
+	key, ok := parsed.(*ecdsa.PrivateKey)
 	if !ok || key.Curve != elliptic.P256() {
 		return nil, fmt.Errorf("read the node's key: %s is not an ECDSA P-256 key", path)
 	}

@@ -71,8 +71,11 @@ func TestSegmentsEndWhereTheyShould(t *testing.T) {
 		{"a cut without changes is a segment too", true, []any{cut(1, true)}, "11-10 through 1 cut clean0 clean1"},
 		{"the target ends a segment, which is clean while only the log followed on a clean end", true, []any{batch(1, 11, 2, ""), batch(2, 13, 2, "")}, "11-14 through 2 clean0 clean1"},
 		{"copies make their disk unclean", true, []any{batch(1, 11, 4, "copy")}, "11-10 through 1 copy clean1"},
-		{"the log behind copies stays unclean until a cut", true, []any{batch(1, 11, 1, "copy"), batch(2, 11, 4, ""), batch(3, 15, 4, ""), cut(4, true), batch(5, 19, 4, "")},
-			"11-14 through 2 copy clean1, 15-18 through 3 clean1, 19-18 through 4 cut clean0 clean1, 19-22 through 5 clean0 clean1"},
+		{
+			"the log behind copies stays unclean until a cut", true,
+			[]any{batch(1, 11, 1, "copy"), batch(2, 11, 4, ""), batch(3, 15, 4, ""), cut(4, true), batch(5, 19, 4, "")},
+			"11-14 through 2 copy clean1, 15-18 through 3 clean1, 19-18 through 4 cut clean0 clean1, 19-22 through 5 clean0 clean1",
+		},
 		{"a jump begins a segment and makes all unclean", true, []any{batch(1, 11, 1, ""), batch(2, 20, 4, "jump")}, "11-11 through 1 clean0 clean1, 20-23 through 2 jump"},
 		{"a jump at the beginning", false, []any{batch(1, 20, 0, "jump copy"), cut(2, true)}, "20-19 through 2 copy jump cut clean0 clean1"},
 		{"an unclean tail stays unclean", false, []any{batch(1, 11, 4, "")}, "11-14 through 1"},

@@ -225,16 +225,17 @@ func TestGarbageAndOversizeFramesEndOnlyTheirOwnConnection(t *testing.T) {
 		"a batch before Hello": "FSR\x01\x03\x00\x00\x00\x28\x00\x00\x00" + strings.Repeat("\x01", 8) + strings.Repeat("\x00", 32),
 		"half a frame":         "FSR\x01\x01",
 	} {
-		c, err := tls.Dial("tcp", server.address, other.ClientTLS(transport.Protocol, farshore.RoleProcessServer))
+		dialer := tls.Dialer{Config: other.ClientTLS(transport.Protocol, farshore.RoleProcessServer)}
+		c, err := dialer.DialContext(t.Context(), "tcp", server.address)
 		must(t, err)
 		_, err = c.Write([]byte(frame))
-		must(t, err, c.CloseWrite())
+		must(t, err, c.(*tls.Conn).CloseWrite())
 		if _, err := io.Copy(io.Discard, c); err != nil { // until the server has closed
 			t.Logf("%s: %v", name, err)
 		}
 		c.Close()
 	}
-	raw, err := net.Dial("tcp", server.address)
+	raw, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", server.address)
 	must(t, err)
 	_, err = raw.Write([]byte("\x00garbage"))
 	must(t, err, raw.(*net.TCPConn).CloseWrite())
@@ -346,4 +347,30 @@ func TestWhatASessionLeftIsInTheVaultBeforeTheNextClaim(t *testing.T) {
 		t.Errorf("the next session goes on behind %+v", r.opened)
 	}
 	a.check()
+}
+
+func TestMachineHasFewConnections(t *testing.T) {
+	w := newWorld(t)
+	server := w.serve("hq-1", w.config(t.TempDir()), w.store)
+	a := w.agent("web-01", 1)
+	idle := make([]*transport.Conn, maxConnectionsEach)
+	for i := range idle {
+		c, err := transport.Dial(t.Context(), a.node, server.address)
+		must(t, err)
+		must(t, c.Send(&session.Ping{}))
+		_, err = c.Receive() // it is being served
+		must(t, err)
+		idle[i] = c
+	}
+	_, err := a.tryOpen(server.address, nil)
+	wantFault(t, err, "FS-2011")
+	must(t, w.agent("db-01", 2).life(server.address))
+	must(t, idle[0].Finish())
+	eventually(t, "there is room again", func() bool {
+		r, err := a.tryOpen(server.address, nil)
+		return err == nil && errOrFault(r.end()) == nil
+	})
+	for _, c := range idle {
+		must(t, c.Close())
+	}
 }

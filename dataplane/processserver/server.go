@@ -33,6 +33,10 @@ const (
 	DefaultDrain        = 10 * time.Second
 )
 
+// maxConnectionsEach is how many connections one machine may have: its session, the one that replaces it, and those whose
+// end has not been noticed yet.
+const maxConnectionsEach = 4
+
 // Deps is what a process server needs from outside.
 type Deps struct {
 	Node    *credential.Node
@@ -56,6 +60,7 @@ type Server struct {
 	allowed  map[farshore.MachineID]bool
 	roster   *session.Roster
 	live     map[farshore.MachineID]*stream
+	dialled  map[string]int  // connections of each machine
 	drain    context.Context // ends some time after Run's context
 }
 
@@ -73,7 +78,7 @@ func New(c Config, d Deps) (*Server, error) {
 		config: c, name: id.Name, journal: d.Journal, log: d.Log, now: d.Now, spool: sp,
 		accept:   transport.Server{Node: d.Node, Log: d.Log},
 		machines: map[farshore.MachineID]*machine{}, allowed: map[farshore.MachineID]bool{},
-		roster: session.NewRoster(), live: map[farshore.MachineID]*stream{},
+		roster: session.NewRoster(), live: map[farshore.MachineID]*stream{}, dialled: map[string]int{},
 	}, nil
 }
 
@@ -138,6 +143,25 @@ func (s *Server) unwanted(m farshore.MachineID) error {
 	return &fault.Fault{
 		Code: "FS-2005", Kind: fault.Operator, Subject: "machine " + string(m), What: "process server " + s.name + " is not asked to take its stream",
 		Remedy: "enable protection of the machine, or wait until this process server has heard of it from the configuration server",
+	}
+}
+
+// arrive counts a connection of a machine; false: it has as many as it may.
+func (s *Server) arrive(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dialled[name] == maxConnectionsEach {
+		return false
+	}
+	s.dialled[name]++
+	return true
+}
+
+func (s *Server) depart(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dialled[name]--; s.dialled[name] == 0 {
+		delete(s.dialled, name)
 	}
 }
 

@@ -51,6 +51,12 @@ type stream struct {
 
 // handle serves one connection until it ends.
 func (s *Server) handle(ctx context.Context, conn *transport.Conn) {
+	name := conn.Peer().Name
+	if !s.arrive(name) {
+		s.turnAway(conn)
+		return
+	}
+	defer s.depart(name)
 	// The stream ends by its session, which the end of ctx stops: so the agent is told.
 	sctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
@@ -66,6 +72,18 @@ func (s *Server) handle(ctx context.Context, conn *transport.Conn) {
 	st.receive(sctx)
 	st.wg.Wait()
 	st.leave(ctx)
+}
+
+// turnAway tells an agent that it has too many connections.
+func (s *Server) turnAway(conn *transport.Conn) {
+	err := conn.Send(&session.Refused{Fault: fault.Fault{
+		Code: "FS-2011", Kind: fault.Transient, Subject: "machine " + conn.Peer().Name,
+		What:   fmt.Sprintf("it has %d connections to process server %s already", maxConnectionsEach, s.name),
+		Remedy: "nothing, if it was restarted a few times; else look for a second agent that uses the same certificate",
+	}})
+	if err = errors.Join(err, conn.Finish()); err != nil {
+		s.log.Debug("a connection too many was not turned away in order", "peer", conn.Peer().String(), "err", err)
+	}
 }
 
 func (s *Server) stopping() fault.Fault {

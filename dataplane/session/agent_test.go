@@ -58,7 +58,9 @@ func TestAgentBelievesOnlyTheNextAcknowledgementOfItsOwnSession(t *testing.T) {
 	for _, r := range rows {
 		a := openAgent(t)
 		run(t, a, []step{
-			{Outgoing{log(0, 0, 1)}, "send batch"}, {Outgoing{log(0, 0, 1)}, "send batch"}, {Received{&Cached{Number: 1}}, "room"},
+			{Outgoing{log(0, 0, 1)}, "send batch"},
+			{Outgoing{log(0, 0, 1)}, "send batch"},
+			{Received{&Cached{Number: 1}}, "room"},
 			{r.bad, "close FS-2003"},
 		})
 		if !a.Over() {
@@ -66,7 +68,8 @@ func TestAgentBelievesOnlyTheNextAcknowledgementOfItsOwnSession(t *testing.T) {
 		}
 	}
 	run(t, openAgent(t), []step{
-		{Outgoing{log(0, 0, 1)}, "send batch"}, {Received{&Cached{Number: 1}}, "room"},
+		{Outgoing{log(0, 0, 1)}, "send batch"},
+		{Received{&Cached{Number: 1}}, "room"},
 		{confirm(1, 7, 1), "deliver durable g1.e3.s1 of session 7 through 1"},
 	})
 }
@@ -168,7 +171,7 @@ func (w *pair) toServer(effects []Effect) {
 		if !ok {
 			w.rt.Fatalf("the agent's end: %s", tell(effects))
 		}
-		for _, e := range w.server.Step(start, Received{send.Message}) {
+		for _, e := range w.server.Step(start, Received(send)) {
 			switch e := e.(type) {
 			case Claim:
 			case Append:

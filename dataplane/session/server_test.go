@@ -99,7 +99,8 @@ type step struct {
 
 func run(t *testing.T, s interface {
 	Step(time.Time, Event) []Effect
-}, steps []step) {
+}, steps []step,
+) {
 	t.Helper()
 	for i, st := range steps {
 		if got := tell(s.Step(start, st.event)); got != st.want {

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"farshore"
@@ -26,6 +28,7 @@ const (
 	handshakeWithin = 10 * time.Second
 	silentAfter     = 45 * time.Second // behind the limit of package session, which gives the better words
 	writeWithin     = 30 * time.Second
+	lingerWithin    = time.Second
 	keptOutBytes    = 256 << 10 // a larger send buffer is given back
 )
 
@@ -38,6 +41,9 @@ type Conn struct {
 
 	writing sync.Mutex
 	out     []byte
+
+	waiting   sync.Mutex
+	finishing bool
 }
 
 // Dial connects to a process server. The error is a *fault.Fault: FS-2010 if nobody answers, FS-2002 if one end does not
@@ -83,8 +89,8 @@ func (c *Conn) Peer() farshore.Identity { return c.peer }
 // Receive waits for the next message. A batch is valid until the next call. The error is io.EOF if the other end has
 // closed, a *fault.Fault FS-2001 if what came is not the protocol, else that of the connection.
 func (c *Conn) Receive() (session.Message, error) {
-	if err := c.tls.SetReadDeadline(time.Now().Add(silentAfter)); err != nil {
-		return nil, fmt.Errorf("receive from %s: %w", c.peer, err)
+	if err := c.await(); err != nil {
+		return nil, err
 	}
 	m, err := c.reader.Next()
 	var malformed *wire.Malformed
@@ -100,6 +106,19 @@ func (c *Conn) Receive() (session.Message, error) {
 		return nil, io.EOF
 	}
 	return nil, fmt.Errorf("receive from %s: %w", c.peer, err)
+}
+
+// await sets the deadline of the next read, unless the connection is finishing, which has its own.
+func (c *Conn) await() error {
+	c.waiting.Lock()
+	defer c.waiting.Unlock()
+	if c.finishing {
+		return io.EOF
+	}
+	if err := c.tls.SetReadDeadline(time.Now().Add(silentAfter)); err != nil {
+		return fmt.Errorf("receive from %s: %w", c.peer, err)
+	}
+	return nil
 }
 
 // Send writes one message. When it returns, the message's memory is the caller's again.
@@ -131,11 +150,22 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// Finish tells the other end that nothing follows, then closes.
+// Finish tells the other end that nothing follows and closes when it has closed too, or after a moment. What still comes
+// is thrown away: a connection that is closed with unread bytes is reset, and the other end would lose our last words.
 func (c *Conn) Finish() error {
 	err := c.tls.CloseWrite()
 	if errors.Is(err, net.ErrClosed) {
 		err = nil
+	}
+	c.waiting.Lock()
+	c.finishing = true
+	err = errors.Join(err, c.tls.SetReadDeadline(time.Now().Add(lingerWithin)))
+	c.waiting.Unlock()
+	if err == nil {
+		_, err = io.Copy(io.Discard, c.tls.NetConn())
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) {
+		err = nil // the other end had its chance
 	}
 	return errors.Join(err, c.Close())
 }
