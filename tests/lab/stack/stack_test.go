@@ -1,0 +1,43 @@
+package stack_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"farshore/tests/lab/need"
+	"farshore/tests/lab/stack"
+)
+
+// built skips when the programs were not built: go test alone does not.
+func built(t *testing.T) {
+	t.Helper()
+	root, err := need.Checkout()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(root, "bin", "farshore-temporal")); err != nil {
+		t.Skip("SKIPPED: the programs are not built; run: make build")
+	}
+}
+
+func TestEverythingComesUpAndAnswersTheOperator(t *testing.T) {
+	built(t)
+	s, err := stack.Up(t.Context(), stack.Options{Dir: t.TempDir(), Machine: "web-01", FileVault: true, Say: func(what string) { t.Log(what) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, args := range [][]string{{"status"}, {"node", "list"}} {
+		out, err := s.CLI(t.Context(), args...)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, s.Tail(stack.Control))
+		}
+		t.Logf("farshore %s\n%s", strings.Join(args, " "), out)
+	}
+}
