@@ -38,10 +38,10 @@ func (c *applierConfig) complete(path string) error {
 	if c.Control == "" {
 		return badConfig(path, "control is missing: HOST:PORT of the configuration server", nil)
 	}
-	if err := c.Settings.Check(); err != nil {
+	if err := c.Check(); err != nil {
 		return err
 	}
-	c.Settings = c.Settings.WithDefaults(c.Vault.Kind)
+	c.Settings = c.WithDefaults(c.Vault.Kind)
 	return c.Vault.Check()
 }
 

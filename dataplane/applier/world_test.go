@@ -49,7 +49,7 @@ type world struct {
 // memory gives a folder in memory where there is one: what these tests kill is not the machine, and syncs take time.
 func memory(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "applier-test-*")
+	dir, err := os.MkdirTemp("/dev/shm", "applier-test-*") //nolint:usetesting // t.TempDir is not in memory
 	if err != nil {
 		return t.TempDir()
 	}
@@ -317,7 +317,19 @@ func (w *world) judge(what string) (checkpoints int) {
 		wrong = append(wrong, differ(fmt.Sprintf("replica disk %s", id), w.read(replicaPrefix(web, w.tail().Generation)+string(id)+".vhd"), want)...)
 	}
 	n, more := w.judgeCheckpoints(w.tail().Generation)
-	for _, s := range append(wrong, more...) {
+	wrong = append(wrong, more...)
+	d, err := w.replicas.Open(w.t.Context(), replicaPrefix(web, w.tail().Generation)+"sda.vhd")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	snapshots, err := d.Snapshots(w.t.Context())
+	if err := errors.Join(err, d.Close()); err != nil {
+		w.t.Fatal(err)
+	}
+	if len(snapshots) != n {
+		wrong = append(wrong, fmt.Sprintf("disk sda has %d snapshots for %d checkpoints", len(snapshots), n))
+	}
+	for _, s := range wrong {
 		w.t.Errorf("%s: %s", what, s)
 	}
 	return n

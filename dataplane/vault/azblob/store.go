@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -144,12 +145,12 @@ func (s *store) get(ctx context.Context, name string, part blob.HTTPRange) ([]by
 // read takes a whole body; a connection that breaks is opened again where it broke.
 func read(ctx context.Context, answer blob.DownloadStreamResponse, limit int64) ([]byte, error) {
 	r := answer.NewRetryReader(ctx, &blob.RetryReaderOptions{MaxRetries: tries})
-	defer r.Close()
 	if answer.ContentLength == nil || *answer.ContentLength < 0 || *answer.ContentLength > limit {
-		return nil, fmt.Errorf("the answer names no length, or more than %d bytes", limit)
+		return nil, errors.Join(fmt.Errorf("the answer names no length, or more than %d bytes", limit), r.Close())
 	}
 	body := make([]byte, *answer.ContentLength)
-	if _, err := io.ReadFull(r, body); err != nil {
+	_, err := io.ReadFull(r, body)
+	if err := errors.Join(err, r.Close()); err != nil {
 		return nil, fmt.Errorf("read a body of %d bytes: %w", len(body), err)
 	}
 	return body, nil

@@ -21,7 +21,7 @@ type disk struct {
 }
 
 func (d *disk) Name() string         { return d.name }
-func (d *disk) URL() string          { return d.place.path }
+func (d *disk) URL() string          { return d.location() }
 func (d *disk) Sectors() block.Count { return d.sectors }
 func (d *disk) Close() error         { return d.file.Close() }
 

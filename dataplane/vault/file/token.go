@@ -18,6 +18,9 @@ import (
 // lockPause is how long a lock that is held is left alone before it is tried again.
 const lockPause = 2 * time.Millisecond
 
+// location is the path of the disk itself.
+func (p place) location() string { return p.path }
+
 func (p place) state() string  { return filepath.Join(p.side, "state") }
 func (p place) token() string  { return filepath.Join(p.side, "token") }  // writers lock it shared and compare
 func (p place) fencer() string { return filepath.Join(p.side, "fencer") } // those who fence lock it, one at a time

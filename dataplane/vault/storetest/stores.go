@@ -174,7 +174,8 @@ func listings(t *testing.T, s vault.Store) {
 			t.Errorf("list %s (-want +got):\n%s", prefix, diff)
 		}
 	}
-	for range s.List(t.Context(), "journal/", "") { // a reader may stop
+	for _, err := range s.List(t.Context(), "journal/", "") { // a reader may stop
+		must(t, err)
 		break
 	}
 }
