@@ -45,9 +45,16 @@ func (s *Server) resend(ctx context.Context, m *machine) error {
 
 // resendOne puts one segment. kept is false if the vault does not hold it now and never will.
 func (s *Server) resendOne(ctx context.Context, m *machine, e entry) (kept bool, err error) {
-	sealed, _, err := s.spool.read(e)
+	sealed, seg, err := s.spool.read(e)
+	if err == nil && seg.Header().Vault != s.journal.Vault {
+		err = &fault.Fault{
+			Code: "FS-2106", Kind: fault.Corrupt, Subject: e.path,
+			What:   fmt.Sprintf("it belongs to vault %s, this server writes to vault %s", seg.Header().Vault, s.journal.Vault),
+			Remedy: "give each vault's process server a cache folder of its own; the file is kept aside",
+		}
+	}
 	if f, ok := fault.As(err); ok && f.Kind == fault.Corrupt {
-		s.log.Error("a spooled segment is damaged and was set aside", "machine", m.id, "seq", e.position, "err", err)
+		s.log.Error("a spooled segment cannot be used and was set aside", "machine", m.id, "seq", e.position, "err", err)
 		m.fail(f)
 		return false, s.spool.setAside(e)
 	}

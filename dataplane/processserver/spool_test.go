@@ -105,6 +105,28 @@ func TestFullCacheWaitsForRoom(t *testing.T) {
 	}
 }
 
+func TestSpooledSegmentsOfAnotherVaultStayOutOfThisOne(t *testing.T) {
+	w, other := newWorld(t), newWorld(t)
+	other.id[0]++
+	gate := newGate(w.store)
+	c := w.config(t.TempDir())
+	c.DrainWithin = 0
+	server := w.serve("hq-1", c, gate)
+	r := w.agent("web-01", 1).open(server.address)
+	gate.close()
+	must(t, r.copyAll())
+	eventually(t, "a segment is spooled", func() bool { return server.Observe().CacheUsed > 0 })
+	server.stop()
+	server = other.serve("hq-1", c, other.store)
+	eventually(t, "the stranger is a fault", func() bool {
+		o := server.Observe()
+		return len(o.Faults) == 1 && o.Faults[0].Code == "FS-2106" && o.CacheUsed == 0
+	})
+	for e, err := range other.store.List(t.Context(), "journal/", "") {
+		t.Errorf("the vault holds %s (%v)", e.Name, err)
+	}
+}
+
 // tmpfs mounts a small volume.
 func tmpfs(t *testing.T, size string) string {
 	t.Helper()
