@@ -50,26 +50,29 @@ func (t *tool) lsCommand() *cobra.Command {
 		Short:   "List the machines in the vault",
 		Example: "  farshore-restore ls --vault-path /srv/vault",
 		Args:    exactly(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			v, err := t.vault.open(cmd.Context(), cmd.ErrOrStderr(), false)
-			if err != nil {
-				return err
-			}
-			ids, err := v.reader.Machines(cmd.Context())
-			if err != nil {
-				return err
-			}
-			machines := make([]machine, 0, len(ids))
-			for _, id := range ids {
-				m, err := describe(cmd.Context(), v.reader, id)
-				if err != nil {
-					return err
-				}
-				machines = append(machines, m)
-			}
-			return t.print(cmd, machines, func(w io.Writer) error { return listMachines(w, machines) })
-		},
+		RunE:    func(cmd *cobra.Command, _ []string) error { return t.ls(cmd) },
 	}
+}
+
+func (t *tool) ls(cmd *cobra.Command) error {
+	ctx := cmd.Context()
+	v, err := t.vault.open(ctx, cmd.ErrOrStderr(), false)
+	if err != nil {
+		return err
+	}
+	ids, err := v.reader.Machines(ctx)
+	if err != nil {
+		return err
+	}
+	machines := make([]machine, 0, len(ids))
+	for _, id := range ids {
+		m, err := describe(ctx, v.reader, id)
+		if err != nil {
+			return err
+		}
+		machines = append(machines, m)
+	}
+	return t.print(cmd, machines, func(w io.Writer) error { return listMachines(w, machines) })
 }
 
 // describe gathers what is known of a machine. Damage of one machine is told in its line and does not hide the others.

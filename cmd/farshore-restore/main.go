@@ -27,7 +27,7 @@ func run() int {
 // execute runs one command line and gives its exit code.
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	t := &tool{}
-	root := t.rootCommand()
+	root := t.rootCommand() //nolint:contextcheck // commands take their context from cobra
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -84,21 +84,21 @@ func exactly(n int) cobra.PositionalArgs {
 // report writes an error for a person and gives the exit code for it.
 func report(w io.Writer, err error) int {
 	if errors.Is(err, context.Canceled) {
-		fmt.Fprintln(w, "farshore-restore: interrupted")
+		say(w, "farshore-restore: interrupted")
 		return fault.ExitFailed
 	}
 	f, ok := fault.As(err)
 	if !ok {
 		if text := err.Error(); len(text) > 15 && text[:15] == "unknown command" {
-			fmt.Fprintln(w, "FS-9001: farshore-restore:", text)
+			say(w, "FS-9001: farshore-restore: %s", text)
 			return fault.ExitUsage
 		}
-		fmt.Fprintln(w, "farshore-restore:", err)
+		say(w, "farshore-restore: %v", err)
 		return fault.ExitFailed
 	}
-	fmt.Fprintln(w, f.Error())
+	say(w, "%s", f.Error())
 	if f.Remedy != "" {
-		fmt.Fprintln(w, "  remedy:", f.Remedy)
+		say(w, "  remedy: %s", f.Remedy)
 	}
 	switch f.Code {
 	case "FS-9001":

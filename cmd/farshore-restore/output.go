@@ -62,3 +62,8 @@ func moment(t time.Time) string {
 	}
 	return t.UTC().Format("2006-01-02T15:04:05.000Z")
 }
+
+// say tells the person at the terminal something that is no result.
+func say(w io.Writer, format string, args ...any) {
+	fmt.Fprintf(w, format+"\n", args...) //nolint:errcheck // when stderr is gone there is nobody left to tell
+}

@@ -31,7 +31,7 @@ func (t *tool) pointsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintln(cmd.ErrOrStderr(), granularity(points))
+			say(cmd.ErrOrStderr(), "%s", granularity(points))
 			if last > 0 && last < len(points) {
 				points = points[len(points)-last:]
 			}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 
 	"farshore"
 	"farshore/dataplane/block"
@@ -128,6 +127,3 @@ func choosePoint(ctx context.Context, v *opened, id farshore.MachineID, s farsho
 	}
 	return p, nil
 }
-
-// say writes to standard error.
-func say(w io.Writer, format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }

@@ -112,11 +112,11 @@ func (b *badClaims) add(c journal.BadClaim) {
 	}
 	b.seen[c.Name] = true
 	b.list = append(b.list, problem{Name: c.Name, What: c.Err.Error()})
-	fmt.Fprintf(b.talk, "ALARM: not believed and ignored: %v\n", c.Err)
+	say(b.talk, "ALARM: not believed and ignored: %v", c.Err)
 }
 
 func (b *badClaims) damage(err error) {
-	fmt.Fprintf(b.talk, "DAMAGED, the points behind it are left out: %v\n", err)
+	say(b.talk, "DAMAGED, the points behind it are left out: %v", err)
 }
 
 // open opens the vault. With a key its CA is compared with the one that the key file names; without one it must be taken
@@ -151,7 +151,7 @@ func (f *vaultFlags) open(ctx context.Context, talk io.Writer, needKey bool) (*o
 				Remedy: "give --key vault.key or --key recovery.key",
 			}
 		}
-		fmt.Fprintln(talk, "note: without --key the vault's CA is taken on the vault's own word")
+		say(talk, "note: without --key the vault's CA is taken on the vault's own word")
 		return o, nil
 	}
 	key, err := vault.ReadKeyFile(f.key)

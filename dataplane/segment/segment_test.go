@@ -62,8 +62,10 @@ func testHeader() Header {
 	}
 }
 
-var testKey = DataKey{1, 2, 3}
-var testSalt = [32]byte{4, 5, 6}
+var (
+	testKey  = DataKey{1, 2, 3}
+	testSalt = [32]byte{4, 5, 6}
+)
 
 func TestASegmentHoldsTheLastWriteToEverySector(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

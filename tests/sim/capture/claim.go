@@ -87,7 +87,7 @@ func (s *serving) drive(t *chain.Takeover, r chain.Request, own farshore.Epoch) 
 				next(chain.Answer{Kind: chain.Present, Header: o.header, Hash: o.hash})
 			case absent:
 				next(chain.Answer{Kind: chain.Absent})
-			default:
+			case unclear, created, same, other:
 				next(chain.Answer{Kind: chain.Unclear})
 			}
 		})
