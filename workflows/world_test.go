@@ -36,16 +36,19 @@ type world struct {
 	prepared  map[farshore.RunID]int
 	cloud     map[farshore.RunID][]string
 	kept      map[farshore.RunID]bool
-	calls     []string // names of steps, in the order of their calls
-	fail      func(call int, name string) error
-	hook      func(call int, name string) // called when the step has had its effect and has not answered yet
-	copying   atomic.Bool                 // the initial replication goes on
+	// over holds the runs that are being taken back. The real Temporal never starts a step that was cancelled before it
+	// began; the test's one may, behind the compensation, so a step that makes something for such a run does nothing.
+	over    map[farshore.RunID]bool
+	calls   []string // names of steps, in the order of their calls
+	fail    func(call int, name string) error
+	hook    func(call int, name string) // called when the step has had its effect and has not answered yet
+	copying atomic.Bool                 // the initial replication goes on
 }
 
 func newWorld() *world {
 	return &world{
 		points:   []farshore.RecoveryPoint{point(1), point(2), point(3)},
-		prepared: map[farshore.RunID]int{}, cloud: map[farshore.RunID][]string{}, kept: map[farshore.RunID]bool{},
+		prepared: map[farshore.RunID]int{}, cloud: map[farshore.RunID][]string{}, kept: map[farshore.RunID]bool{}, over: map[farshore.RunID]bool{},
 		replicate: activities.ReplicateOn,
 		fail:      func(int, string) error { return nil }, hook: func(int, string) {},
 	}
@@ -120,7 +123,7 @@ func serve[In, Out any](w *world, r worker.ActivityRegistry, s activities.Step[I
 
 func (w *world) add(run farshore.RunID, what ...string) {
 	for _, x := range what {
-		if !slices.Contains(w.cloud[run], x) {
+		if !slices.Contains(w.cloud[run], x) && !w.over[run] {
 			w.cloud[run] = append(w.cloud[run], x)
 		}
 	}
@@ -166,15 +169,19 @@ func (w *world) registerRecovery(r worker.ActivityRegistry) {
 		return p, nil
 	})
 	serve(w, r, activities.Fence, func(in activities.RunIn) (activities.FenceOut, error) {
-		w.fencedBy = in.Run.ID
+		if !w.over[in.Run.ID] {
+			w.fencedBy = in.Run.ID
+		}
 		return activities.FenceOut{Fenced: true, Sealed: point(3).Position}, nil
 	})
-	serve(w, r, activities.Unfence, func(activities.RunIn) (activities.None, error) {
-		w.fencedBy = ""
+	serve(w, r, activities.Unfence, func(in activities.RunIn) (activities.None, error) {
+		w.fencedBy, w.over[in.Run.ID] = "", true
 		return activities.None{}, nil
 	})
 	serve(w, r, activities.PrepareDisks, func(in activities.PrepareDisksIn) (activities.PrepareDisksOut, error) {
-		w.prepared[in.Run.ID] = 1
+		if !w.over[in.Run.ID] {
+			w.prepared[in.Run.ID] = 1
+		}
 		return activities.PrepareDisksOut{Disks: []activities.PreparedDisk{{Disk: "d0", URL: "file:///d0.vhd", SizeBytes: 1 << 30, Boot: true}}}, nil
 	})
 	serve(w, r, activities.DiscardDisks, func(in activities.RunIn) (activities.None, error) {
@@ -209,6 +216,7 @@ func (w *world) registerCloud(r worker.ActivityRegistry) {
 	serve(w, r, activities.DeleteRun, func(in activities.Place) (activities.RunResources, error) {
 		out := w.list(in.Run.ID)
 		delete(w.cloud, in.Run.ID)
+		w.over[in.Run.ID] = true
 		return out, nil
 	})
 	serve(w, r, activities.ListRun, func(in activities.Place) (activities.RunResources, error) { return w.list(in.Run.ID), nil })
