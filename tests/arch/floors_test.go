@@ -25,7 +25,8 @@ var floors = [][]string{
 	{"workers"},
 	{"control"},
 	{"cmd"},
-	{"tests", "deploy", "docs"},
+	{"tests"},
+	{"cmd/farshore-lab"}, // shows the whole on one machine; no part of the product
 }
 
 // pure are the trees that do no I/O: they may not import these packages.
