@@ -1,0 +1,239 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"golang.org/x/sys/unix"
+
+	"farshore"
+	"farshore/dataplane/credential"
+	"farshore/dataplane/disk"
+	"farshore/dataplane/session"
+	"farshore/fault"
+)
+
+// Deps is what an agent needs from outside.
+type Deps struct {
+	Machine     farshore.MachineID
+	Node        *credential.Node
+	Sources     func() ([]disk.Source, error) // the disks of this machine, asked anew whenever protection begins
+	StateDir    string                        // on stable storage: who we are, how many sessions there were
+	RunDir      string                        // in memory: pending sets, scan tables
+	PinDir      string                        // in a bpf file system: the tracker
+	Hooks       disk.Hooks
+	Watchdog    []string      // command line of the thaw watchdog
+	FreezeBound time.Duration // file systems are never frozen for longer
+	WindowBytes int64         // changes that may be read into memory for one point
+	Limits      session.Limits
+	Log         *slog.Logger
+	Now         func() time.Time
+}
+
+// Agent is the mobility agent of one machine. Make it with [New].
+type Agent struct {
+	deps    Deps
+	state   *state
+	freezer *disk.Freezer
+
+	mu       sync.Mutex
+	desired  Desired
+	changed  chan struct{}
+	cancel   context.CancelCauseFunc // of the protection or session that serves the present shape
+	observed Observed
+	faults   map[string]*fault.Fault
+}
+
+var (
+	errNewShape = errors.New("something else is wanted of the agent")
+	errReopen   = errors.New("a disk is not the one that was tracked")
+)
+
+// Pauses between tries to reach a process server.
+const (
+	firstPause   = 500 * time.Millisecond
+	longestPause = 30 * time.Second
+)
+
+// New makes an agent that protects nothing yet.
+func New(d Deps) *Agent {
+	return &Agent{
+		deps: d, freezer: disk.NewFreezer(d.Watchdog...), changed: make(chan struct{}),
+		observed: Observed{Phase: Idle}, faults: map[string]*fault.Fault{},
+	}
+}
+
+// Run protects what is desired until ctx ends, and then returns nil. It returns an error, a *fault.Fault, only when the
+// agent's own folders cannot be used or another agent uses them.
+func (a *Agent) Run(ctx context.Context) (err error) {
+	lock, err := a.own()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.freezer.Close(), lock.Close()) }()
+	pause := newPause()
+	for ctx.Err() == nil {
+		wish, changed := a.wish()
+		if !wish.Protect {
+			a.rest()
+			await(ctx, changed, nil)
+			continue
+		}
+		err := a.serve(ctx, wish)
+		if errors.Is(err, errNewShape) || errors.Is(err, errReopen) {
+			pause.Reset()
+			continue
+		}
+		if ctx.Err() == nil {
+			a.blameDisks(err)
+			retry := time.NewTimer(pause.NextBackOff())
+			await(ctx, changed, retry.C)
+			retry.Stop()
+		}
+	}
+	return nil
+}
+
+// own takes the folders and reads the state.
+func (a *Agent) own() (*os.File, error) {
+	refuse := func(what string, err error) error {
+		return &fault.Fault{
+			Code: "FS-1009", Kind: fault.Operator, Subject: "mobility agent", What: what,
+			Remedy: "check stateDir and runDir of the configuration, and that no other farshore-agent runs", Err: err,
+		}
+	}
+	for _, dir := range []string{a.deps.StateDir, a.deps.RunDir} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, refuse("its folders cannot be made", err)
+		}
+	}
+	lock, err := os.OpenFile(filepath.Join(a.deps.RunDir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, refuse("its run directory cannot be used", err)
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(refuse("another agent uses the same run directory", err), lock.Close())
+	}
+	if a.state, err = loadState(a.deps.StateDir); err != nil {
+		return nil, errors.Join(refuse("its state cannot be used", err), lock.Close())
+	}
+	a.note(func(o *Observed) { o.CutNumber, o.CutPoint = a.state.CutNumber, a.state.CutPoint })
+	return lock, nil
+}
+
+// rest ends tracking: what was tracked is worth nothing once tracking has an end.
+func (a *Agent) rest() {
+	if err := forget(a.deps); err != nil {
+		a.deps.Log.Warn("what was left of tracking could not be removed", "err", err)
+	}
+	for _, place := range []string{atDisks, atSession, atTracker, atPoint, atHooks} {
+		a.blame(place, nil)
+	}
+	spec, err := a.describe()
+	if err != nil {
+		a.blameDisks(err)
+	}
+	a.note(func(o *Observed) {
+		*o = Observed{Phase: Idle, Machine: spec, Sent: o.Sent, Read: o.Read, CutNumber: o.CutNumber, CutPoint: o.CutPoint}
+	})
+}
+
+// describe takes the inventory of all disks, for whoever chooses among them.
+func (a *Agent) describe() (farshore.MachineSpec, error) {
+	inventory, err := a.inventory()
+	if err != nil {
+		return farshore.MachineSpec{ID: a.deps.Machine}, err
+	}
+	return inventory.Spec, inventory.Close()
+}
+
+func (a *Agent) inventory() (*disk.Inventory, error) {
+	sources, err := a.deps.Sources()
+	if err != nil {
+		return nil, err
+	}
+	return disk.Take(a.deps.Machine, sources)
+}
+
+// serve protects the disks of one wish until something else is wanted, a disk changes, or ctx ends.
+func (a *Agent) serve(ctx context.Context, wish Desired) (err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	a.mu.Lock()
+	if !a.desired.sameShape(wish) {
+		a.mu.Unlock()
+		return errNewShape
+	}
+	a.cancel = cancel
+	a.mu.Unlock()
+	defer func() {
+		a.mu.Lock()
+		a.cancel = nil
+		a.mu.Unlock()
+	}()
+	p, err := a.protect(ctx, wish.Disks)
+	if err != nil {
+		return causeOf(ctx, err)
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	a.blame(atDisks, nil)
+	if wish.Paused {
+		a.note(func(o *Observed) { o.Phase, o.ProcessServer = Paused, "" })
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	return causeOf(ctx, p.serve(ctx, wish))
+}
+
+// causeOf prefers why ctx ended to what broke because of it.
+func causeOf(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+func (a *Agent) blameDisks(err error) {
+	f, ok := fault.As(err)
+	if !ok {
+		f = &fault.Fault{
+			Code: "FS-1010", Kind: fault.Operator, Subject: "machine " + string(a.deps.Machine), What: "its disks cannot be protected",
+			Remedy: "see: farshore-agent disks; the agent goes on trying", Err: err,
+		}
+	}
+	a.note(func(o *Observed) { o.Phase, o.ProcessServer = Stalled, "" })
+	if a.blame(atDisks, f) {
+		a.deps.Log.Error("the disks cannot be protected", "err", f)
+	}
+}
+
+func newPause() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval = firstPause, longestPause
+	return b
+}
+
+// await waits for the first of three things.
+func await(ctx context.Context, changed <-chan struct{}, timer <-chan time.Time) {
+	select {
+	case <-ctx.Done():
+	case <-changed:
+	case <-timer:
+	}
+}
+
+// bootClock is the time since boot, suspended time included.
+func bootClock() (time.Duration, error) {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0, fmt.Errorf("read the boot clock: %w", err)
+	}
+	return time.Duration(ts.Nano()), nil
+}

@@ -1,0 +1,294 @@
+package agent_test
+
+import (
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"farshore"
+	"farshore/dataplane/agent"
+	"farshore/dataplane/disk"
+	"farshore/dataplane/disk/disktest"
+	"farshore/dataplane/segment"
+	"farshore/dataplane/tracker/trackertest"
+)
+
+const diskBytes = 320 << 20
+
+func protected(o agent.Observed) bool {
+	return o.Phase == agent.Protected && !o.LastPoint.Position.IsZero() && o.CopyTotal == 0
+}
+
+func beyond(p farshore.Position) func(agent.Observed) bool {
+	return func(o agent.Observed) bool { return o.LastPoint.Position.Compare(p) > 0 }
+}
+
+// finish stops the load, waits until everything is durable, and gives the last point.
+func finish(w *world, observe func(what string, come func(agent.Observed) bool) agent.Observed) agent.Observed {
+	w.t.Helper()
+	return observe("everything to be durable", func(o agent.Observed) bool { return o.Phase == agent.Protected && o.Pending == 0 })
+}
+
+func TestPointsMadeUnderLoadAreSoundFileSystemsAndTheLastEqualsTheDisk(t *testing.T) {
+	for _, kind := range []string{"ext4", "xfs"} {
+		t.Run(kind, func(t *testing.T) {
+			loop := disktest.NewLoop(t, diskBytes)
+			mnt, unmount := disktest.Mount(t, loop.Path, kind)
+			w := newWorld(t, disk.Source{Path: loop.Path, Boot: true})
+			address, _ := w.serve()
+			w.part.Desired.ProcessServers = []string{address}
+			seed := rand.Uint64()
+			t.Logf("seed %d", seed)
+			load := trackertest.StartLoad(t, mnt, seed)
+			a, stop := w.start()
+			o := w.await(a, "the initial replication under load", protected)
+			for range 3 {
+				o = w.await(a, "another point", beyond(o.LastPoint.Position))
+			}
+			t.Logf("%d changes, %d points, %d bytes sent", load.Stop(t), len(w.points()), o.Sent)
+			unmount()
+			w.await(a, "the changes of unmounting", beyond(a.Observe().LastPoint.Position))
+			o = finish(w, func(what string, come func(agent.Observed) bool) agent.Observed { return w.await(a, what, come) })
+			stop()
+			judge(t, w, kind, loop.Path)
+			t.Logf("at the end: %+v", o)
+		})
+	}
+}
+
+// judge restores every point, has its file system examined, and compares the last with the disk.
+func judge(t *testing.T, w *world, kind, node string) {
+	t.Helper()
+	points, last := 0, ""
+	w.restore([]int64{diskBytes}, func(_ segment.Header, images []*os.File) {
+		points++
+		last = images[0].Name()
+		check(t, kind, last)
+	})
+	if points == 0 {
+		t.Fatal("there is no point to restore")
+	}
+	image, err := os.Open(last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer image.Close()
+	pieces, first, err := disktest.Differences(disktest.Open(t, node), image, diskBytes)
+	if err != nil || pieces > 0 {
+		t.Errorf("the last of %d points differs from the disk in %d pieces, first at %v: %v", points, pieces, first, err)
+	}
+	t.Logf("%d points restored and examined", points)
+}
+
+func TestAKilledAgentGoesOnWithoutAFullCopy(t *testing.T) {
+	loop := disktest.NewLoop(t, diskBytes)
+	mnt, unmount := disktest.Mount(t, loop.Path, "ext4")
+	ballast(t, mnt)
+	w := newWorld(t, disk.Source{Path: loop.Path, Boot: true})
+	address, _ := w.serve()
+	w.part.Desired.ProcessServers = []string{address}
+	first := w.spawn()
+	o := first.await(t, "the initial replication", protected)
+	full := o.Sent
+	load := trackertest.StartLoad(t, mnt, rand.Uint64())
+	first.await(t, "a point under load", beyond(o.LastPoint.Position))
+	first.kill(t)
+	load.Stop(t)
+	second := w.spawn()
+	o = second.await(t, "a point behind the restart", protected)
+	if o.Sent*2 > full+changedBytes {
+		t.Errorf("the agent sent %d bytes after its restart, the full copy had %d", o.Sent, full)
+	}
+	unmount()
+	second.await(t, "the changes of unmounting", beyond(o.LastPoint.Position))
+	finish(w, func(what string, come func(agent.Observed) bool) agent.Observed { return second.await(t, what, come) })
+	second.kill(t)
+	judge(t, w, "ext4", loop.Path)
+	t.Logf("full copy %d bytes, after the restart %d", full, o.Sent)
+}
+
+// changedBytes is what the load can have changed meanwhile: its files, and metadata.
+const changedBytes = 200 << 20
+
+// ballast fills the file system, so that a full copy is told from a partial one.
+func ballast(t *testing.T, mnt string) {
+	t.Helper()
+	b := make([]byte, 1<<20)
+	for i := range b {
+		b[i] = byte(rand.Uint32())
+	}
+	f, err := os.Create(filepath.Join(mnt, "ballast"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		if _, err := f.Write(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestARestartedProcessServerIsFoundAgain(t *testing.T) {
+	loop := disktest.NewLoop(t, 64<<20)
+	mnt, unmount := disktest.Mount(t, loop.Path, "ext4")
+	w := newWorld(t, disk.Source{Path: loop.Path})
+	address, stop := w.serve()
+	w.part.Desired.ProcessServers = []string{address}
+	a, stopAgent := w.start()
+	o := w.await(a, "the initial replication", protected)
+	stop()
+	w.await(a, "the loss of the process server", func(o agent.Observed) bool { return o.Phase == agent.Stalled })
+	if err := os.WriteFile(filepath.Join(mnt, "meanwhile"), []byte("written while nobody listened"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	address, _ = w.serve()
+	w.part.Desired.ProcessServers = []string{"127.0.0.1:1", address} // the first choice is dead
+	a.Desire(w.part.Desired)
+	o = w.await(a, "a point at the other server", beyond(o.LastPoint.Position))
+	unmount()
+	w.await(a, "the changes of unmounting", beyond(o.LastPoint.Position))
+	o = finish(w, func(what string, come func(agent.Observed) bool) agent.Observed { return w.await(a, what, come) })
+	if o.LastPoint.Position.Generation != 1 || o.LastPoint.Position.Epoch < 2 {
+		t.Errorf("the last point is %v, want a later epoch of the same generation", o.LastPoint.Position)
+	}
+	stopAgent()
+	var last *os.File
+	w.restore([]int64{64 << 20}, func(_ segment.Header, images []*os.File) { last = images[0] })
+	if pieces, first, err := disktest.Differences(disktest.Open(t, loop.Path), last, 64<<20); err != nil || pieces > 0 {
+		t.Errorf("the last point differs from the disk in %d pieces, first at %v: %v", pieces, first, err)
+	}
+}
+
+func TestAnIdleMachineSendsNothing(t *testing.T) {
+	loop := disktest.NewLoop(t, 64<<20)
+	disktest.Mount(t, loop.Path, "ext4")
+	w := newWorld(t, disk.Source{Path: loop.Path})
+	address, _ := w.serve()
+	w.part.Desired.ProcessServers = []string{address}
+	a, _ := w.start()
+	w.await(a, "the initial replication", protected)
+	o := finish(w, func(what string, come func(agent.Observed) bool) agent.Observed { return w.await(a, what, come) })
+	checked := o.Checked
+	later := w.await(a, "three more looks", func(o agent.Observed) bool { return o.Checked.Sub(checked) > 3*w.part.Desired.CrashEvery })
+	if later.Sent != o.Sent || later.LastPoint != o.LastPoint {
+		t.Errorf("an idle machine sent %d bytes and moved its point from %v to %v", later.Sent-o.Sent, o.LastPoint, later.LastPoint)
+	}
+}
+
+func TestAPointOnDemandRunsTheHooksAndAFailedHookIsSaid(t *testing.T) {
+	loop := disktest.NewLoop(t, 64<<20)
+	disktest.Mount(t, loop.Path, "ext4")
+	w := newWorld(t, disk.Source{Path: loop.Path})
+	quiesce := filepath.Join(w.part.Hooks, "quiesce.d")
+	if err := os.MkdirAll(quiesce, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	hook := func(body string) {
+		if err := os.WriteFile(filepath.Join(quiesce, "10-db"), []byte("#!/bin/sh\n"+body+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hook("exit 0")
+	address, _ := w.serve()
+	w.part.Desired.ProcessServers = []string{address}
+	a, _ := w.start()
+	w.await(a, "the initial replication", protected)
+	ask := func(number uint64) farshore.RecoveryPoint {
+		w.part.Desired.Cut = agent.CutRequest{Number: number, Consistency: farshore.AppConsistent, Label: "before the upgrade"}
+		a.Desire(w.part.Desired)
+		return w.await(a, "the point that was asked for", func(o agent.Observed) bool { return o.CutNumber == number }).CutPoint
+	}
+	if p := ask(1); p.Consistency != farshore.AppConsistent || p.Note != "before the upgrade" {
+		t.Errorf("with a good hook: %+v", p)
+	}
+	hook("echo the database is away; exit 1")
+	if p := ask(2); p.Consistency != farshore.CrashConsistent || !strings.Contains(p.Note, "the database is away") {
+		t.Errorf("with a failed hook: %+v", p)
+	}
+	points := w.points()
+	t.Logf("%+v", points)
+	if n := len(points); n < 2 || points[n-2].Consistency != farshore.AppConsistent || points[n-1].Consistency != farshore.CrashConsistent {
+		t.Errorf("points of the journal: %+v", points)
+	}
+}
+
+func TestAnImageFileIsReplicatedByScanning(t *testing.T) {
+	path := filepath.Join(disktest.Dir(t), "vm.img")
+	content := make([]byte, 8<<20)
+	copy(content[1<<20:], "first")
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, disk.Source{Path: path})
+	address, _ := w.serve()
+	w.part.Desired.ProcessServers = []string{address}
+	a, stop := w.start()
+	o := w.await(a, "the initial replication", protected)
+	if o.Grade != "scan" {
+		t.Errorf("grade %q, want scan", o.Grade)
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := file.WriteAt([]byte("second"), 5<<20); err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.await(a, "a point with the change", beyond(o.LastPoint.Position))
+	stop()
+	var last *os.File
+	w.restore([]int64{8 << 20}, func(_ segment.Header, images []*os.File) { last = images[0] })
+	if pieces, first, err := disktest.Differences(disktest.Open(t, path), last, 8<<20); err != nil || pieces > 0 {
+		t.Errorf("the last point differs in %d pieces, first at %v: %v", pieces, first, err)
+	}
+}
+
+// A kernel without the tracker, or a write that it cannot see, must cost a copy and never a wrong point.
+func TestAResizedDiskIsCopiedAgainInTheSameGeneration(t *testing.T) {
+	loop := disktest.NewLoop(t, 32<<20)
+	w := newWorld(t, disk.Source{Path: loop.Path})
+	address, _ := w.serve()
+	w.part.Desired.ProcessServers = []string{address}
+	a, stop := w.start()
+	o := w.await(a, "the initial replication", protected)
+	info, err := unix.IoctlLoopGetStatus64(int(loop.Node().Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(unix.ByteSliceToString(info.File_name[:]), 64<<20); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetInt(int(loop.Node().Fd()), unix.LOOP_SET_CAPACITY, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loop.Node().WriteAt([]byte("behind the old end"), 40<<20); err != nil {
+		t.Fatal(err)
+	}
+	if err := loop.Node().Sync(); err != nil {
+		t.Fatal(err)
+	}
+	o = w.await(a, "a point of the larger disk", beyond(o.LastPoint.Position))
+	o = finish(w, func(what string, come func(agent.Observed) bool) agent.Observed { return w.await(a, what, come) })
+	if o.LastPoint.Position.Generation != 1 {
+		t.Errorf("the point is %v, want the same generation", o.LastPoint.Position)
+	}
+	stop()
+	var last *os.File
+	w.restore([]int64{64 << 20}, func(h segment.Header, images []*os.File) { last = images[0] })
+	if pieces, first, err := disktest.Differences(disktest.Open(t, loop.Path), last, 64<<20); err != nil || pieces > 0 {
+		t.Errorf("the last point differs in %d pieces, first at %v: %v", pieces, first, err)
+	}
+}

@@ -1,0 +1,26 @@
+// Package agent replicates the disks of a machine: it sends a full copy, then what changes, and makes recovery points.
+//
+// The nouns:
+//
+//   - the *base* of a disk: the blocks still owed of a full copy;
+//   - the *pending* blocks: changed and not yet durable behind a clean end, kept per sending interval;
+//   - a *round*: what changed is taken from the tracker and sent, under load; its end is no recovery point;
+//   - a *window*: the changes are taken, read into memory, and it is proven by the kernel's own counters that no write
+//     reached any disk meanwhile. What was read is then the state of the machine at one instant. Its end is a point.
+//
+// Windows are first tried as they come; on a busy machine the file systems are frozen for one. A window needs no freeze to
+// be right, and a freeze is not believed without the proof: a swap partition or a raw database can be written through it.
+// An idle machine is never frozen, for thawing writes to the disk and would make changes out of nothing.
+//
+// Invariants:
+//   - A block leaves the base when a segment that holds it is durable, and tracking was continuous since it was read.
+//   - A block leaves the pending sets only when a clean end behind all sendings of its interval is durable (R4).
+//   - What is pending is sent again in every new session, behind a Jump.
+//   - A gap in tracking (reboot, missed events, resize, another medium) makes the whole disk the base again, within the same
+//     generation; its reason and size are reported.
+//   - Nothing is logged per point: on a protected root disk the line itself would be the next change.
+//
+// Base and pending sets are bitmaps in mapped files of the run directory, so a killed agent goes on where it was. They are
+// worth nothing after a reboot, and the tracker's era says so. The package does not know the hub: desired comes in by
+// [Agent.Desire], the state goes out by [Agent.Observe].
+package agent

@@ -1,0 +1,205 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"farshore"
+	"farshore/dataplane/disk"
+	"farshore/dataplane/tracker"
+	"farshore/dataplane/tracker/bitmap"
+	"farshore/dataplane/tracker/choose"
+	"farshore/fault"
+)
+
+// protection is a set of disks under tracking. Sessions come and go over it.
+type protection struct {
+	agent     *Agent
+	inventory *disk.Inventory
+	trackers  *choose.Set
+	sources   []*source
+	run       runState
+	scans     bool // some disk is scanned
+	scanTook  time.Duration
+}
+
+// protect opens the disks and their trackers and takes up what is pending.
+func (a *Agent) protect(ctx context.Context, ids []farshore.DiskID) (_ *protection, err error) {
+	p := &protection{agent: a}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.close())
+		}
+	}()
+	if p.inventory, err = a.inventory(); err != nil {
+		return nil, err
+	}
+	a.note(func(o *Observed) { o.Machine = p.inventory.Spec })
+	var specs []farshore.DiskSpec
+	var devices []*disk.Device
+	for _, id := range ids {
+		at := indexOf(p.inventory.Spec.Disks, id)
+		if at < 0 {
+			return nil, &fault.Fault{
+				Code: "FS-1010", Kind: fault.Operator, Subject: "disk " + string(id), What: "it is to be protected and is not in this machine",
+				Remedy: "attach it again, or take it out of the machine's protection; see: farshore-agent disks",
+			}
+		}
+		specs, devices = append(specs, p.inventory.Spec.Disks[at]), append(devices, p.inventory.Devices[at])
+	}
+	if len(specs) == 0 {
+		return nil, &fault.Fault{
+			Code: "FS-1010", Kind: fault.Operator, Subject: "machine " + string(a.deps.Machine), What: "no disk of it is chosen for protection",
+			Remedy: "choose disks when enabling protection",
+		}
+	}
+	if p.trackers, err = choose.Open(ctx, choose.Places{Pins: a.deps.PinDir, Run: a.deps.RunDir}, specs, devices); err != nil {
+		return nil, err
+	}
+	return p, p.openSources(specs, devices)
+}
+
+func indexOf(specs []farshore.DiskSpec, id farshore.DiskID) int {
+	for i, s := range specs {
+		if s.ID == id {
+			return i
+		}
+	}
+	return -1
+}
+
+func (p *protection) openSources(specs []farshore.DiskSpec, devices []*disk.Device) error {
+	path := filepath.Join(p.agent.deps.RunDir, runFile)
+	if err := readJSON(path, &p.run); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		p.agent.deps.Log.Warn("what was pending cannot be read; the disks are copied again", "err", err)
+		p.run = runState{}
+	}
+	grade := tracker.Bitmap
+	for i, spec := range specs {
+		s := &source{index: uint16(i), id: spec.ID, device: devices[i], track: p.trackers.Disk(spec.ID), run: p.run.Disks[spec.ID]}
+		p.sources = append(p.sources, s)
+		why, err := openSource(p.agent.deps.RunDir, s)
+		if err != nil {
+			return err
+		}
+		if why != "" {
+			p.agent.deps.Log.Info("the whole disk is copied", "disk", s.id, "bytes", s.base.bytes(0), "why", why)
+		}
+		if s.track.Grade() == tracker.Scan {
+			grade, p.scans = tracker.Scan, true
+			p.agent.deps.Log.Info("changes of the disk are found by scanning", "disk", s.id, "why", p.trackers.Choices[i].Why)
+		}
+	}
+	p.agent.note(func(o *Observed) { o.Grade = string(grade) })
+	return p.save()
+}
+
+// save stores what goes with the bitmaps, behind every change of them that it speaks of.
+func (p *protection) save() error {
+	p.run.Disks = map[farshore.DiskID]diskRun{}
+	for _, s := range p.sources {
+		p.run.Disks[s.id] = s.run
+	}
+	return writeJSON(filepath.Join(p.agent.deps.RunDir, runFile), p.run)
+}
+
+func (p *protection) close() error {
+	var err error
+	for _, s := range p.sources {
+		err = errors.Join(err, s.close())
+	}
+	if p.trackers != nil {
+		err = errors.Join(err, p.trackers.Close())
+	}
+	if p.inventory != nil {
+		err = errors.Join(err, p.inventory.Close())
+	}
+	return err
+}
+
+// forget removes everything that tracking keeps.
+func forget(d Deps) error {
+	err := bitmap.Forget(d.PinDir)
+	entries, rerr := os.ReadDir(d.RunDir)
+	err = errors.Join(err, rerr)
+	for _, e := range entries {
+		if e.Name() != "lock" {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(d.RunDir, e.Name())))
+		}
+	}
+	return err
+}
+
+// gap answers missed changes: the whole disk is owed, in the same generation. The order matters to a crash in between: the
+// base is full before the new era is believed.
+func (p *protection) gap(s *source, why string) error {
+	s.owe()
+	s.run.Fresh = false
+	f := &fault.Fault{
+		Code: "FS-1006", Kind: fault.Transient, Subject: "disk " + string(s.id),
+		What:   fmt.Sprintf("changes may have been missed, so its %d bytes are copied again: %s", s.base.bytes(0), why),
+		Remedy: "nothing; points made before stay good, new ones follow when the copy is done",
+	}
+	if p.agent.blame(atTracker, f) {
+		p.agent.deps.Log.Warn("a disk is copied again", "disk", s.id, "bytes", s.base.bytes(0), "why", why)
+	}
+	err := s.track.Renew()
+	if errors.Is(err, tracker.ErrChanged) {
+		return errors.Join(errReopen, err)
+	}
+	if err != nil {
+		return err
+	}
+	s.run.Era = s.track.Era()
+	return p.save()
+}
+
+// serve opens sessions, one after another, with the process servers in their order.
+func (p *protection) serve(ctx context.Context, wish Desired) error {
+	pause := newPause()
+	for ctx.Err() == nil {
+		var err error
+		for _, server := range wish.ProcessServers {
+			var opened bool
+			opened, err = p.session(ctx, server, wish)
+			if ctx.Err() != nil || errors.Is(err, errReopen) {
+				return err
+			}
+			p.stalled(server, err)
+			if opened {
+				pause.Reset()
+				break
+			}
+		}
+		if len(wish.ProcessServers) == 0 {
+			p.stalled("none", &fault.Fault{
+				Code: "FS-1011", Kind: fault.Operator, Subject: "machine " + string(p.agent.deps.Machine), What: "it has no process server to send to",
+				Remedy: "add one: farshore infra list",
+			})
+		}
+		retry := time.NewTimer(pause.NextBackOff())
+		await(ctx, nil, retry.C)
+		retry.Stop()
+	}
+	return context.Cause(ctx)
+}
+
+// stalled reports that a session ended or could not be opened.
+func (p *protection) stalled(server string, err error) {
+	f, ok := fault.As(err)
+	if !ok {
+		f = &fault.Fault{
+			Code: "FS-1011", Kind: fault.Transient, Subject: "process server " + server, What: "the session with it broke",
+			Remedy: "nothing, if it comes back; changes are tracked meanwhile", Err: err,
+		}
+	}
+	p.agent.note(func(o *Observed) { o.Phase, o.ProcessServer = Stalled, "" })
+	if p.agent.blame(atSession, f) {
+		p.agent.deps.Log.Warn("replication waits", "server", server, "err", f)
+	}
+}

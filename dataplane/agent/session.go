@@ -1,0 +1,336 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"farshore"
+	"farshore/dataplane/journal"
+	"farshore/dataplane/segment"
+	"farshore/dataplane/session"
+	"farshore/dataplane/uplink"
+)
+
+// sending is one open session and what was sent in it.
+type sending struct {
+	*protection
+	server           string
+	link             *uplink.Link
+	opened           session.Opened
+	batch            batch
+	last             uint64 // the last message sent
+	jump             bool   // the next batch begins a re-copy
+	owesCut          bool   // something was sent behind the last clean end, or the stream has none
+	cuts             []cut  // on their way, oldest first
+	lastApp, lastTry time.Time
+	reported         time.Time
+	tried            uint64 // the last request for which a window was tried
+
+	mu   sync.Mutex
+	acks []session.Durable // not yet looked at
+	news chan struct{}     // has one element when there are acks
+}
+
+// cut is a clean end on its way.
+type cut struct {
+	message uint64
+	ask     ask
+	note    string    // why it is less than was asked for
+	clean   []*source // the disks that are clean there
+}
+
+// session opens a session with one process server and serves it until it ends. opened says whether it came to be.
+func (p *protection) session(ctx context.Context, server string, wish Desired) (opened bool, err error) {
+	a := p.agent
+	fresh := wish.NewGeneration && !a.state.NewGeneration
+	a.state.Session++
+	if !wish.NewGeneration {
+		a.state.NewGeneration = false
+	}
+	if err := a.state.save(); err != nil { // a number is used up before it is used
+		return false, err
+	}
+	hello := session.Hello{Machine: a.deps.Machine, Session: a.state.Session, Disks: p.disks(false)}
+	link, answer, err := uplink.Open(ctx, uplink.Config{
+		Node: a.deps.Node, Address: server, Hello: hello, Limits: a.deps.Limits, Now: a.deps.Now,
+		Ticket: func(to farshore.Identity) ([]byte, error) { return p.ticket(to, fresh) },
+	})
+	if err != nil {
+		return false, err
+	}
+	s := &sending{protection: p, server: server, link: link, opened: answer, news: make(chan struct{}, 1), lastApp: a.deps.Now()}
+	g, gctx := errgroup.WithContext(ctx)
+	var why error // closing the link ends its Run too, with a lesser reason
+	g.Go(func() error { return link.Run(gctx) })
+	g.Go(s.listen)
+	g.Go(func() error {
+		defer link.Close()
+		why = s.serve(gctx, fresh)
+		return why
+	})
+	err = g.Wait()
+	if why != nil && !errors.Is(why, context.Canceled) {
+		err = why
+	}
+	return true, err
+}
+
+// ticket signs the permission for one process server to claim the stream.
+func (p *protection) ticket(to farshore.Identity, fresh bool) ([]byte, error) {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return nil, fmt.Errorf("read the boot id: %w", err)
+	}
+	eras := sha256.New()
+	t := journal.Ticket{
+		Machine: p.agent.deps.Machine, Server: to.Name, Session: p.agent.state.Session, NewGeneration: fresh,
+		Instance: p.agent.state.Instance, BootID: strings.TrimSpace(string(boot)), Time: p.agent.deps.Now().UTC(),
+	}
+	for _, s := range p.sources {
+		fmt.Fprintf(eras, "%s %s\n", s.id, s.run.Era)
+		t.Disks = append(t.Disks, journal.TicketDisk{ID: s.id, Sectors: s.run.Sectors})
+	}
+	t.Capture = hex.EncodeToString(eras.Sum(nil)[:16])
+	signed, err := journal.SignTicket(p.agent.deps.Node, t)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(signed)
+}
+
+// disks gives the disks as messages name them. A disk that was never clean in a generation where another was is joining.
+func (p *protection) disks(clean bool) []segment.Disk {
+	others := false
+	for _, s := range p.sources {
+		others = others || s.run.Joined
+	}
+	var all []segment.Disk
+	for _, s := range p.sources {
+		owed := s.baseLeft()
+		all = append(all, segment.Disk{
+			ID: s.id, Sectors: s.run.Sectors, Clean: clean && !owed, Joining: others && !s.run.Joined && owed,
+		})
+	}
+	return all
+}
+
+// listen takes acknowledgements until the session ends.
+func (s *sending) listen() error {
+	for m := range s.link.Events() {
+		d, ok := m.(*session.Durable)
+		if !ok {
+			continue // the session ends with it
+		}
+		s.mu.Lock()
+		s.acks = append(s.acks, *d)
+		s.mu.Unlock()
+		select {
+		case s.news <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+// serve sends until the session ends.
+func (s *sending) serve(ctx context.Context, fresh bool) error {
+	if err := s.begin(fresh); err != nil {
+		return err
+	}
+	for {
+		if err := s.takeAcks(); err != nil {
+			return err
+		}
+		s.report()
+		due := s.lastTry.Add(s.wishNow().crashEvery())
+		if s.baseLeft() && s.agent.deps.Now().Before(due) {
+			if err := s.sendBase(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := s.cycle(ctx); err != nil {
+			return err
+		}
+		if err := s.idle(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// begin decides what this session owes.
+func (s *sending) begin(fresh bool) error {
+	a := s.agent
+	if fresh && s.opened.NewGeneration {
+		a.state.NewGeneration = true
+		if err := a.state.save(); err != nil {
+			return err
+		}
+	}
+	if s.opened.NewGeneration || s.opened.Generation != s.run.Generation {
+		for _, source := range s.sources {
+			source.owe()
+			source.run.Fresh = s.opened.NewGeneration
+			source.run.Joined = !s.opened.NewGeneration
+		}
+		s.run.Generation = s.opened.Generation
+		if err := s.save(); err != nil {
+			return err
+		}
+	}
+	for _, source := range s.sources {
+		source.begin()
+		s.jump = s.jump || source.pending() > 0
+	}
+	s.jump = s.jump || !s.opened.TailClean
+	s.owesCut = s.jump
+	a.blame(atSession, nil)
+	a.note(func(o *Observed) { o.ProcessServer = s.server })
+	a.deps.Log.Info("session open", "server", s.server, "generation", s.opened.Generation, "epoch", s.opened.Epoch,
+		"new_generation", s.opened.NewGeneration, "tail_clean", s.opened.TailClean, "pending", s.pending())
+	return nil
+}
+
+func (s *sending) wishNow() Desired {
+	d, _ := s.agent.wish()
+	return d
+}
+
+func (p *protection) pending() int64 {
+	n := int64(0)
+	for _, s := range p.sources {
+		n += s.pending()
+	}
+	return n
+}
+
+func (p *protection) baseLeft() bool {
+	for _, s := range p.sources {
+		if s.baseLeft() {
+			return true
+		}
+	}
+	return false
+}
+
+// idle waits until the next cut is due or something happens.
+func (s *sending) idle(ctx context.Context) error {
+	for {
+		if err := s.takeAcks(); err != nil {
+			return err
+		}
+		s.report()
+		wish, changed := s.agent.wish()
+		now := s.agent.deps.Now()
+		wait := s.lastTry.Add(wish.crashEvery()).Sub(now)
+		if wait <= 0 || s.baseLeft() || s.urgent(wish, now) {
+			return ctx.Err()
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		case <-changed:
+		case <-s.news:
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// takeAcks forgets what is durable.
+func (s *sending) takeAcks() error {
+	s.mu.Lock()
+	acks := s.acks
+	s.acks = nil
+	s.mu.Unlock()
+	for _, d := range acks {
+		for _, source := range s.sources {
+			source.durable(d.Through)
+		}
+		if d.Cut && len(s.cuts) > 0 && s.cuts[0].message == d.Through {
+			c := s.cuts[0]
+			s.cuts = s.cuts[1:]
+			if err := s.confirm(c, d); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// confirm takes the durable end of a cut: every disk that was clean there owes nothing of before.
+func (s *sending) confirm(c cut, d session.Durable) error {
+	if !d.Clean {
+		return nil
+	}
+	joined := false
+	for _, source := range c.clean {
+		source.clean(c.message)
+		joined = joined || !source.run.Joined
+		source.run.Joined = true
+	}
+	if joined {
+		if err := s.save(); err != nil {
+			return err
+		}
+		s.agent.deps.Log.Info("the machine is protected", "point", d.Position)
+	}
+	point := farshore.RecoveryPoint{
+		Machine: s.agent.deps.Machine, Position: d.Position, LSN: d.LSN, Time: d.UTC, Note: clip(c.ask.label, c.note),
+		Consistency: cmp.Or(c.ask.consistency, farshore.CrashConsistent),
+	}
+	s.agent.blame(atTracker, nil)
+	s.agent.note(func(o *Observed) { o.LastPoint = point })
+	if c.ask.number == 0 {
+		return nil
+	}
+	s.agent.state.CutNumber, s.agent.state.CutPoint = c.ask.number, point
+	s.agent.note(func(o *Observed) { o.CutNumber, o.CutPoint = c.ask.number, point })
+	return s.agent.state.save()
+}
+
+// reportEvery bounds how often the bitmaps are counted.
+const reportEvery = time.Second
+
+// report brings the observed state up to date.
+func (s *sending) report() {
+	now := s.agent.deps.Now()
+	if now.Sub(s.reported) < reportEvery {
+		return
+	}
+	s.reported = now
+	phase, total, done := Protected, int64(0), int64(0)
+	for _, source := range s.sources {
+		left := source.base.bytes(source.at)
+		if left == 0 {
+			continue
+		}
+		size := source.run.Sectors.Bytes()
+		total, done = total+size, done+max(0, size-left)
+		phase = Resyncing
+		if source.run.Fresh {
+			phase = InitialReplication
+		}
+	}
+	if total == 0 && s.opened.NewGeneration && s.agent.Observe().LastPoint.Position.Generation != s.opened.Generation {
+		phase = InitialReplication // sent, and not yet a point
+	}
+	pending := s.pending()
+	s.agent.note(func(o *Observed) {
+		o.Phase, o.CopyTotal, o.CopyDone, o.Pending, o.Checked = phase, total, done, pending, now
+	})
+}

@@ -1,0 +1,162 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"farshore"
+	"farshore/dataplane/block"
+	"farshore/dataplane/disk"
+	"farshore/dataplane/tracker"
+)
+
+// intervals is how many sending intervals a disk keeps apart. When all wait to be durable, the two oldest are joined: that
+// only makes the older wait for the younger one's clean end.
+const intervals = 4
+
+// source is one protected disk with everything that is owed of it.
+type source struct {
+	index  uint16
+	id     farshore.DiskID
+	device *disk.Device
+	track  tracker.Disk
+	run    diskRun
+
+	base *bitset            // owed of the full copy
+	todo *bitset            // to be sent in this session; in memory only, for a new session makes it anew
+	kept [intervals]*bitset // pending, by interval
+	open int                // the interval that changes go into now
+	shut []interval         // those that wait for their end to be durable, oldest first
+	sent []sentBase         // base extents on their way, oldest first
+	at   block.Sector       // how far the base was sent in this session
+}
+
+type interval struct {
+	kept int
+	cut  uint64 // the message that is the clean end behind it
+}
+
+type sentBase struct {
+	message uint64
+	extent  block.Extent
+}
+
+// Mark takes a change: it is pending, and to be sent.
+func (s *source) Mark(e block.Extent) {
+	s.kept[s.open].Mark(e)
+	s.todo.Mark(e)
+}
+
+// openSource maps the bitmaps of a disk. One whose tracking did not go on owes its whole content.
+func openSource(runDir string, s *source) (why string, err error) {
+	sectors, err := s.device.Sectors()
+	if err != nil {
+		return "", err
+	}
+	for name, b := range map[string]**bitset{"base": &s.base, "0": &s.kept[0], "1": &s.kept[1], "2": &s.kept[2], "3": &s.kept[3]} {
+		if *b, err = openBitset(filepath.Join(runDir, fmt.Sprintf("%s.%s", s.id, name)), sectors); err != nil {
+			return "", err
+		}
+	}
+	if s.todo, err = openBitset("", sectors); err != nil {
+		return "", err
+	}
+	switch {
+	case s.run.Era == "":
+		why = "nothing is known of it here: it is new, or the machine was started again"
+	case s.run.Era != s.track.Era():
+		why = "its tracking was interrupted"
+	case s.run.Sectors != sectors:
+		why = fmt.Sprintf("its size changed from %d to %d sectors", s.run.Sectors, sectors)
+	}
+	if why != "" {
+		s.base.fill()
+		s.run.Fresh = false
+	}
+	s.run.Era, s.run.Sectors = s.track.Era(), sectors
+	return why, nil
+}
+
+func (s *source) close() error {
+	var err error
+	for _, b := range append(s.kept[:], s.base, s.todo) {
+		if b != nil {
+			err = errors.Join(err, b.close())
+		}
+	}
+	return err
+}
+
+// begin readies the disk for a session: everything pending is one interval again, and to be sent.
+func (s *source) begin() {
+	for _, b := range s.kept[1:] {
+		s.kept[0].union(b) // before the reset: no instant at which a block is in neither
+		b.reset()
+	}
+	s.open, s.shut, s.sent, s.at = 0, nil, nil, 0
+	s.todo.reset()
+	s.todo.union(s.kept[0])
+}
+
+// owe makes the whole disk the base.
+func (s *source) owe() {
+	s.base.fill()
+	s.at, s.sent = 0, nil
+}
+
+// baseLeft reports whether some of the base was not sent in this session.
+func (s *source) baseLeft() bool {
+	_, ok := s.base.next(s.at)
+	return ok
+}
+
+// shutInterval ends the open interval: the cut is the clean end behind everything sent of it.
+func (s *source) shutInterval(cut uint64) {
+	s.shut = append(s.shut, interval{kept: s.open, cut: cut})
+	if len(s.shut) == intervals {
+		s.kept[s.shut[1].kept].union(s.kept[s.shut[0].kept])
+		s.kept[s.shut[0].kept].reset()
+		s.shut = s.shut[1:]
+	}
+	for i := range s.kept {
+		if !s.waits(i) {
+			s.open = i
+			return
+		}
+	}
+}
+
+func (s *source) waits(kept int) bool {
+	for _, i := range s.shut {
+		if i.kept == kept {
+			return true
+		}
+	}
+	return false
+}
+
+// durable forgets base extents that were sent up to a message.
+func (s *source) durable(through uint64) {
+	for len(s.sent) > 0 && s.sent[0].message <= through {
+		s.base.remove(s.sent[0].extent)
+		s.sent = s.sent[1:]
+	}
+}
+
+// clean forgets the intervals up to a clean end.
+func (s *source) clean(cut uint64) {
+	for len(s.shut) > 0 && s.shut[0].cut <= cut {
+		s.kept[s.shut[0].kept].reset()
+		s.shut = s.shut[1:]
+	}
+}
+
+// pending is the size of what is owed, in bytes. Blocks that changed in several intervals count once for each.
+func (s *source) pending() int64 {
+	n := s.base.bytes(0)
+	for _, b := range s.kept {
+		n += b.bytes(0)
+	}
+	return n
+}

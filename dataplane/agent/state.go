@@ -1,0 +1,113 @@
+package agent
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"farshore"
+	"farshore/dataplane/block"
+)
+
+const (
+	stateFile    = "agent.json"
+	runFile      = "run.json"
+	stateVersion = 1
+)
+
+// state is what the agent knows of itself for as long as it is installed. It is on stable storage when saved.
+type state struct {
+	Version   int    `json:"version"`
+	Instance  string `json:"instance"`  // of this installation on this machine
+	MachineID string `json:"machineId"` // what the operating system calls the machine
+	Session   uint64 `json:"session"`   // the last session begun
+	// NewGeneration: the wish for a new generation that is standing now has been fulfilled.
+	NewGeneration bool                   `json:"newGeneration,omitempty"`
+	CutNumber     uint64                 `json:"cutNumber,omitempty"` // the last request answered
+	CutPoint      farshore.RecoveryPoint `json:"cutPoint,omitzero"`
+
+	dir string
+}
+
+// loadState reads the state. On a machine that the operating system calls otherwise (a clone, a restored image) it is
+// another installation: the vault decides what that may do.
+func loadState(dir string) (*state, error) {
+	machine, err := os.ReadFile("/etc/machine-id")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read the machine id: %w", err)
+	}
+	s := &state{dir: dir}
+	if err := readJSON(filepath.Join(dir, stateFile), s); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	id := strings.TrimSpace(string(machine))
+	if s.Version == stateVersion && s.MachineID == id {
+		return s, nil
+	}
+	if s.Version > stateVersion {
+		return nil, fmt.Errorf("read %s: it is of version %d, this program knows %d", filepath.Join(dir, stateFile), s.Version, stateVersion)
+	}
+	*s = state{Version: stateVersion, Instance: rand.Text(), MachineID: id, Session: s.Session, dir: dir}
+	return s, s.save()
+}
+
+func (s *state) save() error { return writeJSON(filepath.Join(s.dir, stateFile), s) }
+
+// runState goes with the bitmaps of the run directory. It lives as long as they do.
+type runState struct {
+	Generation farshore.Generation         `json:"generation"`
+	Disks      map[farshore.DiskID]diskRun `json:"disks"`
+}
+
+// diskRun is what goes with the bitmaps of one disk.
+type diskRun struct {
+	Era     string      `json:"era"`
+	Sectors block.Count `json:"sectors"`
+	Joined  bool        `json:"joined,omitempty"` // it has been clean in this generation
+	Fresh   bool        `json:"fresh,omitempty"`  // nothing of it was in the generation before its base: zeros need not be sent
+}
+
+func readJSON(path string, into any) error {
+	body, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	return nil
+}
+
+// writeJSON replaces the file. It is on stable storage when writeJSON returns nil.
+func writeJSON(path string, document any) error {
+	body, err := json.MarshalIndent(document, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	tmp := path + ".new"
+	file, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	_, err = file.Write(append(body, '\n'))
+	err = errors.Join(err, file.Sync(), file.Close())
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,131 @@
+package agent
+
+import (
+	"slices"
+	"time"
+
+	"farshore"
+	"farshore/fault"
+)
+
+// Desired is what is wanted of the agent.
+type Desired struct {
+	Protect        bool
+	Paused         bool
+	Disks          []farshore.DiskID
+	ProcessServers []string      // host:port, in order of preference
+	CrashEvery     time.Duration // between crash-consistent points; 0: five minutes
+	AppEvery       time.Duration // between application-consistent points; 0: none
+	Cut            CutRequest
+	NewGeneration  bool // begin a new full copy; acted on once each time it becomes true
+}
+
+// CutRequest asks for one recovery point. A number is acted on once; 0 asks for nothing.
+type CutRequest struct {
+	Number      uint64
+	Consistency farshore.Consistency
+	Label       string
+}
+
+// defaultCrashEvery serves a desired document without a frequency.
+const defaultCrashEvery = 5 * time.Minute
+
+func (d Desired) crashEvery() time.Duration {
+	if d.CrashEvery <= 0 {
+		return defaultCrashEvery
+	}
+	return d.CrashEvery
+}
+
+// sameShape reports whether a session that serves d can go on serving o.
+func (d Desired) sameShape(o Desired) bool {
+	return d.Protect == o.Protect && d.Paused == o.Paused && d.NewGeneration == o.NewGeneration &&
+		slices.Equal(d.Disks, o.Disks) && slices.Equal(d.ProcessServers, o.ProcessServers)
+}
+
+// Phase is what the agent is about.
+type Phase string
+
+// The phases.
+const (
+	Idle               Phase = "idle"
+	InitialReplication Phase = "initial-replication"
+	Protected          Phase = "protected"
+	Resyncing          Phase = "resyncing"
+	Paused             Phase = "paused"
+	Stalled            Phase = "stalled" // nothing can be sent; changes are tracked
+)
+
+// Observed is the state of the agent.
+type Observed struct {
+	Machine       farshore.MachineSpec
+	Phase         Phase
+	Grade         string // the weakest of the protected disks
+	CopyTotal     int64  // bytes of the full copy under way
+	CopyDone      int64
+	Sent          int64 // bytes since the agent started
+	Read          int64 // bytes, from the protected disks, since the agent started
+	Pending       int64 // bytes changed and not yet durable behind a clean end
+	LastPoint     farshore.RecoveryPoint
+	CutNumber     uint64 // the last request answered
+	CutPoint      farshore.RecoveryPoint
+	Faults        []*fault.Fault
+	ProcessServer string // in use
+	Checked       time.Time
+}
+
+// The places of faults in the observed state: a newer fault of the same place replaces the older.
+const (
+	atDisks   = "disks"
+	atSession = "session"
+	atTracker = "tracker"
+	atPoint   = "point"
+	atHooks   = "hooks"
+)
+
+// Desire tells the agent what is wanted of it from now on. It may be called at any time.
+func (a *Agent) Desire(d Desired) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.cancel != nil && !d.sameShape(a.desired) {
+		a.cancel(errNewShape)
+	}
+	a.desired = d
+	close(a.changed)
+	a.changed = make(chan struct{})
+}
+
+// wish gives what is wanted, and a channel that is closed when that changes.
+func (a *Agent) wish() (Desired, <-chan struct{}) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.desired, a.changed
+}
+
+// Observe gives the state of the agent.
+func (a *Agent) Observe() Observed {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	o := a.observed
+	for _, place := range []string{atDisks, atSession, atTracker, atPoint, atHooks} {
+		if f := a.faults[place]; f != nil {
+			o.Faults = append(o.Faults, f)
+		}
+	}
+	return o
+}
+
+func (a *Agent) note(change func(*Observed)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	change(&a.observed)
+}
+
+// blame enters a fault in the observed state, or with nil takes it out. It reports whether that is news.
+func (a *Agent) blame(place string, f *fault.Fault) (news bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	old := a.faults[place]
+	a.faults[place] = f
+	return f != nil && (old == nil || old.Error() != f.Error())
+}

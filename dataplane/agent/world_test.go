@@ -1,0 +1,353 @@
+package agent_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"farshore"
+	"farshore/dataplane/agent"
+	"farshore/dataplane/block"
+	"farshore/dataplane/credential"
+	"farshore/dataplane/credential/credentialtest"
+	"farshore/dataplane/disk"
+	"farshore/dataplane/disk/disktest"
+	"farshore/dataplane/journal"
+	"farshore/dataplane/processserver"
+	"farshore/dataplane/segment"
+	"farshore/dataplane/session"
+	"farshore/dataplane/tracker/trackertest"
+	"farshore/dataplane/transport"
+	"farshore/dataplane/vault"
+	"farshore/dataplane/vault/file"
+)
+
+const machine = farshore.MachineID("web-01")
+
+// part is what a child process of a test is told: to be an agent.
+type part struct {
+	Node, State, Run, Pins, Hooks string
+	Sources                       []disk.Source
+	Desired                       agent.Desired
+}
+
+// The test binary plays three parts: the tests, the thaw watchdog, and an agent that will be killed.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == "agent" {
+		if err := playAgent(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	trackertest.Main(m)
+}
+
+// playAgent runs an agent and writes what it observes, line by line.
+func playAgent(text string) error {
+	var p part
+	if err := json.Unmarshal([]byte(text), &p); err != nil {
+		return err
+	}
+	node, err := credential.Load(p.Node, time.Now)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	a := agent.New(p.deps(node, slog.New(slog.NewTextHandler(os.Stderr, nil))))
+	a.Desire(p.Desired)
+	go func() {
+		encoder := json.NewEncoder(os.Stdout)
+		for range time.NewTicker(20 * time.Millisecond).C {
+			o := a.Observe()
+			o.Faults = nil // they do not read back
+			if encoder.Encode(o) != nil {
+				cancel()
+			}
+		}
+	}()
+	return a.Run(ctx)
+}
+
+func (p part) deps(node *credential.Node, log *slog.Logger) agent.Deps {
+	return agent.Deps{
+		Machine: machine, Node: node, Sources: func() ([]disk.Source, error) { return p.Sources, nil },
+		StateDir: p.State, RunDir: p.Run, PinDir: p.Pins, Hooks: disk.Hooks{Dir: p.Hooks, Limit: 10 * time.Second},
+		Watchdog: []string{os.Args[0], trackertest.WatchdogVerb}, FreezeBound: time.Minute, WindowBytes: 64 << 20,
+		Limits: session.DefaultLimits(), Log: log, Now: time.Now,
+	}
+}
+
+// world is a vault with real keys, a process server, and the folders of an agent.
+type world struct {
+	t     *testing.T
+	ca    *credentialtest.CA
+	store vault.Store
+	id    segment.VaultID
+	key   vault.PrivateKey
+	cache string
+	part  part
+}
+
+func newWorld(t *testing.T, sources ...disk.Source) *world {
+	t.Helper()
+	dir := disktest.Dir(t)
+	if err := file.Create(filepath.Join(dir, "vault")); err != nil {
+		t.Fatal(err)
+	}
+	store, _, err := file.Open(filepath.Join(dir, "vault"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, ca: credentialtest.NewCA(t), store: store, id: segment.VaultID{1, 2, 3}, cache: filepath.Join(dir, "cache")}
+	if w.key, err = vault.NewPrivateKey(vault.VaultKey, w.id, sha256.Sum256(w.ca.DER())); err != nil {
+		t.Fatal(err)
+	}
+	w.part = part{
+		Node: filepath.Join(dir, "node"), State: filepath.Join(dir, "state"), Run: filepath.Join(dir, "run"),
+		Pins: filepath.Join(dir, "bpf", "farshore"), Hooks: filepath.Join(dir, "hooks"), Sources: sources,
+		Desired: agent.Desired{Protect: true, CrashEvery: 300 * time.Millisecond},
+	}
+	w.ca.NodeIn(t, w.part.Node, farshore.RoleAgent, string(machine))
+	for _, s := range sources {
+		id, err := disk.Identify(disktest.Open(t, s.Path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.part.Desired.Disks = append(w.part.Desired.Disks, id)
+	}
+	t.Cleanup(func() { // what is pinned holds the loop devices' tracking
+		if err := unix.Unmount(filepath.Join(dir, "bpf"), unix.MNT_DETACH); err != nil && err != unix.EINVAL && err != unix.ENOENT {
+			t.Errorf("unmount the test's bpf file system: %v", err)
+		}
+	})
+	return w
+}
+
+// serve starts the process server; stop ends it and waits.
+func (w *world) serve() (address string, stop func()) {
+	w.t.Helper()
+	node := w.ca.Node(w.t, farshore.RoleProcessServer, "hq-1")
+	config := processserver.Config{CacheDir: w.cache, CacheBytes: 512 << 20, SegmentBytes: 4 << 20, SegmentAge: time.Second, DrainWithin: 10 * time.Second}
+	s, err := processserver.New(config, processserver.Deps{Node: node, Log: slog.New(slog.DiscardHandler), Now: time.Now, Journal: journal.Deps{
+		Store: w.store, Vault: w.id, Signer: node, Roots: w.ca.Roots(w.t), Recipients: vault.Recipients{w.key.Recipient()}, Now: time.Now,
+	}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	s.Allow(w.t.Context(), []farshore.MachineID{machine})
+	listener, err := transport.Listen(w.t.Context(), "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	stop = w.background("process server", func(ctx context.Context) error { return s.Run(ctx, listener) })
+	return listener.Addr().String(), stop
+}
+
+func (w *world) background(name string, run func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(w.t.Context()))
+	done, stopped := make(chan error, 1), false
+	go func() { done <- run(ctx) }()
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-done; err != nil {
+			w.t.Errorf("%s: %v", name, err)
+		}
+	}
+	w.t.Cleanup(stop)
+	return stop
+}
+
+// start runs the agent in this process.
+func (w *world) start() (a *agent.Agent, stop func()) {
+	w.t.Helper()
+	node, err := credential.Load(w.part.Node, time.Now)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	a = agent.New(w.part.deps(node, slog.New(slog.NewTextHandler(w.t.Output(), nil))))
+	a.Desire(w.part.Desired)
+	return a, w.background("agent", a.Run)
+}
+
+// await looks at the agent until what is asked for has come.
+func (w *world) await(a *agent.Agent, what string, come func(agent.Observed) bool) agent.Observed {
+	w.t.Helper()
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for {
+		o := a.Observe()
+		if come(o) {
+			return o
+		}
+		select {
+		case <-look.C:
+		case <-w.t.Context().Done():
+			w.t.Fatalf("waited for %s; the agent observes %+v", what, o)
+		}
+	}
+}
+
+// child is an agent in a process of its own.
+type child struct {
+	cmd   *exec.Cmd
+	lines *bufio.Scanner
+}
+
+func (w *world) spawn() *child {
+	w.t.Helper()
+	text, err := json.Marshal(w.part)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	cmd := exec.CommandContext(context.WithoutCancel(w.t.Context()), os.Args[0], "agent", string(text))
+	cmd.Stderr = w.t.Output()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	return &child{cmd: cmd, lines: bufio.NewScanner(out)}
+}
+
+func (c *child) await(t *testing.T, what string, come func(agent.Observed) bool) agent.Observed {
+	t.Helper()
+	var o agent.Observed
+	for c.lines.Scan() {
+		o = agent.Observed{}
+		if err := json.Unmarshal(c.lines.Bytes(), &o); err != nil {
+			t.Fatal(err)
+		}
+		if come(o) {
+			return o
+		}
+	}
+	t.Fatalf("waited for %s; the agent ended, having observed %+v", what, o)
+	return o
+}
+
+// kill ends the agent as a power cut would: no handler runs.
+func (c *child) kill(t *testing.T) {
+	t.Helper()
+	if err := c.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.cmd.Wait(); err == nil {
+		t.Error("the killed agent ended well")
+	}
+}
+
+func (w *world) reader() journal.Reader {
+	return journal.Reader{Store: w.store, Vault: w.id, Roots: w.ca.Roots(w.t), Keys: vault.KeyRing{w.key}}
+}
+
+func (w *world) points() []farshore.RecoveryPoint {
+	w.t.Helper()
+	points, err := w.reader().Points(w.t.Context(), machine)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return points
+}
+
+// restore replays the newest generation and calls at for each point with the images of the disks.
+func (w *world) restore(sizes []int64, at func(h segment.Header, images []*os.File)) {
+	w.t.Helper()
+	dir := disktest.Dir(w.t)
+	var images []*os.File
+	for i, size := range sizes {
+		image, err := os.Create(filepath.Join(dir, fmt.Sprintf("restored-%d.img", i)))
+		if err == nil {
+			err = image.Truncate(size)
+		}
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.t.Cleanup(func() { image.Close() })
+		images = append(images, image)
+	}
+	r := w.reader()
+	generations, err := r.Generations(w.t.Context(), machine)
+	if err != nil || len(generations) == 0 {
+		w.t.Fatalf("generations %v, %v", generations, err)
+	}
+	for s, err := range r.Follow(w.t.Context(), r.Start(machine, generations[len(generations)-1])) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for record, err := range s.Records() {
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			apply(w.t, images[record.Disk], record)
+		}
+		if h := s.Header(); h.Clean() && !h.Seal {
+			at(h, images)
+		}
+	}
+}
+
+func apply(t *testing.T, image *os.File, r segment.Record) {
+	t.Helper()
+	content := r.Data
+	if r.Kind != block.Data {
+		content = make([]byte, r.Extent.Count.Bytes())
+	}
+	if _, err := image.WriteAt(content, r.Extent.Start.Offset()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// check has a copy of the image examined after its journal was replayed by mounting it, as a recovered machine would.
+func check(t *testing.T, kind, image string) {
+	t.Helper()
+	copied := filepath.Join(disktest.Dir(t), "check.img")
+	if out, err := exec.CommandContext(t.Context(), "cp", "--sparse=always", image, copied).CombinedOutput(); err != nil {
+		t.Fatalf("copy the image: %v\n%s", err, out)
+	}
+	loop, err := disk.AttachLoop(copied)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := loop.Detach(); err != nil {
+			t.Error(err)
+		}
+	}()
+	mnt := filepath.Join(filepath.Dir(copied), "mnt")
+	if err := os.Mkdir(mnt, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	options := map[string]string{"xfs": "nouuid"}[kind]
+	if err := unix.Mount(loop.Path, mnt, kind, 0, options); err != nil {
+		t.Errorf("mount the restored %s: %v", kind, err)
+		return
+	}
+	if err := unix.Unmount(mnt, 0); err != nil {
+		t.Error(err)
+		return
+	}
+	checker := map[string][]string{"ext4": {"e2fsck", "-fn"}, "xfs": {"xfs_repair", "-n"}}[kind]
+	out, err := exec.CommandContext(t.Context(), checker[0], append(checker[1:], loop.Path)...).CombinedOutput()
+	if err != nil && !bytes.Contains(out, []byte("could be narrower")) { // wasteful, not damaged
+		t.Errorf("%s of the restored image: %v\n%s", checker[0], err, out)
+	}
+}
