@@ -54,7 +54,7 @@ new token replaces the certificate; joining under another name needs another --s
 			if err != nil {
 				return joinFault(state, err)
 			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "%s is enrolled; its certificate is in %s\n", id, state)
+			cmd.PrintErrf("%s is enrolled; its certificate is in %s\n", id, state)
 			return nil
 		},
 	}

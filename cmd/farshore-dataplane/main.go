@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -19,10 +18,11 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := newRoot().ExecuteContext(ctx)
+	root := newRoot()
+	err := root.ExecuteContext(ctx)
 	stop()
 	if err != nil {
-		explain(os.Stderr, err)
+		root.PrintErr(explain(err))
 	}
 	os.Exit(exitCode(err))
 }
@@ -73,19 +73,19 @@ func exitCode(err error) int {
 }
 
 // explain tells a person what went wrong and what to do.
-func explain(w io.Writer, err error) {
+func explain(err error) string {
 	f, ok := fault.As(err)
 	if !ok {
-		fmt.Fprintf(w, "farshore-dataplane: %v\n", err)
-		return
+		return fmt.Sprintf("farshore-dataplane: %v\n", err)
 	}
 	if errors.Is(err, errUsage) {
 		f = &fault.Fault{Code: f.Code, Subject: f.Subject, What: f.What, Remedy: f.Remedy}
 	}
-	fmt.Fprintln(w, f.Error())
+	words := f.Error() + "\n"
 	if f.Remedy != "" {
-		fmt.Fprintf(w, "  remedy: %s\n", f.Remedy)
+		words += "  remedy: " + f.Remedy + "\n"
 	}
+	return words
 }
 
 // noArguments refuses arguments that are no flags.
