@@ -18,8 +18,10 @@ import (
 	"farshore/dataplane/disk"
 	"farshore/dataplane/journal"
 	"farshore/dataplane/segment"
+	"farshore/dataplane/vault"
 	"farshore/dataplane/vhd"
 	"farshore/fault"
+	"farshore/tests/lab/azurite"
 )
 
 func TestEveryPointOfEveryDiskIsRestoredExactly(t *testing.T) {
@@ -35,6 +37,40 @@ func TestEveryPointOfEveryDiskIsRestoredExactly(t *testing.T) {
 		for id, want := range w.points[p] {
 			w.sameFile(filepath.Join(out, string(id)+".raw"), want)
 		}
+	}
+}
+
+func TestAVaultInAStorageAccountIsRestoredLikeOneInAFolder(t *testing.T) {
+	if err := azurite.Missing(); err != nil {
+		t.Skipf("NOT RUN: %v", err)
+	}
+	server, err := azurite.Start(t.Context(), azurite.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Stop()
+	keyFile := filepath.Join(t.TempDir(), "account.key")
+	if err := os.WriteFile(keyFile, []byte(server.Key), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := newWorldIn(t, vault.Config{
+		Kind: vault.KindAzblob, Endpoint: server.Endpoint, Account: server.Account, Prefix: "restore-",
+		Credential: &vault.Credential{Kind: vault.SharedKey, KeyFile: keyFile},
+	})
+	w.flags = []string{
+		"--vault-endpoint", server.Endpoint, "--vault-account", server.Account, "--vault-prefix", "restore-", "--vault-account-key-file", keyFile,
+	}
+	w.history()
+	var machines []machine
+	w.mustRun(&machines, "ls")
+	if len(machines) != 1 || machines[0].Machine != web || machines[0].Problem != "" {
+		t.Errorf("machines = %+v", machines)
+	}
+	w.mustRun(&verified{}, "verify", "web-01")
+	out := filepath.Join(t.TempDir(), "out")
+	w.mustRun(&writePlan{}, "write", "web-01", "--out", out)
+	for id, want := range w.points[w.order[len(w.order)-1]] {
+		w.sameFile(filepath.Join(out, string(id)+".raw"), want)
 	}
 }
 

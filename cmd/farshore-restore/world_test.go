@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -25,7 +26,8 @@ const diskSectors = block.Count(5000)
 // world is a real vault with one machine whose content at each point is known.
 type world struct {
 	t       *testing.T
-	dir     string // of the vault
+	dir     string   // of a vault of kind file
+	flags   []string // that name the vault
 	keyFile string
 	store   vault.Store
 	ca      *credentialtest.CA
@@ -40,12 +42,20 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	dir := filepath.Join(t.TempDir(), "vault")
+	w := newWorldIn(t, vault.Config{Kind: vault.KindFile, Path: dir})
+	w.dir, w.flags = dir, []string{"--vault-path", dir}
+	return w
+}
+
+func newWorldIn(t *testing.T, c vault.Config) *world {
+	t.Helper()
 	w := &world{
-		t: t, dir: filepath.Join(t.TempDir(), "vault"), ca: credentialtest.NewCA(t), clock: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC),
+		t: t, ca: credentialtest.NewCA(t), clock: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC),
 		disks:  map[farshore.DiskID][]byte{"sda": make([]byte, diskSectors.Bytes()), "sdb": make([]byte, 2048*512)},
 		points: map[farshore.Position]map[farshore.DiskID][]byte{},
 	}
-	store, _, err := connect.Create(t.Context(), vault.Config{Kind: vault.KindFile, Path: w.dir})
+	store, _, err := connect.Create(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +160,7 @@ func (w *world) history() {
 // run runs the tool on the vault, with the key.
 func (w *world) run(args ...string) (code int, stdout, stderr string) {
 	w.t.Helper()
-	return execTool(w.t, append(args, "--vault-path", w.dir, "--key", w.keyFile)...)
+	return execTool(w.t, slices.Concat(args, w.flags, []string{"--key", w.keyFile})...)
 }
 
 func execTool(t *testing.T, args ...string) (code int, stdout, stderr string) {

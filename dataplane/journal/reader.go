@@ -36,34 +36,17 @@ func (r Reader) claims() claimReader {
 
 // Machines lists the machines that have a stream or a spec, in ascending order.
 func (r Reader) Machines(ctx context.Context) ([]farshore.MachineID, error) {
-	var found []farshore.MachineID
-	after := ""
-	for {
-		name, err := r.firstBehind(ctx, chain.PointsRoot, after)
-		if err != nil {
-			return nil, fmt.Errorf("list machines: %w", err)
-		}
-		if name == "" {
-			return found, nil
-		}
-		m, ok := chain.MachineOf(name)
-		if !ok { // nothing of ours: go on behind it
-			after = name
-			continue
-		}
-		found = append(found, m)
-		after = chain.MachinePrefix(m) + "~" // behind every name of the machine
+	entries, err := list(ctx, r.Store, chain.PointsRoot) // claims and specs only: few for each machine
+	if err != nil {
+		return nil, fmt.Errorf("list machines: %w", err)
 	}
-}
-
-// firstBehind gives the first name behind another one, or nothing: a listing of one entry skips a machine's thousands.
-func (r Reader) firstBehind(ctx context.Context, prefix, after string) (string, error) {
-	return retry(ctx, func() (string, error) {
-		for e, err := range r.Store.List(ctx, prefix, after) {
-			return e.Name, err
+	var found []farshore.MachineID
+	for _, e := range entries {
+		if m, ok := chain.MachineOf(e.Name); ok && (len(found) == 0 || found[len(found)-1] != m) {
+			found = append(found, m)
 		}
-		return "", nil
-	})
+	}
+	return found, nil
 }
 
 // Generations lists the generations of a machine's stream, in ascending order. A machine without any is a fault FS-3512.
