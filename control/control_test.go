@@ -173,7 +173,7 @@ func TestTheAPIIsForOperatorsOnlyAndWhatTheyChangeIsNotedDown(t *testing.T) {
 	_, err = s.api(agent).ListNodes(t.Context(), connect.NewRequest(&farshorev1.ListNodesRequest{}))
 	wantFault(t, err, "FS-6013")
 	list, err := api.ListNodes(t.Context(), connect.NewRequest(&farshorev1.ListNodesRequest{}))
-	if err != nil || len(list.Msg.GetNodes()) != 2 {
+	if err != nil || len(list.Msg.GetNodes()) != 2 || !list.Msg.GetNodes()[1].GetConnected() {
 		t.Errorf("nodes %v, %v", list, err)
 	}
 	machines, err := api.ListMachines(t.Context(), connect.NewRequest(&farshorev1.ListMachinesRequest{}))

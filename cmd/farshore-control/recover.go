@@ -15,8 +15,8 @@ func newRecover() *cobra.Command {
 		Use:   "recover",
 		Short: "Make the server again out of the vault and its recovery key",
 		Long: `Make the state folder of a lost configuration server again. The CA comes out of the vault, opened by the recovery key.
-Nodes go on with the certificates they have and are known again as soon as they dial. Replication went on meanwhile; the
-machines' workflows begin again with farshore machine enable, which goes on with the streams that are in the vault.`,
+Nodes go on with the certificates they have and are known again as soon as they dial; replication went on meanwhile.
+Workflows live in Temporal; if that is lost too, farshore machine enable begins them again.`,
 		Example: `  farshore-control recover --from-vault --recovery-key /media/usb/recovery.key --operator ann`,
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -250,6 +250,9 @@ func (r *Registry) Authenticate(ctx context.Context) (farshore.Identity, error) 
 	if denied || (record.Key != "" && record.Key != key) {
 		return refuse(fmt.Sprintf("it is %s no longer: it was removed, or another host has the name", id), "enrol again with a new join token", nil)
 	}
+	r.mu.Lock()
+	r.heard[id] = heard{at: r.now(), build: r.heard[id].build}
+	r.mu.Unlock()
 	if record.Key == "" { // a server that was restored without its file learns its nodes anew
 		err = r.remember(id, from.State.PeerCertificates[0])
 	}

@@ -230,6 +230,34 @@ func TestASlipInATokenIsFoundBeforeAnythingIsSent(t *testing.T) {
 	}
 }
 
+func TestTokensOfFormerVersionsAreStillRead(t *testing.T) {
+	const golden = "fsj_aaaqeayeaudaocaj_bifqydiob4ibceqtcqkrmfyydenbwha5dypsaijcemsckjrhfauxqionae"
+	token, err := ParseToken(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token.ID != "aaaqeayeaudaocaj" || token.Text() != golden {
+		t.Errorf("read %s, id %s", token.Text(), token.ID)
+	}
+}
+
+func FuzzAnythingCanBeReadAsATokenOrAPin(f *testing.F) {
+	f.Add("fsj_aaaqeayeaudaocaj_bifqydiob4ibceqtcqkrmfyydenbwha5dypsaijcemsckjrhfauxqionae")
+	f.Add("sha256:" + strings.Repeat("0f", 32))
+	f.Fuzz(func(t *testing.T, text string) {
+		if token, err := ParseToken(text); err == nil {
+			if again, err := ParseToken(token.Text()); err != nil || again.Text() != token.Text() {
+				t.Errorf("%q reads as %s, which reads as %s, %v", text, token.Text(), again.Text(), err)
+			}
+		}
+		if pin, err := ParsePin(text); err == nil {
+			if again, err := ParsePin(pin.String()); err != nil || again != pin {
+				t.Errorf("%q reads as %s, which reads as %s, %v", text, pin, again, err)
+			}
+		}
+	})
+}
+
 // run starts a client; what it acts on arrives on the channel.
 func (h *testHub) run(dir string) (*Client, <-chan *farshorev1.SyncResponse) {
 	h.t.Helper()
