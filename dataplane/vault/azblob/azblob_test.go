@@ -11,6 +11,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/service"
 
 	"farshore/dataplane/vault"
+	"farshore/dataplane/vault/check"
 	"farshore/dataplane/vault/storetest"
 	"farshore/fault"
 	"farshore/tests/lab/azurite"
@@ -83,5 +84,14 @@ func TestOpenRefusesAnAccountThatHoldsNoVault(t *testing.T) {
 	_, _, err := Open(t.Context(), testAccount(t))
 	if f, ok := fault.As(err); !ok || f.Code != "FS-3006" {
 		t.Errorf("got %v, want FS-3006", err)
+	}
+}
+
+func TestAzuriteKeepsEveryPromiseThatUsersAreAskedToCheck(t *testing.T) {
+	s, r := newVault(t)
+	for _, result := range check.Run(t.Context(), s, r) {
+		if result.Err != nil {
+			t.Errorf("%s: %v", result.Promise, result.Err)
+		}
 	}
 }
