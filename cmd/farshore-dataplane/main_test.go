@@ -348,3 +348,16 @@ func (s *site) check() (last farshore.Position) {
 	}
 	return last
 }
+
+// TestExamplesOfTheUnitsAreComplete reads the configuration files that are installed with the systemd units.
+func TestExamplesOfTheUnitsAreComplete(t *testing.T) {
+	examples := filepath.Join("..", "..", "deploy", "systemd")
+	var server processServerConfig
+	if err := errors.Join(readConfig(filepath.Join(examples, "process-server.yaml"), &server), server.complete("example")); err != nil {
+		t.Error(err)
+	}
+	var applier applierConfig
+	if err := errors.Join(readConfig(filepath.Join(examples, "applier.yaml"), &applier), applier.complete("example")); err != nil {
+		t.Error(err)
+	}
+}
