@@ -152,3 +152,20 @@ func TestForeignNamesAreRefused(t *testing.T) {
 		t.Error("ParseSpecName takes a short number")
 	}
 }
+
+func FuzzNames(f *testing.F) {
+	f.Add(SegmentName("web-01", 1, 2, 255))
+	f.Add(ClaimName("web-01", 1, 2))
+	f.Add(SpecName("web-01", 1))
+	f.Fuzz(func(t *testing.T, name string) {
+		if m, p, err := ParseSegmentName(name); err == nil && NameOf(m, p) != name {
+			t.Fatalf("%q is read as %s", name, NameOf(m, p))
+		}
+		if m, g, e, err := ParseClaimName(name); err == nil && ClaimName(m, g, e) != name {
+			t.Fatalf("%q is read as %s", name, ClaimName(m, g, e))
+		}
+		if m, n, err := ParseSpecName(name); err == nil && SpecName(m, n) != name {
+			t.Fatalf("%q is read as %s", name, SpecName(m, n))
+		}
+	})
+}

@@ -2,6 +2,8 @@ package journal
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -9,8 +11,11 @@ import (
 	"farshore"
 	"farshore/dataplane/block"
 	"farshore/dataplane/chain"
+	"farshore/dataplane/credential"
 	"farshore/dataplane/credential/credentialtest"
 	"farshore/dataplane/segment"
+	"farshore/dataplane/vault"
+	"farshore/dataplane/vault/file"
 )
 
 func TestAClaimThatIsNotBelievedIsIgnoredAndReported(t *testing.T) {
@@ -198,4 +203,48 @@ func TestADataKeyMovedToAnotherEpochDoesNotOpen(t *testing.T) {
 	if _, err := w.keys.OpenDataKey(keys, keyContext(w.vault, web, 1, 2)); err == nil {
 		t.Error("a data key opens in another epoch")
 	}
+}
+
+// FuzzReadClaim begins with the claim of the golden vault: every process of the fuzzer needs the same CA.
+func FuzzReadClaim(f *testing.F) {
+	store, _, err := file.Open(goldenVault(f))
+	if err != nil {
+		f.Fatal(err)
+	}
+	d, err := vault.Load(f.Context(), store)
+	if err != nil {
+		f.Fatal(err)
+	}
+	id, err := d.ID()
+	if err != nil {
+		f.Fatal(err)
+	}
+	roots, err := credential.RootsFromDER(d.CA)
+	if err != nil {
+		f.Fatal(err)
+	}
+	name := chain.ClaimName(web, 1, 1)
+	stored, err := store.Get(f.Context(), name)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(stored)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		c, err := ReadClaim(roots, id, name, body)
+		if err == nil && (c.Machine != web || c.By.Role != farshore.RoleProcessServer) {
+			t.Fatalf("believed: %+v", c)
+		}
+	})
+}
+
+// goldenVault gives a copy of the vault that tests/formats keeps.
+func goldenVault(t testing.TB) string {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join("..", "..", "tests", "formats", "testdata", "vault"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Create(dir); err != nil { // its empty folders are not kept
+		t.Fatal(err)
+	}
+	return dir
 }
