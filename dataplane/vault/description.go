@@ -119,7 +119,7 @@ func Load(ctx context.Context, s Store) (Description, error) {
 	if errors.Is(err, ErrNotFound) {
 		return Description{}, &fault.Fault{
 			Code: "FS-3006", Kind: fault.Operator, Subject: "vault", What: "the storage holds no " + DescriptionName,
-			Remedy: "check the place, or run: farshore-control vault init", Err: err,
+			Remedy: "check the place, or run: farshore-control init", Err: err,
 		}
 	}
 	if err != nil {

@@ -97,7 +97,7 @@ func ReadKeyFile(path string) (PrivateKey, error) {
 	}
 	k, err := ParseKey(content)
 	if err != nil {
-		return PrivateKey{}, badKeyFile(path, "it holds no key", "use the vault.key or recovery.key that `farshore-control vault init` wrote", err)
+		return PrivateKey{}, badKeyFile(path, "it holds no key", "use the vault.key or recovery.key that `farshore-control init` wrote", err)
 	}
 	return k, nil
 }

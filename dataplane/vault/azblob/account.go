@@ -126,7 +126,7 @@ func Open(ctx context.Context, a Account) (vault.Store, vault.Replicas, error) {
 			return nil, nil, &fault.Fault{
 				Code: "FS-3006", Kind: fault.Operator, Subject: "vault " + c.where,
 				What:   fmt.Sprintf("there is no container %s%s: this is no vault", a.Prefix, name),
-				Remedy: "check the account, or run: farshore-control vault init", Err: err,
+				Remedy: "check the account, or run: farshore-control init", Err: err,
 			}
 		}
 		if err != nil {

@@ -63,7 +63,7 @@ func Open(root string) (vault.Store, vault.Replicas, error) {
 		if s, err := os.Stat(filepath.Join(root, dir)); err != nil || !s.IsDir() {
 			return nil, nil, &fault.Fault{
 				Code: "FS-3006", Kind: fault.Operator, Subject: "vault " + root,
-				What: fmt.Sprintf("there is no folder %s: this is no vault", dir), Remedy: "check the path, or run: farshore-control vault init", Err: err,
+				What: fmt.Sprintf("there is no folder %s: this is no vault", dir), Remedy: "check the path, or run: farshore-control init", Err: err,
 			}
 		}
 		v.synced[filepath.Join(root, dir)] = true
