@@ -265,6 +265,16 @@ func TestConfigurationsAreReadStrictly(t *testing.T) {
 	}
 }
 
+func TestTheExampleConfigurationIsGood(t *testing.T) {
+	c, err := LoadConfig("../deploy/systemd/control.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Listen != "0.0.0.0:443" || c.Azure.Subscription == "" || c.Azure.Credential.Kind != "managed-identity" || c.Temporal.PayloadKeyFile == "" {
+		t.Errorf("read %+v", c)
+	}
+}
+
 func TestEachStartTakesTheNextIncarnation(t *testing.T) {
 	store, _, err := vaultconnect.Create(t.Context(), vault.Config{Kind: vault.KindFile, Path: filepath.Join(t.TempDir(), "vault")})
 	if err != nil {
