@@ -3,6 +3,7 @@ package stack
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"farshore/tests/lab/process"
@@ -11,7 +12,7 @@ import (
 // StartAgent enrols the agent of the replicated machine and runs it.
 func (s *Stack) StartAgent(ctx context.Context) error {
 	var config strings.Builder
-	fmt.Fprintf(&config, "control: %s\nstate: %s\nrun: %s\n", s.control(), s.path("agent"), s.RunDir())
+	fmt.Fprintf(&config, "control: %s\nstate: %s\nrun: %s\npins: %s\n", s.control(), s.path("agent"), s.RunDir(), s.pinDir())
 	if s.Hooks != "" {
 		fmt.Fprintf(&config, "hooks: %s\n", s.Hooks)
 	}
@@ -27,3 +28,6 @@ func (s *Stack) StartAgent(ctx context.Context) error {
 	}
 	return s.run(ctx, process.Spec{Name: Agent, Command: []string{s.program("farshore-agent"), "run", "--config", path}})
 }
+
+// pinDir is where this stack's agent keeps its tracker: stacks side by side must not share one.
+func (s *Stack) pinDir() string { return filepath.Join("/sys/fs/bpf", filepath.Base(s.runDir)) }

@@ -142,7 +142,7 @@ func (s *Stack) Close() error {
 		s.Azurite.Stop()
 	}
 	if s.runDir != "" {
-		err = errors.Join(err, os.RemoveAll(s.runDir))
+		err = errors.Join(err, os.RemoveAll(s.runDir), os.RemoveAll(s.pinDir()))
 	}
 	return err
 }

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"farshore"
+	"farshore/dataplane/disk"
+	"farshore/dataplane/tracker"
+	"farshore/dataplane/tracker/choose"
+)
+
+// inspection is what disks and probe share: their flags and the inventory.
+type inspection struct {
+	path, form string
+}
+
+func (i *inspection) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&i.path, "config", "", "configuration `FILE`; without it, every physical disk")
+	cmd.Flags().StringVarP(&i.form, "output", "o", "text", "`FORM` of the output: text or json")
+}
+
+// inventory opens the disks that the configuration names, or all.
+func (i *inspection) inventory() (*disk.Inventory, config, error) {
+	c := config{Pins: defaultPins, Run: os.TempDir()}
+	if i.path != "" {
+		var err error
+		if c, err = loadConfig(i.path); err != nil {
+			return nil, c, err
+		}
+	}
+	sources, err := c.sources()
+	if err != nil {
+		return nil, c, err
+	}
+	inventory, err := disk.Take("this-machine", sources)
+	return inventory, c, err
+}
+
+func newDisks() *cobra.Command {
+	var i inspection
+	cmd := &cobra.Command{
+		Use: "disks", Short: "List the disks of this machine by the names they are protected under", Args: noArguments,
+		Example: "  farshore-agent disks -o json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			inventory, _, err := i.inventory()
+			if err != nil {
+				return err
+			}
+			defer inventory.Close() //nolint:errcheck // only read
+			disks := inventory.Spec.Disks
+			return show(cmd, i.form, disks, func(w io.Writer) { listDisks(w, disks) })
+		},
+	}
+	i.flags(cmd)
+	return cmd
+}
+
+func listDisks(out io.Writer, disks []farshore.DiskSpec) {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	defer w.Flush() //nolint:errcheck // a terminal that is gone
+	fmt.Fprintln(w, "DISK\tSIZE\tBOOT\tPATH")
+	for _, d := range disks {
+		boot := "-"
+		if d.Boot {
+			boot = "yes"
+		}
+		fmt.Fprintf(w, "%s\t%d MiB\t%s\t%s\n", d.ID, d.SizeBytes>>20, boot, d.Path)
+	}
+}
+
+func newProbe() *cobra.Command {
+	var i inspection
+	cmd := &cobra.Command{
+		Use: "probe", Short: "Say how this machine's disks can be tracked, and why not better", Args: noArguments,
+		Long:    "Opens a tracker for each disk as the agent would, says its grade, and lets go of it. Stop the agent before: a tracker has one owner.",
+		Example: "  farshore-agent probe -o json",
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			inventory, c, err := i.inventory()
+			if err != nil {
+				return err
+			}
+			defer inventory.Close() //nolint:errcheck // only read
+			choices, err := probe(cmd, inventory, c)
+			if err != nil {
+				return err
+			}
+			return show(cmd, i.form, choices, func(w io.Writer) { listChoices(w, choices) })
+		},
+	}
+	i.flags(cmd)
+	return cmd
+}
+
+func probe(cmd *cobra.Command, inventory *disk.Inventory, c config) ([]tracker.Choice, error) {
+	set, err := choose.Open(cmd.Context(), choose.Places{Pins: c.Pins + "-probe", Run: c.Run}, inventory.Spec.Disks, inventory.Devices)
+	if err != nil {
+		return nil, err
+	}
+	return set.Choices, set.Close()
+}
+
+func listChoices(out io.Writer, choices []tracker.Choice) {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	defer w.Flush() //nolint:errcheck // a terminal that is gone
+	fmt.Fprintln(w, "DISK\tGRADE\tWHY NOT BETTER")
+	for _, c := range choices {
+		why := c.Why
+		if why == "" {
+			why = "-"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", c.Disk, c.Grade, why)
+	}
+}

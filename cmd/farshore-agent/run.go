@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"farshore"
+	farshorev1 "farshore/api/gen/farshore/v1"
+	"farshore/dataplane/agent"
+	"farshore/dataplane/credential"
+	"farshore/dataplane/hub"
+	"farshore/dataplane/session"
+)
+
+const defaultConfig = "/etc/farshore/agent.yaml"
+
+func newRun() *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:     "run",
+		Short:   "Track, send and make recovery points",
+		Example: "  farshore-agent run --config /etc/farshore/agent.yaml",
+		Args:    noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := loadConfig(path)
+			if err != nil {
+				return err
+			}
+			if err := c.prepare(); err != nil {
+				return err
+			}
+			return runAgent(cmd.Context(), c, logger())
+		},
+	}
+	cmd.Flags().StringVar(&path, "config", defaultConfig, "configuration `FILE`")
+	return cmd
+}
+
+func runAgent(ctx context.Context, c config, log *slog.Logger) error {
+	node, machine, err := loadNode(c.State)
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find the agent's own program for the watchdog: %w", err)
+	}
+	a := agent.New(agent.Deps{
+		Machine: machine, Node: node, Sources: c.sources, StateDir: c.State, RunDir: c.Run, PinDir: c.Pins, Hooks: c.hooks(),
+		Watchdog: []string{self, watchdogVerb}, FreezeBound: time.Duration(c.FreezeSeconds) * time.Second,
+		WindowBytes: int64(c.WindowMiB) << 20, Limits: session.DefaultLimits(), Log: log, Now: time.Now,
+	})
+	client := hub.NewClient(hub.Config{Address: c.Control, Node: node, Dir: c.State, Build: version(), Now: time.Now, Log: log})
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.Run(ctx) })
+	g.Go(func() error {
+		return client.Run(ctx, func(r *farshorev1.SyncRequest) { r.Observed = observed(a.Observe()) },
+			func(r *farshorev1.SyncResponse) { a.Desire(desired(r.GetAgent())) })
+	})
+	g.Go(func() error { return reportChanges(ctx, a, client) })
+	// Outside systemd there is nobody to notify, which is no error.
+	daemon.SdNotify(false, daemon.SdNotifyReady) //nolint:errcheck
+	return g.Wait()
+}
+
+func loadNode(state string) (*credential.Node, farshore.MachineID, error) {
+	node, err := credential.Load(state, time.Now)
+	if err != nil {
+		return nil, "", identityFault(state, err)
+	}
+	id, err := node.Identity()
+	if err == nil && id.Role != farshore.RoleAgent {
+		err = fmt.Errorf("it is enrolled as %s", id)
+	}
+	if err != nil {
+		return nil, "", identityFault(state, err)
+	}
+	return node, farshore.MachineID(id.Name), nil
+}
+
+// lookEvery is how often the agent's state is compared with what the hub was told.
+const lookEvery = time.Second
+
+// reportChanges tells the hub early when something changed that people wait for.
+func reportChanges(ctx context.Context, a *agent.Agent, client *hub.Client) error {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	var told news
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if now := newsOf(a.Observe()); now != told {
+			told = now
+			client.Report()
+		}
+	}
+}
+
+// news is what is worth an early report.
+type news struct {
+	phase  agent.Phase
+	point  farshore.Position
+	copied int64
+	cut    uint64
+	faults int
+}
+
+func newsOf(o agent.Observed) news {
+	return news{phase: o.Phase, point: o.LastPoint.Position, copied: o.CopyDone, cut: o.CutNumber, faults: len(o.Faults)}
+}
