@@ -15,11 +15,11 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/pageblob"
 
 	"farshore/dataplane/block"
 	"farshore/dataplane/vault"
+	"farshore/fault"
 )
 
 // stateKey is the metadata that holds a disk's state, in base64.
@@ -38,12 +38,23 @@ func (d *disk) URL() string          { return d.client.URL() }
 func (d *disk) Sectors() block.Count { return d.sectors }
 func (d *disk) Close() error         { return nil }
 
-// fenced turns a refused condition into ErrFenced and everything else into a fault.
+// fenced turns a refused condition into ErrFenced and everything else into a fault. A condition is also refused when an
+// earlier try of the same request was carried out and its answer lost: if we are still the writer, the caller may try again.
 func (d *disk) fenced(ctx context.Context, doing string, err error) error {
-	if bloberror.HasCode(err, bloberror.SequenceNumberConditionNotMet, bloberror.ConditionNotMet) || status(err) == http.StatusPreconditionFailed {
+	if status(err) != http.StatusPreconditionFailed {
+		return d.trouble(ctx, doing, err)
+	}
+	p, look := d.client.GetProperties(timed(ctx, 0), nil)
+	if look != nil {
+		return d.trouble(ctx, doing, look)
+	}
+	if *p.BlobSequenceNumber != *d.token {
 		return fmt.Errorf("%s: %w", doing, vault.ErrFenced)
 	}
-	return d.trouble(ctx, doing, err)
+	return &fault.Fault{
+		Code: "FS-3001", Kind: fault.Transient, Subject: "vault " + d.where, What: doing + ": an answer was lost",
+		Remedy: "none if it passes; else check the network between here and the storage account", Err: err,
+	}
 }
 
 // Fence raises the sequence number by a random step: no writer of this disk, nor of a removed one of its name, has had it.
@@ -60,8 +71,13 @@ func (d *disk) Fence(ctx context.Context) error {
 	_, err = d.client.UpdateSequenceNumber(timed(ctx, 0), &pageblob.UpdateSequenceNumberOptions{
 		ActionType: to.Ptr(pageblob.SequenceNumberActionTypeUpdate), SequenceNumber: &token, AccessConditions: matching(p.ETag),
 	})
+	if status(err) == http.StatusPreconditionFailed { // somebody fenced at the same time: we ourselves, if an answer was lost
+		if p, err = d.client.GetProperties(timed(ctx, 0), nil); err == nil && *p.BlobSequenceNumber != token {
+			return fmt.Errorf("%s: %w", doing, vault.ErrFenced)
+		}
+	}
 	if err != nil {
-		return d.fenced(ctx, doing, err)
+		return d.trouble(ctx, doing, err)
 	}
 	d.token = &token
 	return nil
