@@ -229,3 +229,43 @@ func TestStoppingServerTellsItsAgentsAndEmptiesItsSpool(t *testing.T) {
 	}
 	a.check()
 }
+
+func TestFailoverFencesTheSourceUntilANewGenerationBegins(t *testing.T) {
+	w := newWorld(t)
+	server := w.serve("hq-1", w.config(t.TempDir()), w.store)
+	a := w.agent("web-01", 1)
+	r := a.open(server.address)
+	must(t, r.copyAll())
+	n, err := r.cut()
+	must(t, err)
+	d, err := r.awaitDurable(n)
+	must(t, err)
+
+	control := w.ca.Node(t, farshore.RoleControl, "control-1")
+	link, err := journal.Fence(t.Context(), journal.Deps{Store: w.store, Vault: w.id, Signer: control, Roots: w.ca.Roots(t), Now: time.Now}, "web-01")
+	must(t, err)
+	if link.Position.Seq != d.Position.Seq+1 || !link.Clean {
+		t.Errorf("fenced at %+v; %v was acknowledged", link, d.Position)
+	}
+	must(t, r.write(3))
+	n, err = r.cut()
+	must(t, err)
+	_, err = r.awaitDurable(n)
+	wantFault(t, err, "FS-2009")
+	_, err = a.tryOpen(server.address, nil)
+	wantFault(t, err, "FS-3502")
+
+	r, err = a.tryOpen(server.address, func(j *journal.Ticket) { j.NewGeneration = true })
+	must(t, err)
+	if r.opened.Generation != 2 || !r.opened.NewGeneration || r.opened.TailClean {
+		t.Errorf("the new generation: %+v", r.opened)
+	}
+	must(t, r.copyAll())
+	n, err = r.cut()
+	must(t, err)
+	_, err = r.awaitDurable(n)
+	must(t, err)
+	if clean, _ := a.check(); clean != 1 {
+		t.Errorf("the first generation has %d clean ends, want 1", clean)
+	}
+}
