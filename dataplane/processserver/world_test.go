@@ -108,8 +108,9 @@ type agent struct {
 }
 
 type moment struct {
-	epoch farshore.Epoch
-	lsn   farshore.LSN
+	generation farshore.Generation
+	epoch      farshore.Epoch
+	lsn        farshore.LSN
 }
 
 const diskSectors = 128
@@ -194,7 +195,7 @@ func (r *replication) send(b *session.Batch) error {
 		return err
 	}
 	r.lsn = b.LastLSN
-	r.a.seen[moment{r.opened.Epoch, r.lsn}] = digest(r.a.content)
+	r.a.seen[moment{r.opened.Generation, r.opened.Epoch, r.lsn}] = digest(r.a.content)
 	return nil
 }
 
@@ -245,7 +246,7 @@ func fill(rnd *rand.Rand, b []byte) {
 func (r *replication) cut() (uint64, error) {
 	n, err := r.link.Cut(r.a.w.t.Context(), &session.Cut{Disks: r.a.disks(true), Wall: time.Now(), Consistency: farshore.CrashConsistent})
 	if err == nil {
-		r.a.seen[moment{r.opened.Epoch, r.lsn}] = digest(r.a.content)
+		r.a.seen[moment{r.opened.Generation, r.opened.Epoch, r.lsn}] = digest(r.a.content)
 	}
 	return n, err
 }
@@ -293,7 +294,7 @@ func (a *agent) check() (clean int, last farshore.Position) {
 			continue
 		}
 		clean++
-		want, ok := a.seen[moment{h.Epoch, h.LastLSN}]
+		want, ok := a.seen[moment{h.Generation, h.Epoch, h.LastLSN}]
 		if !ok || digest(image) != want {
 			a.w.t.Errorf("the clean end %v (LSN %d) is not what the disks were (known: %v)", h.Position(), h.LastLSN, ok)
 		}
