@@ -22,6 +22,9 @@ import (
 // showtime is the time in every script: the programs under test and the configuration server believe in it.
 func showtime() time.Time { return time.Date(2026, 11, 23, 20, 15, 0, 0, time.UTC) }
 
+// scriptLimit ends scripts that wait for what never comes.
+const scriptLimit = time.Minute
+
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"farshore": func() {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -32,13 +35,14 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs the command as people do, against a configuration server with real TLS, certificates and join tokens.
-// What a script has in answers/CALL.json is answered to that call (CALL.2.json from the second time on, ...); a call
-// without such a file is answered by the real server. The requests that change something are written to requests.
+// What a script has in answers/CALL.json is answered to that call, else CALL.2.json from the second time on, and so forth; a
+// call without such a file is answered by the real server. The requests that change something are written to requests.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		UpdateScripts:       os.Getenv("UPDATE") != "",
 		RequireUniqueNames:  true,
+		Deadline:            time.Now().Add(scriptLimit),
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			s := newStage(env.T().(testing.TB), env.WorkDir)

@@ -158,11 +158,11 @@ func (s *stage) next(call string, request proto.Message, changes bool) (content 
 			return nil, false, err
 		}
 	}
-	for n := s.calls[call]; n >= 0; n-- {
-		name := fmt.Sprintf("%s.%d.json", call, n)
-		if n == 0 {
-			name = call + ".json"
-		}
+	names := []string{call + ".json"}
+	for n := s.calls[call]; n > 0; n-- {
+		names = append(names, fmt.Sprintf("%s.%d.json", call, n))
+	}
+	for _, name := range names {
 		content, err = os.ReadFile(filepath.Join(s.dir, "answers", name))
 		if !errors.Is(err, fs.ErrNotExist) {
 			return content, true, err
