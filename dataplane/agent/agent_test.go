@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,7 +18,10 @@ import (
 	"farshore/dataplane/tracker/trackertest"
 )
 
-const diskBytes = 320 << 20
+const (
+	diskBytes = 320 << 20
+	pace      = 10 * time.Millisecond // some hundred changes each second
+)
 
 func protected(o agent.Observed) bool {
 	return o.Phase == agent.Protected && !o.LastPoint.Position.IsZero() && o.CopyTotal == 0
@@ -27,10 +31,20 @@ func beyond(p farshore.Position) func(agent.Observed) bool {
 	return func(o agent.Observed) bool { return o.LastPoint.Position.Compare(p) > 0 }
 }
 
-// finish stops the load, waits until everything is durable, and gives the last point.
-func finish(w *world, observe func(what string, come func(agent.Observed) bool) agent.Observed) agent.Observed {
-	w.t.Helper()
-	return observe("everything to be durable", func(o agent.Observed) bool { return o.Phase == agent.Protected && o.Pending == 0 })
+// settled waits until everything that is on the disk now is durable: two looks have gone by, and nothing is pending.
+func settled(observe func(what string, come func(agent.Observed) bool) agent.Observed) agent.Observed {
+	begun := observe("a look", func(o agent.Observed) bool { return !o.Checked.IsZero() }).Checked
+	return observe("everything to be durable", func(o agent.Observed) bool {
+		return o.Phase == agent.Protected && o.Pending == 0 && o.Checked.Sub(begun) > 3*time.Second
+	})
+}
+
+func finish(w *world, a *agent.Agent) agent.Observed {
+	return settled(func(what string, come func(agent.Observed) bool) agent.Observed { return w.await(a, what, come) })
+}
+
+func (c *child) finish(t *testing.T) agent.Observed {
+	return settled(func(what string, come func(agent.Observed) bool) agent.Observed { return c.await(t, what, come) })
 }
 
 func TestPointsMadeUnderLoadAreSoundFileSystemsAndTheLastEqualsTheDisk(t *testing.T) {
@@ -43,19 +57,20 @@ func TestPointsMadeUnderLoadAreSoundFileSystemsAndTheLastEqualsTheDisk(t *testin
 			w.part.Desired.ProcessServers = []string{address}
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
-			load := trackertest.StartLoad(t, mnt, seed)
-			a, stop := w.start()
-			o := w.await(a, "the initial replication under load", protected)
+			// The agent is a process of its own: a store to a mapping of a frozen file system stops all of the process that
+			// makes it, at the next garbage collection.
+			load := trackertest.StartLoad(t, mnt, seed, pace)
+			a := w.spawn()
+			o := a.await(t, "the initial replication under load", protected)
 			for range 3 {
-				o = w.await(a, "another point", beyond(o.LastPoint.Position))
+				o = a.await(t, "another point", beyond(o.LastPoint.Position))
 			}
 			t.Logf("%d changes, %d points, %d bytes sent", load.Stop(t), len(w.points()), o.Sent)
 			unmount()
-			w.await(a, "the changes of unmounting", beyond(a.Observe().LastPoint.Position))
-			o = finish(w, func(what string, come func(agent.Observed) bool) agent.Observed { return w.await(a, what, come) })
-			stop()
+			o = a.finish(t)
+			a.kill(t)
 			judge(t, w, kind, loop.Path)
-			t.Logf("at the end: %+v", o)
+			t.Logf("at the end %d bytes sent, %d read", o.Sent, o.Read)
 		})
 	}
 }
@@ -94,7 +109,7 @@ func TestAKilledAgentGoesOnWithoutAFullCopy(t *testing.T) {
 	first := w.spawn()
 	o := first.await(t, "the initial replication", protected)
 	full := o.Sent
-	load := trackertest.StartLoad(t, mnt, rand.Uint64())
+	load := trackertest.StartLoad(t, mnt, rand.Uint64(), pace)
 	first.await(t, "a point under load", beyond(o.LastPoint.Position))
 	first.kill(t)
 	load.Stop(t)
@@ -104,8 +119,7 @@ func TestAKilledAgentGoesOnWithoutAFullCopy(t *testing.T) {
 		t.Errorf("the agent sent %d bytes after its restart, the full copy had %d", o.Sent, full)
 	}
 	unmount()
-	second.await(t, "the changes of unmounting", beyond(o.LastPoint.Position))
-	finish(w, func(what string, come func(agent.Observed) bool) agent.Observed { return second.await(t, what, come) })
+	second.finish(t)
 	second.kill(t)
 	judge(t, w, "ext4", loop.Path)
 	t.Logf("full copy %d bytes, after the restart %d", full, o.Sent)
@@ -156,8 +170,7 @@ func TestARestartedProcessServerIsFoundAgain(t *testing.T) {
 	a.Desire(w.part.Desired)
 	o = w.await(a, "a point at the other server", beyond(o.LastPoint.Position))
 	unmount()
-	w.await(a, "the changes of unmounting", beyond(o.LastPoint.Position))
-	o = finish(w, func(what string, come func(agent.Observed) bool) agent.Observed { return w.await(a, what, come) })
+	o = finish(w, a)
 	if o.LastPoint.Position.Generation != 1 || o.LastPoint.Position.Epoch < 2 {
 		t.Errorf("the last point is %v, want a later epoch of the same generation", o.LastPoint.Position)
 	}
@@ -177,7 +190,7 @@ func TestAnIdleMachineSendsNothing(t *testing.T) {
 	w.part.Desired.ProcessServers = []string{address}
 	a, _ := w.start()
 	w.await(a, "the initial replication", protected)
-	o := finish(w, func(what string, come func(agent.Observed) bool) agent.Observed { return w.await(a, what, come) })
+	o := finish(w, a)
 	checked := o.Checked
 	later := w.await(a, "three more looks", func(o agent.Observed) bool { return o.Checked.Sub(checked) > 3*w.part.Desired.CrashEvery })
 	if later.Sent != o.Sent || later.LastPoint != o.LastPoint {
@@ -281,7 +294,7 @@ func TestAResizedDiskIsCopiedAgainInTheSameGeneration(t *testing.T) {
 		t.Fatal(err)
 	}
 	o = w.await(a, "a point of the larger disk", beyond(o.LastPoint.Position))
-	o = finish(w, func(what string, come func(agent.Observed) bool) agent.Observed { return w.await(a, what, come) })
+	o = finish(w, a)
 	if o.LastPoint.Position.Generation != 1 {
 		t.Errorf("the point is %v, want the same generation", o.LastPoint.Position)
 	}

@@ -58,10 +58,26 @@ func (a *Agent) protect(ctx context.Context, ids []farshore.DiskID) (_ *protecti
 			Remedy: "choose disks when enabling protection",
 		}
 	}
+	if err := a.checkRunDir(devices); err != nil {
+		return nil, err
+	}
 	if p.trackers, err = choose.Open(ctx, choose.Places{Pins: a.deps.PinDir, Run: a.deps.RunDir}, specs, devices); err != nil {
 		return nil, err
 	}
 	return p, p.openSources(specs, devices)
+}
+
+// checkRunDir refuses a run directory on a disk that will be frozen: the next store to a bitmap would wait for the thaw,
+// which is ours to order.
+func (a *Agent) checkRunDir(devices []*disk.Device) error {
+	on, err := disk.Holds(a.deps.RunDir, devices...)
+	if err != nil || !on {
+		return err
+	}
+	return &fault.Fault{
+		Code: "FS-1013", Kind: fault.Operator, Subject: "run directory " + a.deps.RunDir, What: "it lies on a protected disk",
+		Remedy: "set runDir to a folder of a file system in memory (tmpfs), as /run is on most machines",
+	}
 }
 
 func indexOf(specs []farshore.DiskSpec, id farshore.DiskID) int {

@@ -68,6 +68,25 @@ func ordered(all []FileSystem, numbers map[string]bool) []FileSystem {
 	return found
 }
 
+// Holds reports whether the file system at a path stands on any of the devices.
+func Holds(path string, devices ...*Device) (bool, error) {
+	systems, err := FileSystems(devices...)
+	if err != nil {
+		return false, err
+	}
+	var at unix.Stat_t
+	if err := unix.Stat(path, &at); err != nil {
+		return false, fmt.Errorf("find the file system of %s: %w", path, err)
+	}
+	for _, fs := range systems {
+		var st unix.Stat_t
+		if err := unix.Stat(fs.MountPoint, &st); err == nil && st.Dev == at.Dev {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // parseMounts reads /proc/self/mountinfo (source: proc_pid_mountinfo(5)).
 func parseMounts(body string) []FileSystem {
 	var all []FileSystem

@@ -16,7 +16,7 @@ import (
 type Stat struct {
 	WrittenSectors   uint64 // field 7: completed writes, of 512 bytes
 	DiscardedSectors uint64 // field 14: completed discards
-	InFlight         uint64 // field 9: requests at the device now, reads too
+	InFlight         uint64 // writes and discards at the device now
 	FileChanged      int64  // image files: when contents or inode changed last, in ns of UTC
 }
 
@@ -30,16 +30,15 @@ func (d *Device) Stat() (Stat, error) {
 	if !d.node {
 		return d.fileStat()
 	}
-	first, err := readStat(d.sys("stat"))
+	inFlight, err := readCounters(d.sys("inflight"), 1)
 	if err != nil {
 		return Stat{}, err
 	}
-	second, err := readStat(d.sys("stat"))
+	completed, err := readCounters(d.sys("stat"), 6, 13)
 	if err != nil {
 		return Stat{}, err
 	}
-	second.InFlight = first.InFlight
-	return second, nil
+	return Stat{WrittenSectors: completed[0], DiscardedSectors: completed[1], InFlight: inFlight[0]}, nil
 }
 
 // Accounted reports whether the kernel counts the device's writes at all (queue/iostats).
@@ -65,22 +64,23 @@ func (d *Device) Sequence() string {
 	return attribute(d.sys("diskseq"))
 }
 
-func readStat(path string) (Stat, error) {
+// readCounters reads fields, counted from 0, of a file of numbers.
+func readCounters(path string, fields ...int) ([]uint64, error) {
 	body, err := os.ReadFile(path)
 	if err != nil {
-		return Stat{}, fmt.Errorf("sample the write counters: %w", err)
+		return nil, fmt.Errorf("sample the write counters: %w", err)
 	}
-	fields := strings.Fields(string(body))
-	if len(fields) < 14 {
-		return Stat{}, fmt.Errorf("sample the write counters: %s has %d fields, want 14", path, len(fields))
-	}
-	var values [3]uint64
-	for i, at := range []int{6, 13, 8} {
-		if values[i], err = strconv.ParseUint(fields[at], 10, 64); err != nil {
-			return Stat{}, fmt.Errorf("sample the write counters in %s: %w", path, err)
+	words := strings.Fields(string(body))
+	values := make([]uint64, len(fields))
+	for i, at := range fields {
+		if at >= len(words) {
+			return nil, fmt.Errorf("sample the write counters: %s has %d fields, want more than %d", path, len(words), at)
+		}
+		if values[i], err = strconv.ParseUint(words[at], 10, 64); err != nil {
+			return nil, fmt.Errorf("sample the write counters in %s: %w", path, err)
 		}
 	}
-	return Stat{WrittenSectors: values[0], DiscardedSectors: values[1], InFlight: values[2]}, nil
+	return values, nil
 }
 
 // fileStat brings what is mapped and dirty to the file first, so that a later store through a mapping faults and moves

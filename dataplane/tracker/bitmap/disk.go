@@ -263,11 +263,11 @@ func (d *Disk) Renew() error {
 	return nil
 }
 
-// sample looks for an instant at which the kernel's counters and ours stand still. On a disk that never does for the
-// microseconds between two looks the zero is wrong by a few sectors; then the next comparison shows a gap that is none,
-// on a quiet disk, and is followed by a Renew that is right.
+// sample looks for an instant at which no write is under way and the kernel's counters and ours stand still. On a disk
+// that has none, standing still must do: the kernel may be between our counting and its own, and the zero wrong by a few
+// sectors. Then the next comparison shows a gap that is none, on a quiet disk, and is followed by a Renew that is right.
 func (d *Disk) sample() (s disk.Stat, written, discarded uint64, err error) {
-	for range maxSamples {
+	for try := range maxSamples {
 		before := s
 		w, g := d.seen()
 		if s, err = d.target.Device.Stat(); err != nil {
@@ -275,7 +275,7 @@ func (d *Disk) sample() (s disk.Stat, written, discarded uint64, err error) {
 		}
 		still := s.SameWrites(before) && w == written && g == discarded
 		written, discarded = w, g
-		if still {
+		if still && (s.InFlight+before.InFlight == 0 || try > maxSamples/2) {
 			break
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -24,20 +25,23 @@ type writer func(r *rand.Rand) error
 // Load is a set of writers at work on a mounted file system.
 type Load struct {
 	stop  chan struct{}
+	pace  time.Duration
 	group sync.WaitGroup
 	mu    sync.Mutex
 	err   error
 	ops   int
+	close []func() error // what the writers have open
 }
 
 // StartLoad begins to write to the mounted file system in every way that differs for a tracker: direct, durable and
 // buffered writes, stores to a mapping, punched and zeroed ranges, trims, and churn of metadata.
-func StartLoad(t testing.TB, dir string, seed uint64) *Load {
+// Each writer rests for the pace between two changes.
+func StartLoad(t testing.TB, dir string, seed uint64, pace time.Duration) *Load {
 	t.Helper()
-	l := &Load{stop: make(chan struct{})}
+	l := &Load{stop: make(chan struct{}), pace: pace}
 	writers := []writer{
-		inPlace(t, dir, "direct", unix.O_DIRECT), inPlace(t, dir, "direct2", unix.O_DIRECT), inPlace(t, dir, "durable", unix.O_DIRECT|unix.O_DSYNC),
-		buffered(t, dir), mapped(t, dir), holes(t, dir), trims(dir), churn(dir), churn(dir),
+		l.inPlace(t, dir, "direct", unix.O_DIRECT), l.inPlace(t, dir, "direct2", unix.O_DIRECT), l.inPlace(t, dir, "durable", unix.O_DIRECT|unix.O_DSYNC),
+		l.buffered(t, dir), l.mapped(t, dir), l.holes(t, dir), trims(dir), churn(dir), churn(dir),
 	}
 	for i, w := range writers {
 		r := rand.New(rand.NewPCG(seed, uint64(i)))
@@ -51,7 +55,7 @@ func (l *Load) work(w writer, r *rand.Rand) {
 		select {
 		case <-l.stop:
 			return
-		default:
+		case <-time.After(l.pace):
 		}
 		err := w(r)
 		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
@@ -69,28 +73,27 @@ func (l *Load) work(w writer, r *rand.Rand) {
 	}
 }
 
-// Stop ends the writers and gives the number of their changes.
+// Stop ends the writers, closes their files, and gives the number of their changes.
 func (l *Load) Stop(t testing.TB) int {
 	t.Helper()
 	close(l.stop)
 	l.group.Wait()
+	for _, c := range l.close {
+		l.err = errors.Join(l.err, c())
+	}
 	if l.err != nil {
 		t.Errorf("a writer of the load: %v", l.err)
 	}
 	return l.ops
 }
 
-func create(t testing.TB, path string, flags int) *os.File {
+func (l *Load) create(t testing.TB, path string, flags int) *os.File {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|flags, 0o644)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := f.Close(); err != nil && !errors.Is(err, fs.ErrClosed) {
-			t.Error(err)
-		}
-	})
+	l.close = append(l.close, f.Close)
 	return f
 }
 
@@ -103,8 +106,8 @@ func fill(r *rand.Rand, b []byte) {
 	}
 }
 
-func inPlace(t testing.TB, dir, name string, flags int) writer {
-	f, buffer := create(t, filepath.Join(dir, name), flags), disk.Buffer(256<<10)
+func (l *Load) inPlace(t testing.TB, dir, name string, flags int) writer {
+	f, buffer := l.create(t, filepath.Join(dir, name), flags), disk.Buffer(256<<10)
 	return func(r *rand.Rand) error {
 		n := 4096
 		if r.IntN(2) == 0 {
@@ -116,8 +119,8 @@ func inPlace(t testing.TB, dir, name string, flags int) writer {
 	}
 }
 
-func buffered(t testing.TB, dir string) writer {
-	f := create(t, filepath.Join(dir, "buffered"), 0)
+func (l *Load) buffered(t testing.TB, dir string) writer {
+	f := l.create(t, filepath.Join(dir, "buffered"), 0)
 	return func(r *rand.Rand) error {
 		b := make([]byte, 512*(1+r.IntN(64)))
 		fill(r, b)
@@ -129,9 +132,9 @@ func buffered(t testing.TB, dir string) writer {
 	}
 }
 
-func mapped(t testing.TB, dir string) writer {
+func (l *Load) mapped(t testing.TB, dir string) writer {
 	const size = 2 << 20
-	f := create(t, filepath.Join(dir, "mapped"), 0)
+	f := l.create(t, filepath.Join(dir, "mapped"), 0)
 	if _, err := f.WriteAt(make([]byte, size), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -139,11 +142,7 @@ func mapped(t testing.TB, dir string) writer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := unix.Munmap(m); err != nil {
-			t.Error(err)
-		}
-	})
+	l.close = append(l.close, func() error { return unix.Munmap(m) })
 	return func(r *rand.Rand) error {
 		for range 8 {
 			at := r.IntN(size-8) &^ 7
@@ -157,8 +156,8 @@ func mapped(t testing.TB, dir string) writer {
 	}
 }
 
-func holes(t testing.TB, dir string) writer {
-	f, b := create(t, filepath.Join(dir, "holes"), 0), make([]byte, 64<<10)
+func (l *Load) holes(t testing.TB, dir string) writer {
+	f, b := l.create(t, filepath.Join(dir, "holes"), 0), make([]byte, 64<<10)
 	return func(r *rand.Rand) error {
 		at := r.Int64N(fileBytes/int64(len(b))) * int64(len(b))
 		fill(r, b)

@@ -66,7 +66,7 @@ func Run(t testing.TB, open Opener, o Options) Result {
 	}
 	result := Result{Rounds: o.Rounds}
 	for round := range o.Rounds {
-		load := StartLoad(t, mnt, seed+uint64(round))
+		load := StartLoad(t, mnt, seed+uint64(round), 0)
 		if round == 0 { // the initial copy, under load
 			if err := c.All(); err != nil {
 				t.Fatal(err)
