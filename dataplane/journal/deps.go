@@ -45,13 +45,15 @@ func (d Deps) random(b []byte) error {
 	return nil
 }
 
-// The waits between tries at a vault that does not answer.
+// The waits between tries at a vault that does not answer, and how long it is tried before the caller hears of it. The
+// caller may then do the same again for ever.
 const (
 	firstRetry = 100 * time.Millisecond
-	lastRetry  = 15 * time.Second
+	lastRetry  = 5 * time.Second
+	retryFor   = 30 * time.Second
 )
 
-// retry tries until it succeeds, the fault is not transient, or the context ends.
+// retry tries until it succeeds, the fault is not transient, the time is over, or the context ends.
 func retry[T any](ctx context.Context, try func() (T, error)) (T, error) {
 	waits := backoff.NewExponentialBackOff()
 	waits.InitialInterval, waits.MaxInterval = firstRetry, lastRetry
@@ -61,7 +63,7 @@ func retry[T any](ctx context.Context, try func() (T, error)) (T, error) {
 			return v, backoff.Permanent(err)
 		}
 		return v, err
-	}, backoff.WithBackOff(waits), backoff.WithMaxElapsedTime(0))
+	}, backoff.WithBackOff(waits), backoff.WithMaxElapsedTime(retryFor))
 }
 
 func transient(err error) bool {
@@ -69,7 +71,7 @@ func transient(err error) bool {
 	return ok && f.Kind == fault.Transient
 }
 
-// put puts the same bytes until the vault has said what became of them.
+// put puts the same bytes until the vault has said what became of them. After an error nothing is known.
 func put(ctx context.Context, s vault.Store, name string, body []byte) (vault.Outcome, error) {
 	return retry(ctx, func() (vault.Outcome, error) { return s.PutIfAbsent(ctx, name, body) })
 }

@@ -80,9 +80,10 @@ func (w *Writer) Prepare(b *segment.Builder, h segment.Header) (Prepared, error)
 	return Prepared{Name: chain.NameOf(h.Machine, h.Position()), Sealed: sealed, Hash: hash, Header: h}, nil
 }
 
-// Commit puts a prepared segment and returns when it is durable; it tries the same bytes again as long as the vault does
-// not answer. Segments are committed one after the other, in the order of their preparation; committing the last one
-// again does nothing. [ErrFenced] is for ever.
+// Commit puts a prepared segment and returns when it is durable. While the vault does not answer it tries the same bytes
+// again, for half a minute; after a transient fault the caller commits the same segment again, for as long as it takes.
+// Segments are committed one after the other, in the order of their preparation; committing the last one again does
+// nothing. [ErrFenced] is for ever.
 func (w *Writer) Commit(ctx context.Context, p Prepared) error {
 	if done, err := w.mayCommit(p); done || err != nil {
 		return err
