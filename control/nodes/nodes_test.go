@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/base32"
 	"log/slog"
 	"net"
 	"net/http"
@@ -179,6 +180,21 @@ func TestEveryWrongEnrolmentIsRefusedWithItsReason(t *testing.T) {
 				t.Fatal(err)
 			}
 			e.Token = token.Text()
+		}, "FS-6010", "no such token"},
+		{"the id of a token without its secret", func(e *hub.Enrolment) {
+			token, err := hub.ParseToken(e.Token)
+			if err != nil {
+				t.Fatal(err)
+			}
+			id, err := base32.StdEncoding.DecodeString(strings.ToUpper(token.ID))
+			if err != nil {
+				t.Fatal(err)
+			}
+			forged, err := hub.NewToken(strings.NewReader(string(id) + strings.Repeat("x", 32)))
+			if err != nil || forged.ID != token.ID {
+				t.Fatal(forged, err)
+			}
+			e.Token = forged.Text()
 		}, "FS-6010", "no such token"},
 		{"a token used before by another host", func(e *hub.Enrolment) {
 			other := s.enrolment(agent, s.token(TokenRequest{For: agent, Replace: true}))

@@ -42,6 +42,8 @@ type testHub struct {
 	changed chan struct{}
 	heard   chan *farshorev1.SyncRequest // reports
 	down    bool
+
+	answered chan *farshorev1.Version // every version sent, as far as anybody listens
 }
 
 type tlsKey struct{}
@@ -52,7 +54,7 @@ func newTestHub(t *testing.T, ca *credentialtest.CA) *testHub {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &testHub{t: t, ca: ca, token: token, changed: make(chan struct{}), heard: make(chan *farshorev1.SyncRequest, 100)}
+	h := &testHub{t: t, ca: ca, token: token, changed: make(chan struct{}), heard: make(chan *farshorev1.SyncRequest, 100), answered: make(chan *farshorev1.Version)}
 	node := ca.Node(t, farshore.RoleControl, "control")
 	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
 		MinVersion: tls.VersionTLS13, NextProtos: []string{Protocol}, ClientAuth: tls.RequestClientCert,
@@ -132,6 +134,10 @@ func (h *testHub) Sync(ctx context.Context, r *connect.Request[farshorev1.SyncRe
 		h.mu.Lock()
 		desired = h.desired
 		h.mu.Unlock()
+	}
+	select {
+	case h.answered <- desired.GetVersion():
+	default:
 	}
 	return connect.NewResponse(desired), nil
 }
@@ -290,6 +296,8 @@ func TestANodeActsOnEachNewerDocumentOnceAndIgnoresOlderOnes(t *testing.T) {
 		t.Fatalf("acted on %v", got)
 	}
 	h.set(&farshorev1.Version{Incarnation: 1, Number: 900}, "from an old backup")
+	for (<-h.answered).GetIncarnation() != 1 { // until it has been sent
+	}
 	h.set(&farshorev1.Version{Incarnation: 2, Number: 2}, "first") // the same under a new version is nothing to act on
 	h.set(&farshorev1.Version{Incarnation: 2, Number: 3}, "second")
 	if got := (<-acted).GetProcessServer().GetMachines(); len(got) != 1 || got[0] != "second" {
