@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -44,7 +45,7 @@ half of that is over, and one that was not used for 30 days needs a new login.`,
 		Example: `  farshore login --control control.example.org:443 --name alice --ca-pin sha256:… --token fsj_…
   farshore login --control control.example.org:443 --name alice --ca-pin sha256:… --token - <token.txt`,
 		Args: needs(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error { return t.login(cmd, l) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return t.login(cmd.Context(), cmd, l) },
 	}
 	cmd.Flags().StringVar(&l.control, "control", "", "`HOST:PORT` of the configuration server")
 	cmd.Flags().StringVar(&l.token, "token", "", "join `token` that farshore token create printed; - reads it from stdin")
@@ -53,7 +54,7 @@ half of that is over, and one that was not used for 30 days needs a new login.`,
 	return cmd
 }
 
-func (t *tool) login(cmd *cobra.Command, l login) error {
+func (t *tool) login(ctx context.Context, cmd *cobra.Command, l login) error {
 	if l.control == "" || l.token == "" || l.name == "" {
 		return usage(cmd, "--control, --token and --name are needed")
 	}
@@ -77,7 +78,7 @@ func (t *tool) login(cmd *cobra.Command, l login) error {
 	if l.pin, err = pinFor(cmd, dir, l.pin); err != nil {
 		return err
 	}
-	node, err := hub.Enrol(cmd.Context(), hub.Enrolment{
+	node, err := hub.Enrol(ctx, hub.Enrolment{
 		Address: address, Token: l.token, Pin: l.pin, Identity: farshore.Identity{Role: farshore.RoleOperator, Name: l.name}, Dir: dir, Now: t.now,
 	})
 	if err != nil {

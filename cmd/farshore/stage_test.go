@@ -111,7 +111,7 @@ func node(t testing.TB, ca *authority.Authority, dir string, role farshore.Role,
 // serve starts a server on a port of its own and gives its address.
 func (s *stage) serve(handler http.Handler, config *tls.Config) string {
 	s.t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(s.t.Context(), "tcp", "127.0.0.1:0")
 	check(s.t, err)
 	web := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 	served := make(chan error, 1)
