@@ -26,7 +26,7 @@ func seeds(t testing.TB, usual int) int {
 func eager(d *Deps) { d.Settings.RTOGoalSeconds = -1 }
 
 func TestReplicaFollowsEveryTurnOfAStream(t *testing.T) {
-	for seed := range uint64(seeds(t, 12)) {
+	for seed := range uint64(seeds(t, 6)) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			s, r := fileVault(t)
 			w := newWorld(t, seed, s, r)
@@ -93,7 +93,7 @@ func deaths(t *testing.T, w *world, between func(vault.Replicas) vault.Replicas,
 }
 
 func TestReplicaSurvivesDeathBetweenAnyTwoWrites(t *testing.T) {
-	for seed := range uint64(seeds(t, 4)) {
+	for seed := range uint64(seeds(t, 2)) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			s, r := fileVault(t)
 			w := newWorld(t, seed, s, r)
@@ -120,7 +120,7 @@ func TestWithoutTheIntentACheckpointWouldHoldPagesOfTheFuture(t *testing.T) {
 }
 
 func TestReplicaSurvivesAVaultThatLosesDelaysAndRepeats(t *testing.T) {
-	for seed := range uint64(seeds(t, 10)) {
+	for seed := range uint64(seeds(t, 5)) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			s, r := fileVault(t)
 			w := newWorld(t, seed, s, r)

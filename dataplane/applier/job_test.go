@@ -57,7 +57,7 @@ func (w *world) judgeRun(what string, run string, p farshore.Position, made []Ma
 }
 
 func TestDisksOfEveryRecoveryPointAreExactAndTheReplicaIsUntouched(t *testing.T) {
-	for seed := range uint64(seeds(t, 6)) {
+	for seed := range uint64(seeds(t, 2)) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			s, r := fileVault(t)
 			w := newWorld(t, seed, s, r)
@@ -88,7 +88,7 @@ func TestDisksOfEveryRecoveryPointAreExactAndTheReplicaIsUntouched(t *testing.T)
 }
 
 func TestAJobSurvivesDeathBetweenAnyTwoWrites(t *testing.T) {
-	for seed := range uint64(seeds(t, 3)) {
+	for seed := range uint64(seeds(t, 2)) {
 		s, r := fileVault(t)
 		w := newWorld(t, seed, s, r)
 		w.story(8)

@@ -73,7 +73,7 @@ func TestReplicaAndJobSurviveKilledProcesses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const seed, kills = 30, 25
+	const seed, kills = 30, 15
 	dir := memory(t)
 	if err := file.Create(filepath.Join(dir, "vault")); err != nil {
 		t.Fatal(err)

@@ -74,7 +74,7 @@ func (k PrivateKey) pemType() string { return "FARSHORE " + strings.ToUpper(stri
 func checksum(b *pem.Block) string {
 	sum := sha256.New()
 	for _, part := range []string{b.Type, b.Headers["Vault"], b.Headers["Id"], b.Headers["Ca"], b.Headers["Suite"]} {
-		fmt.Fprintf(sum, "%s\n", part)
+		sum.Write([]byte(part + "\n"))
 	}
 	sum.Write(b.Bytes)
 	return hex.EncodeToString(sum.Sum(nil)[:8])
