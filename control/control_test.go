@@ -235,7 +235,7 @@ func TestASecondServerOnTheSameAddressSaysSo(t *testing.T) {
 }
 
 func TestConfigurationsAreReadStrictly(t *testing.T) {
-	good := "listen: 127.0.0.1:1\nstate: /s\nvault: {kind: file, path: /v}\ntemporal: {address: 127.0.0.1:2}\nazure: {subscription: s, storageAccountId: a, credential: {kind: lab}}\n"
+	good := "listen: 127.0.0.1:1\nstate: /s\nvault: {kind: file, path: /v}\ntemporal: {address: 127.0.0.1:2}\nazure: {subscription: s, storageAccountId: a, pollEvery: 300ms, credential: {kind: lab}}\n"
 	rows := []struct{ name, content, code, what string }{
 		{"a good one", good, "", ""},
 		{"an unknown key", good + "lisen: x\n", "FS-6020", "[6:1]"},
@@ -253,7 +253,7 @@ func TestConfigurationsAreReadStrictly(t *testing.T) {
 			}
 			c, err := LoadConfig(path)
 			if r.code == "" {
-				if err != nil || c.Name != "control" || c.Temporal.Namespace != "farshore" {
+				if err != nil || c.Name != "control" || c.Azure.PollEvery != 300*time.Millisecond || c.Temporal.Namespace != "farshore" {
 					t.Errorf("%+v, %v", c, err)
 				}
 				return
