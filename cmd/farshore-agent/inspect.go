@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"farshore"
 	"farshore/dataplane/disk"
 	"farshore/dataplane/tracker"
+	"farshore/dataplane/tracker/bitmap"
 	"farshore/dataplane/tracker/choose"
 )
 
@@ -26,7 +28,7 @@ func (i *inspection) flags(cmd *cobra.Command) {
 
 // inventory opens the disks that the configuration names, or all.
 func (i *inspection) inventory() (*disk.Inventory, config, error) {
-	c := config{Pins: defaultPins, Run: os.TempDir()}
+	c := config{Pins: defaultPins}
 	if i.path != "" {
 		var err error
 		if c, err = loadConfig(i.path); err != nil {
@@ -77,7 +79,7 @@ func newProbe() *cobra.Command {
 	var i inspection
 	cmd := &cobra.Command{
 		Use: "probe", Short: "Say how this machine's disks can be tracked, and why not better", Args: noArguments,
-		Long:    "Opens a tracker for each disk as the agent would, says its grade, and lets go of it. Stop the agent before: a tracker has one owner.",
+		Long:    "Opens a tracker for each disk as the agent would, says its grade, and lets go of it. A running agent is not disturbed.",
 		Example: "  farshore-agent probe -o json",
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			inventory, c, err := i.inventory()
@@ -96,8 +98,15 @@ func newProbe() *cobra.Command {
 	return cmd
 }
 
-func probe(cmd *cobra.Command, inventory *disk.Inventory, c config) ([]tracker.Choice, error) {
-	set, err := choose.Open(cmd.Context(), choose.Places{Pins: c.Pins + "-probe", Run: c.Run}, inventory.Spec.Disks, inventory.Devices)
+// probe opens trackers beside those of a running agent, and leaves nothing behind.
+func probe(cmd *cobra.Command, inventory *disk.Inventory, c config) (choices []tracker.Choice, err error) {
+	scratch, err := os.MkdirTemp("", "farshore-probe-")
+	if err != nil {
+		return nil, err
+	}
+	places := choose.Places{Pins: c.Pins + "-probe", Run: scratch}
+	defer func() { err = errors.Join(err, bitmap.Forget(places.Pins), os.RemoveAll(scratch)) }()
+	set, err := choose.Open(cmd.Context(), places, inventory.Spec.Disks, inventory.Devices)
 	if err != nil {
 		return nil, err
 	}

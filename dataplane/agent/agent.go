@@ -45,6 +45,7 @@ type Agent struct {
 
 	mu       sync.Mutex
 	desired  Desired
+	asked    bool // Desire was called
 	changed  chan struct{}
 	cancel   context.CancelCauseFunc // of the protection or session that serves the present shape
 	observed Observed
@@ -70,7 +71,7 @@ func New(d Deps) *Agent {
 	}
 }
 
-// Run protects what is desired until ctx ends, and then returns nil. It returns an error, a *fault.Fault, only when the
+// Run protects what is desired until ctx ends, and then returns nil. Before the first [Agent.Desire] it does nothing. It returns an error, a *fault.Fault, only when the
 // agent's own folders cannot be used or another agent uses them.
 func (a *Agent) Run(ctx context.Context) (err error) {
 	lock, err := a.own()
@@ -82,7 +83,9 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	for ctx.Err() == nil {
 		wish, changed := a.wish()
 		if !wish.Protect {
-			a.rest()
+			if a.told() { // before that, what is pending may be wanted
+				a.rest()
+			}
 			await(ctx, changed, nil)
 			continue
 		}

@@ -195,7 +195,7 @@ func (p *protection) serve(ctx context.Context, wish Desired) error {
 		if len(wish.ProcessServers) == 0 {
 			p.stalled("none", &fault.Fault{
 				Code: "FS-1011", Kind: fault.Operator, Subject: "machine " + string(p.agent.deps.Machine), What: "it has no process server to send to",
-				Remedy: "add one: farshore infra list",
+				Remedy: "add one; see: farshore node list",
 			})
 		}
 		retry := time.NewTimer(pause.NextBackOff())

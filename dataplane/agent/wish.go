@@ -90,7 +90,7 @@ func (a *Agent) Desire(d Desired) {
 	if a.cancel != nil && !d.sameShape(a.desired) {
 		a.cancel(errNewShape)
 	}
-	a.desired = d
+	a.desired, a.asked = d, true
 	close(a.changed)
 	a.changed = make(chan struct{})
 }
@@ -100,6 +100,13 @@ func (a *Agent) wish() (Desired, <-chan struct{}) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.desired, a.changed
+}
+
+// told reports whether anybody has said what is wanted.
+func (a *Agent) told() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.asked
 }
 
 // Observe gives the state of the agent.
