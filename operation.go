@@ -71,7 +71,7 @@ var refusals = []refusal{
 	{Disable, condition{protection: []Protection{Disabling}}, "its protection is just being disabled", waitFor},
 	{Disable, condition{location: []Location{FailingOver, Cancelling}}, "a failover is under way", waitFor},
 	{Disable, condition{location: []Location{CommitPending}}, "a failover waits for its commit", commitOr},
-	{Disable, condition{drill: true}, "a test failover stands", "run: farshore failover cleanup-test %s"},
+	{Disable, condition{drill: true}, "a test failover stands", "run: farshore failover cleanup %s"},
 
 	{Pause, condition{protection: []Protection{Unprotected}}, "it is not protected", enableIt},
 	{Pause, condition{protection: []Protection{Enabling, Disabling}}, "its protection is just being changed", waitFor},

@@ -191,7 +191,7 @@ func faultOf(subject string, err error) *fault.Fault {
 	if errors.Is(err, vault.ErrFenced) {
 		return &fault.Fault{
 			Code: "FS-4002", Kind: fault.Operator, Subject: subject, What: "another applier has taken it",
-			Remedy: "see that one applier only keeps this machine: farshore infra", Err: err,
+			Remedy: "see that one applier only keeps this machine: farshore node list", Err: err,
 		}
 	}
 	if f, ok := fault.As(err); ok {
