@@ -3,7 +3,7 @@
 //
 //	farshore login --control HOST:PORT --token TOKEN [--ca-pin PIN] --name NAME
 //	farshore status
-//	farshore machine list|show|can|enable|disable|pause|resume
+//	farshore machine list|show|can|enable|disable|pause|resume|resync
 //	farshore point list NAME
 //	farshore failover test|cleanup|start|commit|cancel|change-point NAME
 //	farshore run list|show|watch|cancel

@@ -11,7 +11,7 @@ import (
 func (t *tool) machineCommand() *cobra.Command {
 	return noun("machine", "See machines, protect them",
 		t.machineListCommand(), t.machineShowCommand(), t.machineCanCommand(),
-		t.enableCommand(), t.disableCommand(), t.pauseCommand(), t.resumeCommand())
+		t.enableCommand(), t.disableCommand(), t.pauseCommand(), t.resumeCommand(), t.resyncCommand())
 }
 
 func (t *tool) machineListCommand() *cobra.Command {

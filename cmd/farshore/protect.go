@@ -198,3 +198,27 @@ func (t *tool) resumeCommand() *cobra.Command {
 		Use: "resume NAME", Short: "Send changes again after a pause", Example: "  farshore machine resume web-01",
 	})
 }
+
+func (t *tool) resyncCommand() *cobra.Command {
+	o := operation{verb: string(farshore.Resync), title: "Copy all disks of %s again", landed: resynced}
+	o.prepare = func(w *work) error {
+		bytes := uint64(0)
+		for _, d := range w.machine.GetSpec().GetDisks() {
+			bytes += d.GetSizeBytes()
+		}
+		w.plan.add("copy", "%s, %s at most; zeros are not sent", count(len(w.machine.GetSpec().GetDisks()), "disk"), size(bytes))
+		w.plan.add("meanwhile", "no recovery point is made; those there are stay usable, now and afterwards")
+		w.plan.add("newest point", "%s", point(w.machine.GetLastPoint()))
+		return nil
+	}
+	cmd := t.operationCommand(&o, &cobra.Command{
+		Use: "resync NAME", Short: "Copy everything again, into a new generation of the machine's stream", Example: "  farshore machine resync web-01 --wait",
+	})
+	waitFlag(cmd, &o.wait, false, "the machine is protected again")
+	return cmd
+}
+
+// resynced reports whether the full copy is over.
+func resynced(s *farshorev1.MachineState) bool {
+	return s.GetProtection() != string(farshore.Resyncing)
+}
