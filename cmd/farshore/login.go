@@ -45,7 +45,10 @@ half of that is over, and one that was not used for 30 days needs a new login.`,
 		Example: `  farshore login --control control.example.org:443 --name alice --ca-pin sha256:… --token fsj_…
   farshore login --control control.example.org:443 --name alice --ca-pin sha256:… --token - <token.txt`,
 		Args: needs(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error { return t.login(cmd.Context(), cmd, l) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			return t.login(ctx, cmd, l)
+		},
 	}
 	cmd.Flags().StringVar(&l.control, "control", "", "`HOST:PORT` of the configuration server")
 	cmd.Flags().StringVar(&l.token, "token", "", "join `token` that farshore token create printed; - reads it from stdin")

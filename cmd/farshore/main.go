@@ -37,7 +37,7 @@ type tool struct {
 
 // execute runs one command line and gives its exit code.
 func (t *tool) execute(ctx context.Context, args []string) int {
-	root := t.rootCommand()
+	root := t.rootCommand() //nolint:contextcheck // cobra hands the context to each command
 	root.SetArgs(args)
 	root.SetIn(t.in)
 	root.SetOut(t.out)
