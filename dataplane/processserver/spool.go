@@ -24,6 +24,8 @@ const (
 	damagedSuffix = ".damaged"
 	tempPrefix    = ".tmp-"
 	retryFull     = time.Second // how often a full volume is tried again
+	readTries     = 5           // of a spooled file, before it is given up
+	retryRead     = 300 * time.Millisecond
 )
 
 // entry is one spooled segment.
@@ -297,23 +299,51 @@ func (s *spool) write(e entry, sealed []byte) (err error) {
 	return errors.Join(folder.Sync(), folder.Close())
 }
 
-// read gives a spooled segment, verified again. The error is a *fault.Fault FS-2106 if it is not what was written.
+// load reads a spooled segment and tries a few times: a file is given up only when that did not help. The error is a
+// *fault.Fault FS-2106 of kind Corrupt if the file is lost, and of another kind if the trouble is not the file's.
+func (s *spool) load(ctx context.Context, e entry) (sealed []byte, seg *segment.Segment, err error) {
+	for range readTries {
+		sealed, seg, err = s.read(e)
+		if f, ok := fault.As(err); err == nil || ok && f.Kind == fault.Corrupt {
+			return sealed, seg, err
+		}
+		if err := sleep(ctx, retryRead); err != nil {
+			return nil, nil, fmt.Errorf("read %s: %w", e.path, err)
+		}
+	}
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) {
+		return nil, nil, &fault.Fault{
+			Code: "FS-2104", Kind: fault.Transient, Subject: "cache " + s.dir, What: "the process server has no files or memory left to read it",
+			Remedy: "nothing if it passes; else raise the limits of the process server", Err: err,
+		}
+	}
+	return nil, nil, lost(e, "the spooled segment cannot be read", err)
+}
+
+// read gives a spooled segment, verified again.
 func (s *spool) read(e entry) ([]byte, *segment.Segment, error) {
 	sealed, err := os.ReadFile(e.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, lost(e, "the spooled segment is gone", err)
+	}
 	if err != nil {
-		return nil, nil, s.unusable(err)
+		return nil, nil, err
 	}
 	seg, err := segment.Parse(sealed)
 	if err == nil && (seg.Header().Position() != e.position || seg.Header().Machine != e.machine) {
 		err = fmt.Errorf("it is segment %v of machine %s", seg.Header().Position(), seg.Header().Machine)
 	}
 	if err != nil {
-		return nil, nil, &fault.Fault{
-			Code: "FS-2106", Kind: fault.Corrupt, Subject: e.path, What: "the spooled segment is not what was written",
-			Remedy: "check the volume of the cache; the agent copies again what was not durable, and the file is kept aside", Err: err,
-		}
+		return nil, nil, lost(e, "the spooled segment is not what was written", err)
 	}
 	return sealed, seg, nil
+}
+
+func lost(e entry, what string, err error) *fault.Fault {
+	return &fault.Fault{
+		Code: "FS-2106", Kind: fault.Corrupt, Subject: e.path, What: what,
+		Remedy: "check the volume of the cache; the agent copies again what was not durable, and the file is kept aside", Err: err,
+	}
 }
 
 // remove takes a segment out, because it is in the vault or will never be. Removing again is no error.
@@ -321,7 +351,7 @@ func (s *spool) remove(e entry) error {
 	return s.drop(e, os.Remove(e.path))
 }
 
-// setAside keeps a damaged file for people and takes it out of the stream.
+// setAside keeps a file that must not be put for people and takes it out of the stream: its place is a hole from now on.
 func (s *spool) setAside(e entry) error {
 	return s.drop(e, os.Rename(e.path, e.path+damagedSuffix))
 }

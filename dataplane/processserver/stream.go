@@ -427,9 +427,13 @@ func (st *stream) ship(ctx context.Context) {
 
 // commit reads a segment back from the spool and puts it until the vault has it, or another writer's.
 func (st *stream) commit(ctx context.Context, s shipment) error {
-	sealed, _, err := st.server.spool.read(s.entry)
-	if err != nil {
+	sealed, _, err := st.server.spool.load(ctx, s.entry)
+	if f, ok := fault.As(err); ok && f.Kind == fault.Corrupt {
+		st.machine.fail(f)
 		return errors.Join(err, st.server.spool.setAside(s.entry))
+	}
+	if err != nil {
+		return err
 	}
 	s.prepared.Sealed = sealed
 	st.machine.waits(st.server.now())
