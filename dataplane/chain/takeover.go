@@ -7,6 +7,11 @@ import (
 	"farshore/dataplane/segment"
 )
 
+// MaxInFlight bounds how far a writer may put segments ahead of its last durable one. It is part of the format: because
+// of it, nothing stands MaxInFlight places or more behind the first hole or the seal of an epoch. So the end of an epoch
+// lies within MaxInFlight of the end of what stands without a gap, and an epoch need not be walked from its start.
+const MaxInFlight = 64
+
 // RequestKind says what a Takeover wants.
 type RequestKind uint8
 

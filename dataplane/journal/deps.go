@@ -85,15 +85,6 @@ func get(ctx context.Context, s vault.Store, name string) (body []byte, found bo
 	return body, err == nil, err
 }
 
-// exists asks for one byte only.
-func exists(ctx context.Context, s vault.Store, name string) (bool, error) {
-	_, err := retry(ctx, func() ([]byte, error) { return s.GetRange(ctx, name, 0, 1) })
-	if errors.Is(err, vault.ErrNotFound) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
 // list gives all names with a prefix.
 func list(ctx context.Context, s vault.Store, prefix string) ([]vault.Entry, error) {
 	return retry(ctx, func() ([]vault.Entry, error) {

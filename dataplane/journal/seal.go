@@ -64,30 +64,57 @@ func ask(ctx context.Context, s vault.Store, m farshore.MachineID, r chain.Reque
 }
 
 // startNear finds a link near the end of the stream. The first segment of an epoch, whoever put it, was put when every
-// epoch below was sealed; so the highest epoch below own that has one is the only one that must be walked.
+// epoch below was sealed; so the highest epoch below own that has one is the only one that must be walked. Of that, what
+// stands without a gap is found by its names, in one listing: a segment behind a hole must never be taken for the end.
+// The walk begins MaxInFlight in front of the end of that run, since a seal may stand in it.
 func startNear(ctx context.Context, s vault.Store, stream chain.Stream, own farshore.Epoch) (chain.Link, error) {
-	at := func(e farshore.Epoch, seq farshore.Seq) string {
-		return chain.SegmentName(stream.Machine, stream.Generation, e, seq)
-	}
 	for e := own - 1; e > 0; e-- {
-		found, err := exists(ctx, s, at(e, 1))
+		end, err := endOfRun(ctx, s, stream, e)
 		if err != nil {
-			return chain.Link{}, fmt.Errorf("look at %s: %w", at(e, 1), err)
+			return chain.Link{}, err
 		}
-		if !found {
+		if end == 0 {
 			continue
 		}
-		frontier, seq := chain.NewFrontier()
-		for done := false; !done; {
-			found, err := exists(ctx, s, at(e, seq))
-			if err != nil {
-				return chain.Link{}, fmt.Errorf("look at %s: %w", at(e, seq), err)
-			}
-			seq, done = frontier.Step(found)
+		from := farshore.Seq(1)
+		if end > chain.MaxInFlight {
+			from = end - chain.MaxInFlight
 		}
-		return linkAt(ctx, s, stream, at(e, frontier.From()))
+		return linkAt(ctx, s, stream, chain.SegmentName(stream.Machine, stream.Generation, e, from))
 	}
 	return chain.Start(stream), nil
+}
+
+// endOfRun gives the last segment of an epoch that stands without a gap behind its first; 0: there is no first. It lists
+// the names of the whole epoch, one request for some thousands. A segment so far behind the gap that no writer can have
+// put it there says that the vault has lost some that were acknowledged: such a stream must not go on.
+func endOfRun(ctx context.Context, s vault.Store, stream chain.Stream, e farshore.Epoch) (farshore.Seq, error) {
+	var end, highest farshore.Seq
+	prefix, after := chain.EpochPrefix(stream.Machine, stream.Generation, e), ""
+	_, err := retry(ctx, func() (struct{}, error) {
+		for entry, err := range s.List(ctx, prefix, after) {
+			if err != nil {
+				return struct{}{}, err
+			}
+			after = entry.Name
+			_, p, err := chain.ParseSegmentName(entry.Name)
+			if err != nil {
+				continue // not ours
+			}
+			if highest = p.Seq; highest == end+1 {
+				end = highest
+			}
+		}
+		return struct{}{}, nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("list the segments %s*: %w", prefix, err)
+	}
+	if highest > end+chain.MaxInFlight {
+		return 0, brokenStream(stream, fmt.Errorf("%s is missing, segments up to %d stand behind it",
+			chain.SegmentName(stream.Machine, stream.Generation, e, end+1), highest))
+	}
+	return end, nil
 }
 
 // linkAt reads the link of a segment that is known to exist.
