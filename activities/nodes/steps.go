@@ -88,6 +88,12 @@ func (s Steps) spec(m farshore.MachineID, disks []farshore.DiskID) (farshore.Mac
 	}
 	spec := hub.Machine(report.GetAgent().GetMachine())
 	spec.ID = m
+	if len(spec.Disks) == 0 { // it reports once before it has looked at its disks
+		return farshore.MachineSpec{}, &fault.Fault{
+			Code: "FS-6031", Kind: fault.Transient, Subject: "machine " + string(m), What: "its mobility agent has named no disk yet",
+			Remedy: "nothing: it is asked again; if this stays, run on the machine: farshore-agent disks",
+		}
+	}
 	if len(disks) == 0 {
 		return spec, nil
 	}
