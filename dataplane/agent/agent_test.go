@@ -125,6 +125,61 @@ func TestAKilledAgentGoesOnWithoutAFullCopy(t *testing.T) {
 	t.Logf("full copy %d bytes, after the restart %d", full, o.Sent)
 }
 
+func TestAFullCopyGoesOnWhereAKilledAgentLeftIt(t *testing.T) {
+	loop := disktest.NewLoop(t, diskBytes)
+	mnt, unmount := disktest.Mount(t, loop.Path, "ext4")
+	ballast(t, mnt)
+	w := newWorld(t, disk.Source{Path: loop.Path, Boot: true})
+	address, _ := w.serve()
+	w.part.Desired.ProcessServers = []string{address}
+	first := w.spawn()
+	o := first.await(t, "a part of the full copy", func(o agent.Observed) bool { return o.Sent > 40<<20 })
+	first.kill(t)
+	unmount() // changes while nobody watches
+	second := w.spawn()
+	end := second.finish(t)
+	second.kill(t)
+	if end.Read >= diskBytes {
+		t.Errorf("the agent read %d bytes after its restart: the whole disk again", end.Read)
+	}
+	judge(t, w, "ext4", loop.Path)
+	t.Logf("killed when %d bytes were read and %d sent; read %d and sent %d afterwards", o.Read, o.Sent, end.Read, end.Sent)
+}
+
+// A transaction over two disks: whoever finds the second half must find the first.
+func TestAPointIsOneInstantOfAllDisks(t *testing.T) {
+	a, b := disktest.NewLoop(t, 64<<20), disktest.NewLoop(t, 64<<20)
+	first, unmountFirst := disktest.Mount(t, a.Path, "ext4")
+	second, unmountSecond := disktest.Mount(t, b.Path, "ext4")
+	w := newWorld(t, disk.Source{Path: a.Path, Boot: true}, disk.Source{Path: b.Path})
+	w.part.Desired.Disks = nil
+	for i, l := range []*disk.Loop{a, b} { // both files are called disk.img: give the disks names of their own
+		w.part.Desired.Disks = append(w.part.Desired.Disks, named(t, l, i))
+	}
+	address, _ := w.serve()
+	w.part.Desired.ProcessServers = []string{address}
+	agentProcess := w.spawn()
+	o := agentProcess.await(t, "the initial replication", protected)
+	stop := transactions(t, filepath.Join(first, "log"), filepath.Join(second, "log"))
+	for range 4 {
+		o = agentProcess.await(t, "another point", beyond(o.LastPoint.Position))
+	}
+	n := stop()
+	unmountFirst()
+	unmountSecond()
+	agentProcess.finish(t)
+	agentProcess.kill(t)
+	points := 0
+	w.restore([]int64{64 << 20, 64 << 20}, func(h segment.Header, images []*os.File) {
+		points++
+		x, y := lastTransaction(t, images[0].Name()), lastTransaction(t, images[1].Name())
+		if y > x || x > y+1 {
+			t.Errorf("point %v: the first disk has seen transaction %d, the second %d", h.Position(), x, y)
+		}
+	})
+	t.Logf("%d transactions, %d points", n, points)
+}
+
 // changedBytes is what the load can have changed meanwhile: its files, and metadata.
 const changedBytes = 200 << 20
 

@@ -111,7 +111,7 @@ func (p *protection) openSources(specs []farshore.DiskSpec, devices []*disk.Devi
 			p.agent.deps.Log.Info("changes of the disk are found by scanning", "disk", s.id, "why", p.trackers.Choices[i].Why)
 		}
 	}
-	p.agent.note(func(o *Observed) { o.Grade = string(grade) })
+	p.agent.note(func(o *Observed) { o.Grade, o.LastPoint = string(grade), p.run.LastPoint })
 	return p.save()
 }
 

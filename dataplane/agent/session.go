@@ -283,15 +283,16 @@ func (s *sending) confirm(c cut, d session.Durable) error {
 		joined = joined || !source.run.Joined
 		source.run.Joined = true
 	}
-	if joined {
-		if err := s.save(); err != nil {
-			return err
-		}
-		s.agent.deps.Log.Info("the machine is protected", "point", d.Position)
-	}
 	point := farshore.RecoveryPoint{
 		Machine: s.agent.deps.Machine, Position: d.Position, LSN: d.LSN, Time: d.UTC, Note: clip(c.ask.label, c.note),
 		Consistency: cmp.Or(c.ask.consistency, farshore.CrashConsistent),
+	}
+	s.run.LastPoint = point
+	if err := s.save(); err != nil {
+		return err
+	}
+	if joined {
+		s.agent.deps.Log.Info("the machine is protected", "point", d.Position)
 	}
 	s.agent.blame(atTracker, nil)
 	s.agent.note(func(o *Observed) { o.LastPoint = point })

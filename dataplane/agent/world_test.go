@@ -204,6 +204,87 @@ func (w *world) await(a *agent.Agent, what string, come func(agent.Observed) boo
 	}
 }
 
+// named gives a disk a name of its own by the signature of a boot record: ext4 leaves its first kilobyte to others.
+func named(t *testing.T, l *disk.Loop, i int) farshore.DiskID {
+	t.Helper()
+	head := make([]byte, 512)
+	if _, err := l.Node().ReadAt(head, 0); err != nil {
+		t.Fatal(err)
+	}
+	copy(head[440:], []byte{byte(i + 1), 2, 3, 4})
+	copy(head[510:], []byte{0x55, 0xAA})
+	if _, err := l.Node().WriteAt(head, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Node().Sync(); err != nil {
+		t.Fatal(err)
+	}
+	id, err := disk.Identify(disktest.Open(t, l.Path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// transactions writes a number to the one file and then to the other, each durable before the next begins.
+func transactions(t *testing.T, paths ...string) (stop func() int) {
+	t.Helper()
+	var files []*os.File
+	for _, path := range paths {
+		f, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, f)
+	}
+	done, ended := make(chan struct{}), make(chan int)
+	go func() {
+		n := 0
+		for {
+			select {
+			case <-done:
+				ended <- n
+				return
+			default:
+			}
+			n++
+			for _, f := range files {
+				if _, err := f.WriteAt(fmt.Appendf(nil, "transaction %012d", n), 0); err != nil {
+					t.Error(err)
+				}
+				if err := f.Sync(); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}()
+	return func() int {
+		close(done)
+		n := <-ended
+		for _, f := range files {
+			if err := f.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		return n
+	}
+}
+
+// lastTransaction mounts a copy of the image and reads the number.
+func lastTransaction(t *testing.T, image string) (n int) {
+	t.Helper()
+	mounted(t, "ext4", image, func(_, mnt string) {
+		body, err := os.ReadFile(filepath.Join(mnt, "log"))
+		if err != nil || len(body) == 0 {
+			return // before the first
+		}
+		if _, err := fmt.Sscanf(string(body), "transaction %d", &n); err != nil {
+			t.Errorf("the restored file says %q: %v", body, err)
+		}
+	})
+	return n
+}
+
 // child is an agent in a process of its own.
 type child struct {
 	cmd   *exec.Cmd
@@ -319,7 +400,22 @@ func apply(t *testing.T, image *os.File, r segment.Record) {
 // check has a copy of the image examined after its journal was replayed by mounting it, as a recovered machine would.
 func check(t *testing.T, kind, image string) {
 	t.Helper()
-	copied := filepath.Join(disktest.Dir(t), "check.img")
+	node := mounted(t, kind, image, func(string, string) {})
+	if node == nil {
+		return
+	}
+	checker := map[string][]string{"ext4": {"e2fsck", "-fn"}, "xfs": {"xfs_repair", "-n"}}[kind]
+	out, err := exec.CommandContext(t.Context(), checker[0], append(checker[1:], node.Path)...).CombinedOutput()
+	if err != nil && !bytes.Contains(out, []byte("could be narrower")) { // wasteful, not damaged
+		t.Errorf("%s of the restored image: %v\n%s", checker[0], err, out)
+	}
+}
+
+// mounted mounts a copy of the image for a moment and gives the loop device it is on.
+func mounted(t *testing.T, kind, image string, look func(node, mnt string)) *disk.Loop {
+	t.Helper()
+	dir := disktest.Dir(t)
+	copied, mnt := filepath.Join(dir, "check.img"), filepath.Join(dir, "mnt")
 	if out, err := exec.CommandContext(t.Context(), "cp", "--sparse=always", image, copied).CombinedOutput(); err != nil {
 		t.Fatalf("copy the image: %v\n%s", err, out)
 	}
@@ -327,27 +423,22 @@ func check(t *testing.T, kind, image string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		if err := loop.Detach(); err != nil {
 			t.Error(err)
 		}
-	}()
-	mnt := filepath.Join(filepath.Dir(copied), "mnt")
+	})
 	if err := os.Mkdir(mnt, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	options := map[string]string{"xfs": "nouuid"}[kind]
-	if err := unix.Mount(loop.Path, mnt, kind, 0, options); err != nil {
+	if err := unix.Mount(loop.Path, mnt, kind, 0, map[string]string{"xfs": "nouuid"}[kind]); err != nil {
 		t.Errorf("mount the restored %s: %v", kind, err)
-		return
+		return nil
 	}
+	look(loop.Path, mnt)
 	if err := unix.Unmount(mnt, 0); err != nil {
 		t.Error(err)
-		return
+		return nil
 	}
-	checker := map[string][]string{"ext4": {"e2fsck", "-fn"}, "xfs": {"xfs_repair", "-n"}}[kind]
-	out, err := exec.CommandContext(t.Context(), checker[0], append(checker[1:], loop.Path)...).CombinedOutput()
-	if err != nil && !bytes.Contains(out, []byte("could be narrower")) { // wasteful, not damaged
-		t.Errorf("%s of the restored image: %v\n%s", checker[0], err, out)
-	}
+	return loop
 }
