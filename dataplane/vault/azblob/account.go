@@ -39,6 +39,8 @@ type Account struct {
 	Key      *service.SharedKeyCredential
 	Token    azcore.TokenCredential
 	PageSize int // of listings; 0: the service's greatest
+
+	transport policy.Transporter // nil: HTTP
 }
 
 // account is what stores and replicas share.
@@ -74,10 +76,13 @@ func connect(a Account) (*account, error) {
 		base += "/" + a.Name
 	}
 	options := &service.ClientOptions{ClientOptions: policy.ClientOptions{
-		Transport: transport(),
+		Transport: a.transport,
 		Retry:     policy.RetryOptions{MaxRetries: tries},
 		Telemetry: policy.TelemetryOptions{ApplicationID: "farshore"},
 	}}
+	if options.Transport == nil {
+		options.Transport = transport()
+	}
 	if emulator {
 		options.PerCallPolicies = append(options.PerCallPolicies, versionPolicy{})
 		options.InsecureAllowCredentialWithHTTP = u.Scheme == "http"

@@ -127,7 +127,7 @@ func (d *disk) ReadAt(ctx context.Context, p []byte, at block.Sector) error {
 	if err != nil {
 		return d.trouble(ctx, doing, err)
 	}
-	r := answer.NewRetryReader(ctx, &blob.RetryReaderOptions{MaxRetries: tries})
+	r := answer.NewRetryReader(timed(ctx, part.Count), &blob.RetryReaderOptions{MaxRetries: tries})
 	_, err = io.ReadFull(r, p)
 	if err := errors.Join(err, r.Close()); err != nil {
 		return d.trouble(ctx, doing, err)

@@ -142,9 +142,9 @@ func (s *store) get(ctx context.Context, name string, part blob.HTTPRange) ([]by
 	return body, nil
 }
 
-// read takes a whole body; a connection that breaks is opened again where it broke.
+// read takes a whole body; a connection that breaks is opened again where it broke, with the same time for each try.
 func read(ctx context.Context, answer blob.DownloadStreamResponse, limit int64) ([]byte, error) {
-	r := answer.NewRetryReader(ctx, &blob.RetryReaderOptions{MaxRetries: tries})
+	r := answer.NewRetryReader(timed(ctx, limit), &blob.RetryReaderOptions{MaxRetries: tries})
 	if answer.ContentLength == nil || *answer.ContentLength < 0 || *answer.ContentLength > limit {
 		return nil, errors.Join(fmt.Errorf("the answer names no length, or more than %d bytes", limit), r.Close())
 	}
