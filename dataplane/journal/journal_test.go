@@ -291,8 +291,12 @@ func TestTheTimeOfTheStreamNeverRunsBackwards(t *testing.T) {
 	}
 	next, _ := w.claim("hq-2")
 	h.UTC = late.Add(-time.Hour)
-	if p, err = next.Prepare(&segment.Builder{}, h); err != nil || !p.Header.UTC.Equal(late) {
-		t.Errorf("UTC = %v, %v; want %v", p.Header.UTC, err, late)
+	if p, err = next.Prepare(&segment.Builder{}, h); err != nil || !p.Header.UTC.Equal(late) || !p.Header.Suspect {
+		t.Errorf("UTC = %v, suspect %v, %v; want %v, suspect", p.Header.UTC, p.Header.Suspect, err, late)
+	}
+	h.UTC = late.Add(-ClockTolerance)
+	if p, err = next.Prepare(&segment.Builder{}, h); err != nil || !p.Header.UTC.Equal(late) || p.Header.Suspect {
+		t.Errorf("UTC = %v, suspect %v, %v; want %v, not suspect", p.Header.UTC, p.Header.Suspect, err, late)
 	}
 }
 

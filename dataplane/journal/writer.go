@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"farshore"
 	"farshore/dataplane/chain"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/vault"
 )
+
+// ClockTolerance is how far a time of the stream may be from another clock before it is marked as suspect.
+const ClockTolerance = 5 * time.Second
 
 // ErrFenced means that another writer has sealed this epoch. Whoever gets it may claim again, with a new ticket.
 var ErrFenced = errors.New("the epoch was sealed by another writer")
@@ -53,7 +57,8 @@ func (w *Writer) Durable() chain.Link {
 func (w *Writer) Epoch() farshore.Epoch { return w.epoch }
 
 // Prepare seals the builder's records as the next segment. Of the header the caller fills LSNs, times, flags, disks,
-// consistency and label; the writer fills the place in the stream and makes the UTC monotone. Nothing is written; the
+// consistency and label; the writer fills the place in the stream and makes the UTC monotone; a UTC that had to be
+// moved by more than [ClockTolerance] is suspect. Nothing is written; the
 // caller must commit what was prepared, in this order, and may store it before: the bytes are final. A header whose
 // records do not go on where the last ones ended, and that is no jump, is refused with a *chain.Break.
 func (w *Writer) Prepare(b *segment.Builder, h segment.Header) (Prepared, error) {
@@ -63,6 +68,7 @@ func (w *Writer) Prepare(b *segment.Builder, h segment.Header) (Prepared, error)
 	h.Vault, h.Machine, h.Generation = w.tip.Stream.Vault, w.tip.Stream.Machine, w.tip.Stream.Generation
 	h.Epoch, h.Seq, h.Previous = next.Epoch, next.Seq, w.tip.Hash
 	if h.UTC.Before(w.tip.UTC) {
+		h.Suspect = h.Suspect || w.tip.UTC.Sub(h.UTC) > ClockTolerance
 		h.UTC = w.tip.UTC
 	}
 	if err := w.tip.Accept(h); err != nil {

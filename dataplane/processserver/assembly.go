@@ -6,12 +6,10 @@ import (
 
 	"farshore"
 	"farshore/dataplane/chain"
+	"farshore/dataplane/journal"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/session"
 )
-
-// clockTolerance is how far the clocks of agent and server may be apart before a point is marked as suspect.
-const clockTolerance = 5 * time.Second
 
 // closed is a segment whose records are complete.
 type closed struct {
@@ -33,6 +31,7 @@ type assembly struct {
 	taken   int64              // bytes of the open segment
 	through uint64
 	suspect bool
+	axis    time.Time // the latest end: times of the stream never run backwards
 
 	copy, jump          bool
 	bootFirst, bootLast time.Duration
@@ -41,7 +40,7 @@ type assembly struct {
 // newAssembly begins behind the end that a claim resumed at. Disks are the session's; one that the stream knew as clean
 // is clean still.
 func newAssembly(resume chain.Link, disks []segment.Disk, target int64) *assembly {
-	a := &assembly{target: target, builder: &segment.Builder{}, disks: slices.Clone(disks), first: resume.LastLSN + 1, last: resume.LastLSN}
+	a := &assembly{target: target, builder: &segment.Builder{}, disks: slices.Clone(disks), first: resume.LastLSN + 1, last: resume.LastLSN, axis: resume.UTC}
 	for i := range a.disks {
 		d := &a.disks[i]
 		d.Clean = slices.ContainsFunc(resume.Disks, func(r segment.Disk) bool { return r.ID == d.ID && r.Clean })
@@ -90,7 +89,7 @@ func (a *assembly) end(now time.Time, c *session.Cut) []closed {
 	if a.begun.IsZero() {
 		a.bootFirst = c.Boot
 	}
-	a.suspect = !c.Wall.IsZero() && now.Sub(c.Wall).Abs() > clockTolerance
+	a.suspect = !c.Wall.IsZero() && a.onAxis(now).Sub(c.Wall).Abs() > journal.ClockTolerance
 	s := a.close(now)
 	s.cut = true
 	s.header.Marker, s.header.Consistency, s.header.Label = c.Marker, c.Consistency, c.Label
@@ -105,7 +104,16 @@ func (a *assembly) expire(now, before time.Time) []closed {
 	return []closed{a.close(now)}
 }
 
+// onAxis gives the time that the journal's writer will give a segment that ends now.
+func (a *assembly) onAxis(now time.Time) time.Time {
+	if now.After(a.axis) {
+		a.axis = now
+	}
+	return a.axis
+}
+
 func (a *assembly) close(now time.Time) closed {
+	a.onAxis(now)
 	s := closed{builder: a.builder, through: a.through, header: segment.Header{
 		FirstLSN: a.first, LastLSN: a.last, BootFirst: a.bootFirst, BootLast: a.bootLast, UTC: now.UTC(), Suspect: a.suspect,
 		Copy: a.copy, Jump: a.jump, Disks: slices.Clone(a.disks),

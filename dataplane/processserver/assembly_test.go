@@ -132,3 +132,12 @@ func TestSegmentsAreAsLargeAsTheLineCarriesInFiveSeconds(t *testing.T) {
 		t.Errorf("a later sample counts an eighth: %v", r)
 	}
 }
+
+func TestAPointWhoseTimeStoodStillBehindAClockStepIsSuspect(t *testing.T) {
+	a := newAssembly(chain.Link{UTC: noon.Add(4 * time.Second), Disks: twoDisks(true)}, twoDisks(true), 2000)
+	c := cut(1, true)
+	c.Wall = noon.Add(-4 * time.Second) // near the server's clock, far from the time that the point will carry
+	if got := a.end(noon, c); !got[0].header.Suspect {
+		t.Error("a point that is 8 s off the agent's clock is not suspect")
+	}
+}
