@@ -271,10 +271,11 @@ func (s *spool) release(e entry) {
 	s.freed = make(chan struct{})
 }
 
-// write makes the file: written, synced, renamed, folder synced.
-func (s *spool) write(e entry, sealed []byte) (err error) {
+// write makes the file: written, synced, renamed, folder synced; a new folder is synced into its parent first. On an
+// error no file is left that is not accounted for.
+func (s *spool) write(e entry, sealed []byte) error {
 	dir := filepath.Dir(e.path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := s.folder(dir); err != nil {
 		return err
 	}
 	tmp, err := os.CreateTemp(dir, tempPrefix+"*")
@@ -292,6 +293,28 @@ func (s *spool) write(e entry, sealed []byte) (err error) {
 	if err != nil {
 		return errors.Join(err, os.Remove(tmp.Name()))
 	}
+	if err := syncFolder(dir); err != nil {
+		return errors.Join(err, os.Remove(e.path))
+	}
+	return nil
+}
+
+// folder makes a machine's folder, if it is new, on stable storage.
+func (s *spool) folder(dir string) error {
+	err := os.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := syncFolder(s.dir); err != nil {
+		return errors.Join(err, os.Remove(dir)) // so that it is new again at the next try
+	}
+	return nil
+}
+
+func syncFolder(dir string) error {
 	folder, err := os.Open(dir)
 	if err != nil {
 		return err
