@@ -113,8 +113,9 @@ type news struct {
 	copied int64
 	cut    uint64
 	faults int
+	disks  int
 }
 
 func newsOf(o agent.Observed) news {
-	return news{phase: o.Phase, point: o.LastPoint.Position, copied: o.CopyDone, cut: o.CutNumber, faults: len(o.Faults)}
+	return news{phase: o.Phase, point: o.LastPoint.Position, copied: o.CopyDone, cut: o.CutNumber, faults: len(o.Faults), disks: len(o.Machine.Disks)}
 }

@@ -86,6 +86,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 			if a.told() { // before that, what is pending may be wanted
 				a.rest()
 			}
+			a.introduce()
 			await(ctx, changed, nil)
 			continue
 		}
@@ -139,6 +140,10 @@ func (a *Agent) rest() {
 	for _, place := range []string{atDisks, atSession, atTracker, atPoint, atHooks} {
 		a.blame(place, nil)
 	}
+}
+
+// introduce tells which disks the machine has, so that somebody can choose among them.
+func (a *Agent) introduce() {
 	spec, err := a.describe()
 	if err != nil {
 		a.blameDisks(err)
