@@ -126,6 +126,18 @@ func TestSegmentsUnderAForgedClaimAreNotRead(t *testing.T) {
 		}
 	}
 	wantFault(t, got, "FS-3514")
+	var damage []error
+	r.Damage = func(err error) { damage = append(damage, err) }
+	points, err := r.Points(t.Context(), web)
+	if err != nil || len(points) != 1 || points[0].Position != position(1, 1, 1) {
+		t.Errorf("points %v, %v; want only the one in front of the forgery", points, err)
+	}
+	if len(damage) != 1 {
+		t.Fatalf("told of %v, want the forgery", damage)
+	}
+	wantFault(t, damage[0], "FS-3514")
+	_, err = r.Tail(t.Context(), web)
+	wantFault(t, err, "FS-3514")
 }
 
 func TestDamageIsReportedWithItsPlaceAndWhatIsInFrontIsStillGiven(t *testing.T) {

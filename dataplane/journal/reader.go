@@ -127,6 +127,22 @@ func (r Reader) next(ctx context.Context, walk *chain.Walk, keys *epochKeys) (*s
 	return seg, nil
 }
 
+// writer gives the believed claim under which an epoch's segments were written; without one they are nobody's of ours:
+// FS-3514.
+func (r Reader) writer(ctx context.Context, m farshore.MachineID, g farshore.Generation, e farshore.Epoch) (*Claimed, error) {
+	c, err := r.claims().read(ctx, m, g, e)
+	if err != nil {
+		return nil, err
+	}
+	if c == nil || c.Role != Replication {
+		return nil, &fault.Fault{
+			Code: "FS-3514", Kind: fault.Corrupt, Subject: chain.ClaimName(m, g, e), What: "segments of its epoch exist, but it is no claim that may have any",
+			Remedy: "find out who writes to the vault besides Farshore; points in front are good",
+		}
+	}
+	return c, nil
+}
+
 // DataKey opens the data key of an epoch, if its claim is believed.
 func (r Reader) DataKey(ctx context.Context, stream chain.Stream, e farshore.Epoch) (segment.DataKey, error) {
 	keys := epochKeys{reader: r, stream: stream}
@@ -146,15 +162,9 @@ func (k *epochKeys) of(ctx context.Context, e farshore.Epoch) (segment.DataKey, 
 		return k.key, nil
 	}
 	name := chain.ClaimName(k.stream.Machine, k.stream.Generation, e)
-	c, err := k.reader.claims().read(ctx, k.stream.Machine, k.stream.Generation, e)
+	c, err := k.reader.writer(ctx, k.stream.Machine, k.stream.Generation, e)
 	if err != nil {
 		return segment.DataKey{}, err
-	}
-	if c == nil || c.Role != Replication {
-		return segment.DataKey{}, &fault.Fault{
-			Code: "FS-3514", Kind: fault.Corrupt, Subject: name, What: "segments of its epoch exist, but it is no claim that may have any",
-			Remedy: "find out who writes to the vault besides Farshore; points in front are good",
-		}
 	}
 	if k.reader.Keys == nil {
 		return segment.DataKey{}, &fault.Fault{
@@ -170,9 +180,10 @@ func (k *epochKeys) of(ctx context.Context, e farshore.Epoch) (segment.DataKey, 
 	return key, nil
 }
 
-// Points lists the recovery points of a machine, all generations, in stream order. Only headers are read, and in several
-// lanes; what stands in the frames is checked by whoever reads it. A generation that is damaged gives its points in front
-// of the damage, which is told to Damage: on the day when points are needed, those that are good must be offered.
+// Points lists the recovery points of a machine, all generations, in stream order. Only claims and headers are read, the
+// latter in several lanes; what stands in the frames is checked by whoever reads it. A generation that is damaged, or has
+// segments under no believed claim, gives its points in front of that, which is told to Damage: on the day when points are
+// needed, those that are good must be offered, and nobody can read on behind.
 func (r Reader) Points(ctx context.Context, m farshore.MachineID) ([]farshore.RecoveryPoint, error) {
 	generations, err := r.Generations(ctx, m)
 	if err != nil {
@@ -181,11 +192,11 @@ func (r Reader) Points(ctx context.Context, m farshore.MachineID) ([]farshore.Re
 	var points []farshore.RecoveryPoint
 	for _, g := range generations {
 		headers, err := r.Headers(ctx, m, g)
-		if f, ok := fault.As(err); ok && f.Kind == fault.Corrupt {
-			if r.Damage != nil {
-				r.Damage(err)
-			}
-		} else if err != nil {
+		if err := r.tell(err); err != nil {
+			return nil, err
+		}
+		headers, err = r.claimed(ctx, headers)
+		if err := r.tell(err); err != nil {
 			return nil, err
 		}
 		for _, h := range headers {
@@ -195,6 +206,32 @@ func (r Reader) Points(ctx context.Context, m farshore.MachineID) ([]farshore.Re
 		}
 	}
 	return points, nil
+}
+
+// tell tells Damage of a fault that only leaves points out and gives any other error back.
+func (r Reader) tell(err error) error {
+	if f, ok := fault.As(err); !ok || f.Kind != fault.Corrupt {
+		return err
+	}
+	if r.Damage != nil {
+		r.Damage(err)
+	}
+	return nil
+}
+
+// claimed gives the headers in front of the first epoch with segments that nobody of ours wrote, and says which that is.
+func (r Reader) claimed(ctx context.Context, headers []segment.Header) ([]segment.Header, error) {
+	var believed farshore.Epoch
+	for i, h := range headers {
+		if h.Seal || h.Epoch == believed {
+			continue
+		}
+		if _, err := r.writer(ctx, h.Machine, h.Generation, h.Epoch); err != nil {
+			return headers[:i], err
+		}
+		believed = h.Epoch
+	}
+	return headers, nil
 }
 
 // PointOf gives the recovery point at the end of a segment, if there is one.
@@ -290,7 +327,8 @@ func (r Reader) fetchHeaders(ctx context.Context, entries []vault.Entry) ([][]by
 	return prefixes, g.Wait()
 }
 
-// Tail finds the end of the newest generation's readable part without walking all of it.
+// Tail finds the end of the newest generation's readable part without walking all of it. FS-3514: it lies in an epoch
+// without a believed claim.
 func (r Reader) Tail(ctx context.Context, m farshore.MachineID) (chain.Link, error) {
 	s, err := r.claims().survey(ctx, m)
 	if err != nil {
@@ -313,7 +351,7 @@ func (r Reader) Tail(ctx context.Context, m farshore.MachineID) (chain.Link, err
 			return chain.Link{}, fmt.Errorf("read %s: %w", name, err)
 		}
 		if !found {
-			return walk.At(), nil
+			return r.believed(ctx, walk.At())
 		}
 		seg, err := segment.Parse(body)
 		if err != nil {
@@ -323,4 +361,15 @@ func (r Reader) Tail(ctx context.Context, m farshore.MachineID) (chain.Link, err
 			return chain.Link{}, brokenStream(stream, err)
 		}
 	}
+}
+
+// believed gives a link back if its segment is one of ours: a seal, or under a believed claim.
+func (r Reader) believed(ctx context.Context, l chain.Link) (chain.Link, error) {
+	if l.Seal { // whoever set it, it says nothing but that the epoch ends; Start is one too
+		return l, nil
+	}
+	if _, err := r.writer(ctx, l.Stream.Machine, l.Stream.Generation, l.Position.Epoch); err != nil {
+		return chain.Link{}, err
+	}
+	return l, nil
 }
