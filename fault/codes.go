@@ -95,6 +95,7 @@ var Codes = []Code{
 	{"FS-6003", "the CA pin is not well formed"},
 	{"FS-6004", "the configuration server does not belong to the pinned vault"},
 	{"FS-6005", "the configuration server does not answer"},
+	{"FS-6006", "the desired document cannot be kept on disk"},
 	{"FS-6010", "the join token is refused"},
 	{"FS-6011", "the name is enrolled already"},
 	{"FS-6012", "the certificate is refused"},

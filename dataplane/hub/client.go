@@ -18,6 +18,7 @@ import (
 	farshorev1 "farshore/api/gen/farshore/v1"
 	"farshore/api/gen/farshore/v1/farshorev1connect"
 	"farshore/dataplane/credential"
+	"farshore/fault"
 )
 
 const (
@@ -44,8 +45,9 @@ type Client struct {
 	service farshorev1connect.HubServiceClient
 	changed chan struct{}
 
-	mu   sync.Mutex // held while a document is judged, saved and acted on: one at a time, in order
-	have *farshorev1.SyncResponse
+	mu      sync.Mutex // held while a document is judged, saved and acted on: one at a time, in order
+	have    *farshorev1.SyncResponse
+	unsaved *fault.Fault // why have is not on disk; nil: it is
 }
 
 // Config is what a client needs to know.
@@ -68,11 +70,13 @@ func NewClient(c Config) *Client {
 }
 
 // Run keeps the node in touch until ctx is done and then returns nil. It calls act first with the document kept on disk, if
-// there is one, then with every newer one that asks for something else, never two at a time; what act is given was saved before. It calls observe, which
-// sets the Observed of the request, for each report: every ten seconds and after [Client.Report].
+// there is one, then with every newer one that asks for something else, never two at a time. What act is given was saved
+// before, if that was possible. It calls observe, which sets the Observed of the request, for each report: every ten
+// seconds and after [Client.Report].
 //
-// The hub may be away for as long as it likes: Run goes on trying and says so once. It returns an error only if the
-// node's own folder cannot be used.
+// The hub may be away for as long as it likes: Run goes on trying and says so once. A document that cannot be saved is a
+// fault (FS-6006) in the reports, and tried again at each. Run returns an error only if the node's own folder cannot be
+// made or its certificate not read.
 func (c *Client) Run(ctx context.Context, observe func(*farshorev1.SyncRequest), act func(*farshorev1.SyncResponse)) error {
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return fmt.Errorf("keep the desired document: %w", err)
@@ -118,10 +122,7 @@ func (c *Client) poll(ctx context.Context, act func(*farshorev1.SyncResponse)) e
 		request := &farshorev1.SyncRequest{Have: c.version(), WaitSeconds: uint32(MaxWait.Seconds()), Build: c.build}
 		answer, err := c.sync(ctx, request)
 		if err == nil {
-			err = c.accept(answer, act)
-			if err != nil {
-				return err
-			}
+			c.accept(answer, act)
 			if away {
 				c.log.Info("the hub is back", "hub", c.address)
 			}
@@ -147,15 +148,16 @@ func (c *Client) report(ctx context.Context, observe func(*farshorev1.SyncReques
 	for ctx.Err() == nil {
 		request := &farshorev1.SyncRequest{Have: c.version(), Build: c.build}
 		observe(request)
+		if f := c.saveAgain(); f != nil {
+			addFault(request, f)
+		}
 		answer, err := c.sync(ctx, request)
 		if err != nil { // poll says that the hub is away
 			sleep(ctx, pause.NextBackOff())
 			continue
 		}
 		pause.Reset()
-		if err := c.accept(answer, act); err != nil {
-			return err
-		}
+		c.accept(answer, act)
 		sleep(ctx, reportSpacing)
 		c.awaitChange(ctx)
 	}
@@ -184,22 +186,21 @@ func (c *Client) sync(ctx context.Context, request *farshorev1.SyncRequest) (*fa
 }
 
 // accept saves a document that is newer than the node's and acts on it. Any other is ignored.
-func (c *Client) accept(document *farshorev1.SyncResponse, act func(*farshorev1.SyncResponse)) error {
+// A full volume must not keep a node from doing what is wanted of it: a document that cannot be saved is acted on too.
+func (c *Client) accept(document *farshorev1.SyncResponse, act func(*farshorev1.SyncResponse)) {
 	if document.GetDesired() == nil {
-		return nil
+		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch order := CompareVersions(document.GetVersion(), c.have.GetVersion()); {
 	case order < 0:
 		c.log.Warn("the hub sent an older desired document; ignored", "sent", document.GetVersion(), "have", c.have.GetVersion())
-		return nil
+		return
 	case order == 0: // poll and report fetched the same one
-		return nil
+		return
 	}
-	if err := saveDesired(c.dir, document); err != nil {
-		return err
-	}
+	c.save(document)
 	// A hub that was started again sends what it sent before under a higher incarnation: that is nothing to act on.
 	same := sameWish(document, c.have)
 	c.have = document
@@ -207,7 +208,46 @@ func (c *Client) accept(document *farshorev1.SyncResponse, act func(*farshorev1.
 		act(document)
 	}
 	c.Report() // so that the hub soon knows what this node acts on
-	return nil
+}
+
+// save keeps a document on disk and notes whether that was possible. The caller holds the lock.
+func (c *Client) save(document *farshorev1.SyncResponse) {
+	err := saveDesired(c.dir, document)
+	if err == nil {
+		c.unsaved = nil
+		return
+	}
+	if c.unsaved == nil {
+		c.log.Error("the desired document cannot be kept here; acting on it all the same", "version", document.GetVersion(), "err", err)
+	}
+	c.unsaved = &fault.Fault{
+		Code: "FS-6006", Kind: fault.Operator, Subject: "folder " + c.dir,
+		What:   "the desired document cannot be kept there: after a restart the node acts on an older one until the hub answers",
+		Remedy: "free space on its volume and check that it can be written; the document is kept then by itself", Err: err,
+	}
+}
+
+// saveAgain tries again to keep a document that could not be saved, and says why that is still impossible, if it is.
+func (c *Client) saveAgain() *fault.Fault {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.unsaved != nil {
+		c.save(c.have)
+	}
+	return c.unsaved
+}
+
+// addFault puts a fault of the client's own among those that the node observed.
+func addFault(r *farshorev1.SyncRequest, f *fault.Fault) {
+	m := FaultMessage(f)
+	switch o := r.GetObserved().(type) {
+	case *farshorev1.SyncRequest_Agent:
+		o.Agent.Faults = append(o.Agent.Faults, m)
+	case *farshorev1.SyncRequest_ProcessServer:
+		o.ProcessServer.Faults = append(o.ProcessServer.Faults, m)
+	case *farshorev1.SyncRequest_Applier:
+		o.Applier.Faults = append(o.Applier.Faults, m)
+	}
 }
 
 // sameWish reports whether two documents ask for the same under different versions.

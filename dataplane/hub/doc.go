@@ -8,7 +8,7 @@
 //   - The token's secret never leaves the node. What is sent is a signature over the very TLS connection it is sent on, so
 //     it is worth nothing anywhere else; the configuration server stores only the public half.
 //   - A desired document is on stable storage before it is acted on. A node starts from it and goes on for as long as the
-//     hub is away.
+//     hub is away. If it cannot be stored, it is acted on all the same, and the hub is told.
 //   - A lower version than the node has is ignored. Versions are ordered by incarnation first: a configuration server
 //     restored from an old backup cannot turn a node back.
 //   - The certificate is renewed at half of its life, for ever, as long as the hub answers now and then.

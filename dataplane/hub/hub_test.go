@@ -333,6 +333,38 @@ func TestANodeGoesOnWithoutTheHub(t *testing.T) {
 	}
 }
 
+func TestADocumentThatCannotBeSavedIsActedOnAndSavedLater(t *testing.T) {
+	h := newTestHub(t, credentialtest.NewCA(t))
+	dir := t.TempDir()
+	inTheWay := filepath.Join(dir, DesiredFile)
+	if err := os.MkdirAll(filepath.Join(inTheWay, "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	h.set(&farshorev1.Version{Incarnation: 1, Number: 1}, "first")
+	client, acted := h.run(dir)
+	if got := (<-acted).GetProcessServer().GetMachines(); len(got) != 1 || got[0] != "first" {
+		t.Fatalf("acted on %v", got)
+	}
+	faults := func() []*farshorev1.Fault {
+		client.Report()
+		return (<-h.heard).GetProcessServer().GetFaults()
+	}
+	for f := faults(); len(f) != 1 || f[0].GetCode() != "FS-6006"; f = faults() { // the test's own time limit ends it
+	}
+	h.set(&farshorev1.Version{Incarnation: 1, Number: 2}, "second")
+	if got := (<-acted).GetProcessServer().GetMachines(); len(got) != 1 || got[0] != "second" {
+		t.Fatalf("acted on %v", got)
+	}
+	if err := os.RemoveAll(inTheWay); err != nil {
+		t.Fatal(err)
+	}
+	for len(faults()) > 0 {
+	}
+	if kept, err := LoadDesired(dir); err != nil || kept.GetVersion().GetNumber() != 2 {
+		t.Errorf("kept %v, %v", kept, err)
+	}
+}
+
 func TestANodeComesBackWhenTheHubDoes(t *testing.T) {
 	h := newTestHub(t, credentialtest.NewCA(t))
 	h.down = true
