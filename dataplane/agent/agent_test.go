@@ -20,7 +20,6 @@ import (
 
 const (
 	diskBytes = 320 << 20
-	pace      = 10 * time.Millisecond // some hundred changes each second
 )
 
 func protected(o agent.Observed) bool {

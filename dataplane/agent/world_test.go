@@ -69,9 +69,15 @@ func playAgent(text string) error {
 	a := agent.New(p.deps(node, slog.New(slog.NewTextHandler(os.Stderr, nil))))
 	a.Desire(p.Desired)
 	go func() {
-		encoder := json.NewEncoder(os.Stdout)
+		encoder, told := json.NewEncoder(os.Stdout), ""
 		for range time.NewTicker(20 * time.Millisecond).C {
 			o := a.Observe()
+			for _, f := range o.Faults {
+				if f.Error() != told {
+					told = f.Error()
+					fmt.Fprintln(os.Stderr, told)
+				}
+			}
 			o.Faults = nil // they do not read back
 			if encoder.Encode(o) != nil {
 				cancel()
@@ -85,7 +91,7 @@ func (p part) deps(node *credential.Node, log *slog.Logger) agent.Deps {
 	return agent.Deps{
 		Machine: machine, Node: node, Sources: func() ([]disk.Source, error) { return p.Sources, nil },
 		StateDir: p.State, RunDir: p.Run, PinDir: p.Pins, Hooks: disk.Hooks{Dir: p.Hooks, Limit: 10 * time.Second},
-		Watchdog: []string{os.Args[0], trackertest.WatchdogVerb}, FreezeBound: time.Minute, WindowBytes: 64 << 20,
+		Watchdog: []string{os.Args[0], trackertest.WatchdogVerb}, FreezeBound: time.Minute, WindowBytes: 512 << 20,
 		Limits: session.DefaultLimits(), Log: log, Now: time.Now,
 	}
 }
