@@ -183,11 +183,14 @@ func (a *Adapter) serialConsole(ctx context.Context, in activities.Place) (strin
 	return string(console), nil
 }
 
-// lastLines gives the last non-empty lines of a console.
+// control are what a boot loader sends to a terminal besides text.
+var control = regexp.MustCompile(`\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]`)
+
+// lastLines gives the last non-empty lines of a console, as plain text.
 func lastLines(console string, n int) []string {
 	var lines []string
 	for line := range strings.Lines(console) {
-		if line = strings.TrimSpace(strings.ToValidUTF8(line, "?")); line != "" {
+		if line = strings.TrimSpace(control.ReplaceAllString(strings.ToValidUTF8(line, "?"), "")); line != "" {
 			lines = append(lines, line)
 		}
 	}

@@ -250,7 +250,7 @@ func (d *demo) follow(ctx context.Context, run, last string) error {
 				d.screen.say("done  %s", s.GetSummary())
 			}
 			if s.GetStatus() == "running" {
-				d.screen.progress("now   %s %s", s.GetSummary(), s.GetProgress())
+				d.screen.progress("now   %s", strings.TrimSpace(s.GetSummary()+"  "+s.GetProgress()))
 			}
 		}
 		return slices.ContainsFunc(r.GetSteps(), func(s *farshorev1.Step) bool {
@@ -289,7 +289,11 @@ func (d *demo) failover(ctx context.Context) error {
 		return err
 	}
 	d.facts.failoverTook = time.Since(began)
-	return d.compare(report)
+	if err := d.compare(report); err != nil {
+		return err
+	}
+	_, err = d.stack.AwaitMachine(ctx, func(m *farshorev1.Machine) bool { return m.GetState().GetLocation() == "commit-pending" })
+	return err
 }
 
 // sound refuses a recovered disk that is not exactly what a power cut could have left.
