@@ -39,9 +39,9 @@ func NewAgent(now time.Time, hello *Hello, l Limits) (*Agent, []Effect) {
 	return a, a.out
 }
 
-// Room reports whether a message of so many bytes may be sent now. A single message may be larger than the window.
-func (a *Agent) Room(bytes int64) bool {
-	return a.state == sending && (a.under == 0 || a.under+bytes <= a.opened.WindowBytes)
+// Room reports whether a message may be sent now. A single message may be larger than the window.
+func (a *Agent) Room(m Message) bool {
+	return a.state == sending && (a.under == 0 || a.under+Cost(m, len(a.hello.Disks)) <= a.opened.WindowBytes)
 }
 
 // Over reports whether the session has ended.
@@ -101,18 +101,19 @@ func (a *Agent) outgoing(m Message) {
 			m.LastLSN += farshore.LSN(len(m.Records))
 		}
 		a.lastLSN = m.LastLSN
-		a.window(m.Bytes())
+		a.window(m)
 	case *Cut:
 		m.Number = a.next
-		a.window(CutBytes)
+		a.window(m)
 	default:
 		panic(fmt.Sprintf("session: an agent does not send %T by itself", m))
 	}
 	a.out = append(a.out, Send{m})
 }
 
-func (a *Agent) window(bytes int64) {
-	if !a.Room(bytes) {
+func (a *Agent) window(m Message) {
+	bytes := Cost(m, len(a.hello.Disks))
+	if !a.Room(m) {
 		panic(fmt.Sprintf("session: %d bytes are sent, %d of %d are under way", bytes, a.under, a.opened.WindowBytes))
 	}
 	a.next++

@@ -15,7 +15,7 @@ const (
 	MaxBatchBytes   = 960 << 10 // data of one batch
 	MaxTicketBytes  = 16 << 10  // a signed ticket, in JSON
 	MaxFaultBytes   = 1 << 10   // each text of a Refused
-	recordBytes     = 16        // what a record costs besides its data
+	recordBytes     = 16        // of a record besides its data, on the line
 )
 
 // Message is what one end tells the other.
@@ -52,7 +52,7 @@ type Batch struct {
 	Records           []segment.Record
 }
 
-// Bytes is how much of the window the batch takes.
+// Bytes is how much the batch carries.
 func (b *Batch) Bytes() int64 {
 	n := int64(len(b.Records)) * recordBytes
 	for i := range b.Records {
@@ -73,8 +73,32 @@ type Cut struct {
 	Disks []segment.Disk
 }
 
-// CutBytes is how much of the window a cut takes.
-const CutBytes = 64
+// What a message costs in the server's memory until it is cached, besides the data of its records.
+const (
+	messageCost = 256     // to remember it
+	recordCost  = 48      // to keep a record in its place
+	segmentCost = 8 << 10 // to begin a segment, which a cut or a jump makes the server do
+	diskCost    = 128     // to keep a disk's name and state with a segment
+)
+
+// Cost is how much of the window a message takes in a session of so many disks.
+func Cost(m Message, disks int) int64 {
+	switch m := m.(type) {
+	case *Batch:
+		n := messageCost + int64(len(m.Records))*recordCost
+		for i := range m.Records {
+			n += int64(len(m.Records[i].Data))
+		}
+		if m.Jump {
+			n += segmentCost + int64(disks)*diskCost
+		}
+		return n
+	case *Cut:
+		return messageCost + segmentCost + int64(disks)*diskCost
+	default:
+		return 0
+	}
+}
 
 // Cached says that everything up to Number is on the server's own disk.
 type Cached struct{ Number uint64 }

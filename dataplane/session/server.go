@@ -28,6 +28,7 @@ type Server struct {
 	opened Opened
 
 	disks     []segment.Disk // the session's disks, as the last cut left them
+	emptyJump bool           // the last message was a jump that holds nothing
 	mustJump  bool           // the tail is unclean and no re-copy has begun
 	lastLSN   farshore.LSN
 	next      uint64 // number of the next batch or cut
@@ -179,13 +180,19 @@ func (s *Server) numbered(number uint64, bytes int64) bool {
 }
 
 func (s *Server) batch(b *Batch) {
-	if !s.numbered(b.Number, b.Bytes()) {
+	if !s.numbered(b.Number, Cost(b, len(s.disks))) {
 		return
 	}
 	if why := checkBatch(b, s.disks); why != "" {
 		s.violated(fmt.Sprintf("batch %d makes no sense: %s", b.Number, why))
 		return
 	}
+	empty := b.Jump && len(b.Records) == 0
+	if empty && s.emptyJump {
+		s.violated(fmt.Sprintf("batch %d begins a copy and holds nothing, like the one before", b.Number))
+		return
+	}
+	s.emptyJump = empty
 	follows := b.FirstLSN == s.lastLSN+1
 	if b.Jump {
 		follows = b.FirstLSN > s.lastLSN
@@ -203,9 +210,10 @@ func (s *Server) batch(b *Batch) {
 }
 
 func (s *Server) cut(c *Cut) {
-	if !s.numbered(c.Number, CutBytes) {
+	if !s.numbered(c.Number, Cost(c, len(s.disks))) {
 		return
 	}
+	s.emptyJump = false
 	if why := checkCut(c, s.disks); why != "" {
 		s.violated(fmt.Sprintf("cut %d makes no sense: %s", c.Number, why))
 		return

@@ -15,7 +15,7 @@ import (
 var (
 	start  = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	web    = farshore.Identity{Role: farshore.RoleAgent, Name: "web-01"}
-	limits = Limits{PingAfter: 10 * time.Second, SilentAfter: 30 * time.Second, WindowBytes: 4000}
+	limits = Limits{PingAfter: 10 * time.Second, SilentAfter: 30 * time.Second, WindowBytes: 40_000}
 )
 
 func hello() *Hello {
@@ -230,10 +230,46 @@ func TestJumpMayLeaveAHoleInTheLog(t *testing.T) {
 }
 
 func TestWindowBoundsWhatIsUnderWay(t *testing.T) {
-	full := log(1, 101, 7) // 7 × (512 + 16) = 3,696 of 4,000 bytes
-	run(t, opened(t, true), []step{{Received{full}, "append 1"}, {Received{log(2, 108, 1)}, "send refused FS-2003, close FS-2003"}})
-	run(t, opened(t, true), []step{{Received{full}, "append 1"}, {Spooled{1}, "send cached 1"}, {Received{log(2, 108, 1)}, "append 2"}})
-	run(t, opened(t, true), []step{{Received{log(1, 101, 20)}, "append 1"}}) // one message may be larger
+	full := log(1, 101, 70) // 256 + 70 × (512 + 48) = 39,456 of 40,000 bytes
+	run(t, opened(t, true), []step{{Received{full}, "append 1"}, {Received{log(2, 171, 1)}, "send refused FS-2003, close FS-2003"}})
+	run(t, opened(t, true), []step{{Received{full}, "append 1"}, {Spooled{1}, "send cached 1"}, {Received{log(2, 171, 1)}, "append 2"}})
+	run(t, opened(t, true), []step{{Received{log(1, 101, 100)}, "append 1"}}) // one message may be larger
+}
+
+func TestWhatEndsSegmentsIsChargedForThemAndTheirDisks(t *testing.T) {
+	many := make([]segment.Disk, 100)
+	rows := map[string]struct {
+		m    Message
+		want int64
+	}{
+		"a batch":                     {log(1, 1, 2), 256 + 2*(48+512)},
+		"a batch without records":     {&Batch{}, 256},
+		"a jump without records":      {&Batch{Jump: true, Copy: true}, 256 + 8192 + 100*128},
+		"a cut":                       {&Cut{Disks: many}, 256 + 8192 + 100*128},
+		"what never lies in a window": {&Ping{}, 0},
+	}
+	for name, r := range rows {
+		if got := Cost(r.m, len(many)); got != r.want {
+			t.Errorf("%s costs %d, want %d", name, got, r.want)
+		}
+	}
+	cuts := []step{}
+	for n := range uint64(4) {
+		cuts = append(cuts, step{Received{&Cut{Number: n + 1, Disks: disks(true)}}, fmt.Sprintf("end %d", n+1)})
+	}
+	run(t, opened(t, true), append(cuts, step{Received{&Cut{Number: 5, Disks: disks(true)}}, "send refused FS-2003, close FS-2003"}))
+}
+
+func TestACopyThatHoldsNothingMayNotBeginAgain(t *testing.T) {
+	empty := func(n uint64) Received {
+		return Received{&Batch{Number: n, Copy: true, Jump: true, FirstLSN: 101, LastLSN: 100}}
+	}
+	run(t, opened(t, true), []step{{empty(1), "append 1"}, {empty(2), "send refused FS-2003, close FS-2003"}})
+	run(t, opened(t, true), []step{
+		{empty(1), "append 1"},
+		{Received{&Cut{Number: 2, Disks: disks(true)}}, "end 2"},
+		{empty(3), "append 3"},
+	})
 }
 
 func TestSizesFollowTheLastCut(t *testing.T) {

@@ -104,7 +104,7 @@ func (l *Link) Events() <-chan session.Message { return l.events }
 // Send sends a batch as soon as the window has room and gives its number. The link fills in Number and LSNs. When it
 // returns, the memory of the records is the caller's again. The error is the *fault.Fault that ended the session, or ctx's.
 func (l *Link) Send(ctx context.Context, b *session.Batch) (uint64, error) {
-	if err := l.send(ctx, b, b.Bytes()); err != nil {
+	if err := l.send(ctx, b); err != nil {
 		return 0, err
 	}
 	return b.Number, nil
@@ -112,7 +112,7 @@ func (l *Link) Send(ctx context.Context, b *session.Batch) (uint64, error) {
 
 // Cut sends a cut in the same way.
 func (l *Link) Cut(ctx context.Context, c *session.Cut) (uint64, error) {
-	if err := l.send(ctx, c, session.CutBytes); err != nil {
+	if err := l.send(ctx, c); err != nil {
 		return 0, err
 	}
 	return c.Number, nil
@@ -126,14 +126,14 @@ func (l *Link) Close() {
 	})
 }
 
-func (l *Link) send(ctx context.Context, m session.Message, bytes int64) error {
+func (l *Link) send(ctx context.Context, m session.Message) error {
 	for {
 		l.mu.Lock()
 		if l.why != nil {
 			l.mu.Unlock()
 			return l.why
 		}
-		if l.agent.Room(bytes) {
+		if l.agent.Room(m) {
 			l.agent.Step(l.config.Now(), session.Outgoing{Message: m})
 			l.mu.Unlock()
 			break

@@ -77,10 +77,15 @@ func hear(t *testing.T, c *transport.Conn, n int) session.Message {
 	}
 }
 
-var opened = session.Opened{Session: 7, Generation: 1, Epoch: 3, ResumeLSN: 100, TailClean: true, WindowBytes: 600}
+var opened = session.Opened{Session: 7, Generation: 1, Epoch: 3, ResumeLSN: 100, TailClean: true, WindowBytes: 10_000}
 
 func batch() *session.Batch {
 	return &session.Batch{Records: []segment.Record{{Extent: block.Extent{Start: 3, Count: 1}, Data: make([]byte, 512)}}}
+}
+
+// large is a batch of which two are more than the window.
+func large() *session.Batch {
+	return &session.Batch{Records: []segment.Record{{Extent: block.Extent{Count: 16}, Data: make([]byte, 16*block.SectorSize)}}}
 }
 
 // start opens a link and runs it; stop ends it and gives what Run returned.
@@ -155,16 +160,16 @@ func TestSendWaitsWhileTheWindowIsFull(t *testing.T) {
 		hear(t, c, 1)
 	})
 	l, stop := start(t, config)
-	if _, err := l.Send(t.Context(), batch()); err != nil {
+	if _, err := l.Send(t.Context(), large()); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := l.Send(ctx, batch()); !errors.Is(err, context.Canceled) {
+	if _, err := l.Send(ctx, large()); !errors.Is(err, context.Canceled) {
 		t.Errorf("a second batch with a full window: %v, want that it waits", err)
 	}
 	close(release)
-	if n, err := l.Send(t.Context(), batch()); n != 2 || err != nil {
+	if n, err := l.Send(t.Context(), large()); n != 2 || err != nil {
 		t.Errorf("after the window opened: %d, %v", n, err)
 	}
 	stop()
@@ -186,10 +191,10 @@ func TestEveryoneWaitingLearnsThatTheServerIsGone(t *testing.T) {
 		hear(t, c, 1)
 	})
 	l, stop := start(t, config)
-	if _, err := l.Send(t.Context(), batch()); err != nil {
+	if _, err := l.Send(t.Context(), large()); err != nil {
 		t.Fatal(err)
 	}
-	_, err := l.Send(t.Context(), batch()) // waits for room until the connection breaks
+	_, err := l.Send(t.Context(), large()) // waits for room until the connection breaks
 	if f, ok := fault.As(err); !ok || f.Code != "FS-2010" {
 		t.Errorf("the waiting batch: %v, want FS-2010", err)
 	}

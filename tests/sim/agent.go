@@ -279,7 +279,7 @@ func (a *agent) send(b, value int) {
 		Extent: block.Extent{Start: block.Sector(b), Count: 1}, Kind: block.Data, Data: dataOf(value),
 	}}}
 	a.mustJump = false
-	if a.core != nil && a.core.Room(batch.Bytes()) {
+	if a.core != nil && a.core.Room(batch) {
 		a.step(session.Outgoing{Message: batch})
 	} else if a.core != nil {
 		a.reconnect()
@@ -289,7 +289,7 @@ func (a *agent) send(b, value int) {
 // cut ends the open interval with a clean cut and notes the truth.
 func (a *agent) cut(live func() bool) {
 	defer func() { a.busy = false }()
-	if !live() || a.mustJump || !a.core.Room(64) { // nothing was sent, or the session ended
+	if !live() || a.mustJump || !a.core.Room(&session.Cut{}) { // nothing was sent, or the session ended
 		return
 	}
 	a.cuts++

@@ -239,11 +239,7 @@ func (a *agent) durable(d *session.Durable) {
 // out sends one message if there is room. made is how many writes had been made when it was made.
 func (a *agent) out(m session.Message, made int) bool {
 	b, isBatch := m.(*session.Batch)
-	bytes := int64(session.CutBytes)
-	if isBatch {
-		bytes = b.Bytes()
-	}
-	if !a.end.Room(bytes) {
+	if !a.end.Room(m) {
 		return false
 	}
 	if isBatch && b.Copy {
