@@ -345,12 +345,16 @@ func TestADocumentThatCannotBeSavedIsActedOnAndSavedLater(t *testing.T) {
 	if got := (<-acted).GetProcessServer().GetMachines(); len(got) != 1 || got[0] != "first" {
 		t.Fatalf("acted on %v", got)
 	}
-	faults := func() []*farshorev1.Fault {
-		client.Report()
-		return (<-h.heard).GetProcessServer().GetFaults()
+	awaitFaults := func(want string) { // the test's own time limit ends it
+		for got := "none yet"; got != want; {
+			client.Report()
+			got = ""
+			for _, f := range (<-h.heard).GetProcessServer().GetFaults() {
+				got += f.GetCode()
+			}
+		}
 	}
-	for f := faults(); len(f) != 1 || f[0].GetCode() != "FS-6006"; f = faults() { // the test's own time limit ends it
-	}
+	awaitFaults("FS-6006")
 	h.set(&farshorev1.Version{Incarnation: 1, Number: 2}, "second")
 	if got := (<-acted).GetProcessServer().GetMachines(); len(got) != 1 || got[0] != "second" {
 		t.Fatalf("acted on %v", got)
@@ -358,8 +362,7 @@ func TestADocumentThatCannotBeSavedIsActedOnAndSavedLater(t *testing.T) {
 	if err := os.RemoveAll(inTheWay); err != nil {
 		t.Fatal(err)
 	}
-	for len(faults()) > 0 {
-	}
+	awaitFaults("")
 	if kept, err := LoadDesired(dir); err != nil || kept.GetVersion().GetNumber() != 2 {
 		t.Errorf("kept %v, %v", kept, err)
 	}
