@@ -68,7 +68,7 @@ func (a *Applier) changed() {
 
 func (a *Applier) writing() writing {
 	return writing{
-		replicas: a.deps.Replicas, fill: block.Count(a.deps.Settings.FillBytes / block.SectorSize),
+		replicas: a.deps.Replicas, journal: a.deps.Store, fill: block.Count(a.deps.Settings.FillBytes / block.SectorSize),
 		lanes: a.deps.Settings.Lanes, buffers: &a.buffers,
 	}
 }

@@ -11,6 +11,8 @@
 //     as its *applied* position. Redo is idempotent only towards the same or a later end, so a disk whose applied position
 //     is before its intent holds pages of the future: it is never snapshotted, and never counts as being anywhere.
 //   - All disks of a checkpoint stand at one clean position.
+//   - A disk is created only where the stream names it for the first time. One that is missing later was lost: the replica
+//     is damaged, and nothing is made of it.
 //   - A replica has one writer: every disk is fenced when it is opened.
 //   - A test or a failover never writes to a replica; it works on clones.
 //   - Jobs may be done again at any time, wholly or from wherever they were broken off: what is there is continued if it

@@ -31,6 +31,7 @@ func runPrefix(run farshore.RunID) string { return fmt.Sprintf("replica/v1/run/%
 // writing is what replicas need to write.
 type writing struct {
 	replicas vault.Replicas
+	journal  vault.Store
 	fill     block.Count // gaps up to this are bridged
 	lanes    int         // requests to one disk at once
 	buffers  *sync.Pool  // of vault.MaxWriteBytes
@@ -214,17 +215,49 @@ func (r *replica) add(ctx context.Context, w window) error {
 		if r.disks[d.ID] != nil {
 			continue
 		}
-		if err := r.replicas.Create(ctx, r.name(d.ID), d.Sectors); err != nil && !errors.Is(err, vault.ErrExists) {
+		if err := r.create(ctx, d, w.from); err != nil {
 			return err
-		}
-		if err := r.open(ctx, d.ID); err != nil {
-			return err
-		}
-		if opened := r.disks[d.ID]; opened.state.Version == 0 {
-			r.place(opened, w.from)
 		}
 	}
 	return nil
+}
+
+// create makes a disk of zeros that stands at a place, unless the stream had it there already: then it was lost, and what
+// the stream wrote to it before would be missing from it for ever.
+func (r *replica) create(ctx context.Context, d segment.Disk, at chain.Link) error {
+	had, err := r.disksAt(ctx, at.Position)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(had, func(h segment.Disk) bool { return h.ID == d.ID }) {
+		return damagedReplica(r.name(d.ID), fmt.Sprintf("it is gone, and the stream had written to it before %v, where the others stand", at.Position), nil)
+	}
+	if err := r.replicas.Create(ctx, r.name(d.ID), d.Sectors); err != nil && !errors.Is(err, vault.ErrExists) {
+		return err
+	}
+	if err := r.open(ctx, d.ID); err != nil {
+		return err
+	}
+	if opened := r.disks[d.ID]; opened.state.Version == 0 {
+		r.place(opened, at)
+	}
+	return nil
+}
+
+// disksAt gives the disks that the stream has at a place; none at its start.
+func (r *replica) disksAt(ctx context.Context, p farshore.Position) ([]segment.Disk, error) {
+	if p.Epoch == 0 {
+		return nil, nil
+	}
+	prefix, err := r.journal.GetRange(ctx, chain.NameOf(r.stream.Machine, p), 0, segment.MaxHeaderBytes)
+	if err != nil {
+		return nil, err
+	}
+	h, err := segment.ParseHeader(prefix)
+	if err != nil {
+		return nil, fmt.Errorf("read the header at %v of machine %s: %w", p, r.stream.Machine, err)
+	}
+	return h.Disks, nil
 }
 
 // prepare merges the window for every disk that is not at its end yet.

@@ -1,0 +1,74 @@
+package applier
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"farshore/dataplane/vault"
+	"farshore/fault"
+)
+
+// lose removes replica disks of the newest generation, as an operator would.
+func (w *world) lose(disks ...string) {
+	w.t.Helper()
+	for _, id := range disks {
+		if err := w.replicas.Remove(w.t.Context(), replicaPrefix(web, w.tail().Generation)+id+".vhd"); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// wantLost fails the test unless an applier refuses to go on without a replica disk, and leaves it missing.
+func (w *world) wantLost(disk string) {
+	w.t.Helper()
+	err := w.catchUp(w.t.Context(), w.applier(w.store, w.replicas, eager))
+	if f, ok := fault.As(err); !ok || f.Code != "FS-4006" || f.Kind != fault.Corrupt || !strings.Contains(f.Subject, disk) {
+		w.t.Errorf("without disk %s: %v", disk, err)
+	}
+	if _, err := w.replicas.Open(w.t.Context(), replicaPrefix(web, w.tail().Generation)+disk+".vhd"); !errors.Is(err, vault.ErrNotFound) {
+		w.t.Errorf("disk %s: %v", disk, err)
+	}
+}
+
+func TestALostReplicaDiskIsNeverReplacedByAnEmptyOne(t *testing.T) {
+	s, r := fileVault(t)
+	w := newWorld(t, 4, s, r)
+	for range 3 {
+		w.segment(30, false)
+	}
+	w.segment(5, true)
+	if err := w.catchUp(t.Context(), w.applier(s, r)); err != nil {
+		t.Fatal(err)
+	}
+	w.lose("sda")
+	w.segment(2, true)
+	w.wantLost("sda")
+	w.segment(1, true)
+	w.wantLost("sda") // nor after a restart
+	w.lose("sdb") // as the fault says
+	if err := w.catchUp(t.Context(), w.applier(s, r)); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range w.content {
+		for _, wrong := range differ("disk "+string(id), w.read(replicaPrefix(web, 1)+string(id)+".vhd"), want) {
+			t.Error(wrong)
+		}
+	}
+}
+
+func TestADiskLostBehindASealIsNotReplacedEither(t *testing.T) {
+	s, r := fileVault(t)
+	w := newWorld(t, 5, s, r)
+	w.segment(30, true)
+	w.claim(false)
+	if err := w.catchUp(t.Context(), w.applier(s, r)); err != nil {
+		t.Fatal(err)
+	}
+	if !w.writer.Durable().Seal {
+		t.Fatalf("the replica stands at %v, which is no seal", w.tail())
+	}
+	w.lose("sdb")
+	w.segment(2, true)
+	w.wantLost("sdb")
+}
