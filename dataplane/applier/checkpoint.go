@@ -179,9 +179,9 @@ func (r *replica) sweep(ctx context.Context, s vault.Store) error {
 	return nil
 }
 
-// newest gives the newest checkpoint at or before a position; without one, the start of the generation.
-func newest(ctx context.Context, s vault.Store, stream chain.Stream, limit farshore.Position) (manifest, chain.Link, error) {
-	positions, err := checkpoints(ctx, s, stream.Machine, stream.Generation)
+// newest gives the newest whole checkpoint at or before a position; without one, the start of the generation.
+func (a *Applier) newest(ctx context.Context, stream chain.Stream, limit farshore.Position) (manifest, chain.Link, error) {
+	positions, err := checkpoints(ctx, a.deps.Store, stream.Machine, stream.Generation)
 	if err != nil {
 		return manifest{}, chain.Link{}, err
 	}
@@ -189,11 +189,37 @@ func newest(ctx context.Context, s vault.Store, stream chain.Stream, limit farsh
 		if p.Compare(limit) > 0 {
 			continue
 		}
-		m, at, err := readCheckpoint(ctx, s, stream, p)
+		m, at, err := readCheckpoint(ctx, a.deps.Store, stream, p)
 		if errors.Is(err, vault.ErrNotFound) {
 			continue
 		}
-		return m, at, err
+		if err != nil {
+			return manifest{}, chain.Link{}, err
+		}
+		if whole, err := a.whole(ctx, stream, m); whole || err != nil {
+			return m, at, err
+		}
 	}
 	return manifest{}, chain.Start(stream), nil
+}
+
+// whole reports whether all snapshots of a checkpoint are there: they go when somebody removes the replica's disks.
+func (a *Applier) whole(ctx context.Context, stream chain.Stream, m manifest) (bool, error) {
+	for _, s := range m.Disks {
+		d, err := a.deps.Replicas.Open(ctx, replicaPrefix(stream.Machine, stream.Generation)+string(s.Disk)+".vhd")
+		if errors.Is(err, vault.ErrNotFound) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		there, err := d.Snapshots(ctx)
+		if err := errors.Join(err, d.Close()); err != nil {
+			return false, err
+		}
+		if !slices.ContainsFunc(there, func(x vault.Snapshot) bool { return x.ID == s.Snapshot }) {
+			return false, nil
+		}
+	}
+	return true, nil
 }

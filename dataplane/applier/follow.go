@@ -82,10 +82,10 @@ func (a *Applier) followGeneration(ctx context.Context, m farshore.MachineID, g 
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
-	if err := r.sweep(ctx, a.deps.Store); err != nil {
+	if err := a.tidy(ctx, r); err != nil {
 		return 0, err
 	}
-	_, last, err := newest(ctx, a.deps.Store, stream, r.start().Position)
+	_, last, err := a.newest(ctx, stream, r.start().Position)
 	if err != nil {
 		return 0, err
 	}
@@ -107,6 +107,18 @@ func (a *Applier) followGeneration(ctx context.Context, m farshore.MachineID, g 
 			return 0, err
 		}
 	}
+}
+
+// tidy removes what a replica that is opened cannot use: snapshots without a manifest and, if it has no disks, because it
+// begins or somebody removed them, all manifests: they name snapshots that went with the disks.
+func (a *Applier) tidy(ctx context.Context, r *replica) error {
+	if len(r.disks) > 0 {
+		return r.sweep(ctx, a.deps.Store)
+	}
+	lock := a.clones(r.stream.Machine)
+	lock.Lock()
+	defer lock.Unlock()
+	return r.prune(ctx, a.deps.Store, 0)
 }
 
 // follower brings one replica forward.

@@ -159,12 +159,12 @@ func (a *Applier) bootDisk(ctx context.Context, m farshore.MachineID, h segment.
 }
 
 // lay sees that every disk of the point is there in the run, at or before the position: a sound one is kept, anything
-// else is removed and cloned from the newest checkpoint, or made empty where the checkpoint does not have it.
+// else is removed and cloned from the newest whole checkpoint, or made empty where the checkpoint does not have it.
 func (a *Applier) lay(ctx context.Context, stream chain.Stream, j Job, target segment.Header) error {
 	lock := a.clones(j.Machine)
 	lock.RLock() // the checkpoint is not pruned meanwhile
 	defer lock.RUnlock()
-	m, base, err := newest(ctx, a.deps.Store, stream, j.Position)
+	m, base, err := a.newest(ctx, stream, j.Position)
 	if err != nil {
 		return err
 	}

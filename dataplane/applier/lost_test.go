@@ -2,6 +2,7 @@ package applier
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -46,7 +47,7 @@ func TestALostReplicaDiskIsNeverReplacedByAnEmptyOne(t *testing.T) {
 	w.wantLost("sda")
 	w.segment(1, true)
 	w.wantLost("sda") // nor after a restart
-	w.lose("sdb") // as the fault says
+	w.lose("sdb")     // as the fault says
 	if err := w.catchUp(t.Context(), w.applier(s, r)); err != nil {
 		t.Fatal(err)
 	}
@@ -71,4 +72,79 @@ func TestADiskLostBehindASealIsNotReplacedEither(t *testing.T) {
 	w.lose("sdb")
 	w.segment(2, true)
 	w.wantLost("sdb")
+}
+
+// rebuild loses all replica disks and builds them again.
+func (w *world) rebuild() *Applier {
+	w.t.Helper()
+	for _, d := range w.sizes {
+		w.lose(string(d.ID))
+	}
+	a := w.applier(w.store, w.replicas, eager)
+	if err := w.catchUp(w.t.Context(), a); err != nil {
+		w.t.Fatal(err)
+	}
+	return a
+}
+
+func TestARebuiltReplicaHasOnlyCheckpointsOfItsOwn(t *testing.T) {
+	s, r := fileVault(t)
+	w := newWorld(t, 4, s, r)
+	w.story(20)
+	if err := w.catchUp(t.Context(), w.applier(s, r, eager)); err != nil {
+		t.Fatal(err)
+	}
+	w.judge("before")
+	a := w.rebuild()
+	if n := w.judge("rebuilt"); n == 0 {
+		t.Error("no checkpoint")
+	}
+	for i, p := range w.order {
+		run := fmt.Sprintf("t%d", i)
+		o, err := w.materialiseOnce(t.Context(), a, job(run, p))
+		if err != nil {
+			t.Fatalf("%v: %v", p, err)
+		}
+		w.judgeRun(p.String(), run, p, o.Disks)
+	}
+}
+
+func TestAJobPassesOverCheckpointsThatLostASnapshot(t *testing.T) {
+	s, r := fileVault(t)
+	w := newWorld(t, 6, s, r)
+	w.story(8)
+	a := w.applier(s, r, eager)
+	if err := w.catchUp(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	d, err := r.Open(t.Context(), replicaPrefix(web, 1)+"sda.vhd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Fence(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	snapshots, err := d.Snapshots(t.Context())
+	if err != nil || len(snapshots) < 2 {
+		t.Fatalf("%d snapshots, %v", len(snapshots), err)
+	}
+	restore := func(run string) {
+		t.Helper()
+		o, err := w.materialiseOnce(t.Context(), a, job(run, w.last()))
+		if err != nil {
+			t.Fatalf("run %s: %v", run, err)
+		}
+		w.judgeRun(run, run, w.last(), o.Disks)
+	}
+	for i := range snapshots { // the newest first, until none is left
+		if err := d.RemoveSnapshot(t.Context(), snapshots[len(snapshots)-1-i].ID); err != nil {
+			t.Fatal(err)
+		}
+		restore(fmt.Sprintf("t%d", i))
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.lose("sda")
+	restore("lost")
 }
