@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 
-	farshorev1 "farshore/api/gen/farshore/v1"
 	"farshore/tests/lab/process"
 )
 
@@ -46,15 +45,15 @@ azure:
 
 // join enrols a node, as an operator and an administrator do it together: one makes the token, the other uses it.
 func (s *Stack) join(ctx context.Context, program, role, name string) error {
-	var token farshorev1.CreateJoinTokenResponse
-	if err := s.ask(ctx, &token, "token", "create", "--role", role, "--name", name); err != nil {
+	token, err := s.Token(ctx, role, name)
+	if err != nil {
 		return err
 	}
 	args := []string{"join", "--control", s.control(), "--token", token.GetToken(), "--ca-pin", token.GetCaPin(), "--name", name, "--state", s.path(role)}
 	if program == "farshore-dataplane" {
 		args = append(args, "--role", role)
 	}
-	_, err := s.exec(ctx, program, args...)
+	_, err = s.exec(ctx, program, args...)
 	return err
 }
 

@@ -61,6 +61,19 @@ func (s *Stack) Points(ctx context.Context) ([]*farshorev1.RecoveryPoint, error)
 	return answer.GetPoints(), err
 }
 
+// Token makes a join token.
+func (s *Stack) Token(ctx context.Context, role, name string) (*farshorev1.CreateJoinTokenResponse, error) {
+	var token farshorev1.CreateJoinTokenResponse
+	return &token, s.ask(ctx, &token, "token", "create", "--role", role, "--name", name)
+}
+
+// Nodes lists everything that has enrolled.
+func (s *Stack) Nodes(ctx context.Context) ([]*farshorev1.Node, error) {
+	var answer farshorev1.ListNodesResponse
+	err := s.ask(ctx, &answer, "node", "list")
+	return answer.GetNodes(), err
+}
+
 // Run gives a run with its steps.
 func (s *Stack) Run(ctx context.Context, id string) (*farshorev1.GetRunResponse, error) {
 	var answer farshorev1.GetRunResponse
