@@ -45,10 +45,45 @@ func (a *Applier) followOnce(ctx context.Context, m farshore.MachineID) error {
 		return err
 	}
 	for {
-		if g, err = a.followGeneration(ctx, m, g); err != nil {
+		next, err := a.followGeneration(ctx, m, g)
+		if f, ok := fault.As(err); ok && f.Kind == fault.Corrupt {
+			next, err = a.passOver(ctx, m, g, f)
+		}
+		if err != nil {
 			return err
 		}
+		g = next
 	}
+}
+
+// passOver leaves a generation that cannot be followed any further for the next one; without one its fault comes back.
+// A new full copy is the way out of a break, so the replica must follow that. The fault stays reported: the points
+// behind the break are lost.
+func (a *Applier) passOver(ctx context.Context, m farshore.MachineID, g farshore.Generation, f *fault.Fault) (farshore.Generation, error) {
+	next, err := a.after(ctx, m, g)
+	if err != nil {
+		return 0, err
+	}
+	if next == 0 {
+		return 0, f
+	}
+	a.observed.pass(m, g, f)
+	a.deps.Log.Error("generation left behind", "machine", m, "generation", g, "next", next, "code", f.Code, "err", f)
+	return next, nil
+}
+
+// after gives the generation that comes after one, 0 if there is none.
+func (a *Applier) after(ctx context.Context, m farshore.MachineID, g farshore.Generation) (farshore.Generation, error) {
+	all, err := a.deps.Journal.Generations(ctx, m)
+	if err != nil {
+		return 0, err
+	}
+	for _, next := range all {
+		if next > g {
+			return next, nil
+		}
+	}
+	return 0, nil
 }
 
 // generation finds where to begin: at the newest generation that has a replica, else at the newest that there is.
@@ -180,20 +215,20 @@ func (f *follower) show(written int64) {
 	})
 }
 
-// superseded gives the generation that goes on, if the stream of this one ended. Its replica is a fresh one; this one
-// stays, for the points that it is the base of.
+// superseded gives the generation that goes on, if the stream of this one ended: with a seal, or in a gap that nothing
+// will fill. A writer seals the generations before its own, as far as they can be, before it writes anything: so when the
+// next one holds anything, this one has ended. Its replica is a fresh one; this one stays, for the points that it is the
+// base of.
 func (f *follower) superseded(ctx context.Context) (farshore.Generation, error) {
-	if at := f.replica.start(); !at.Seal || at.Position.Epoch == 0 {
-		return 0, nil
-	}
-	all, err := f.deps.Journal.Generations(ctx, f.machine)
-	if err != nil {
+	next, err := f.after(ctx, f.machine, f.replica.stream.Generation)
+	if next == 0 || err != nil {
 		return 0, err
 	}
-	for _, g := range all {
-		if g > f.replica.stream.Generation {
-			return g, nil
-		}
+	if at := f.replica.start(); at.Seal && at.Position.Epoch > 0 {
+		return next, nil
+	}
+	for _, err := range f.deps.Store.List(ctx, chain.JournalPrefix(f.machine, next), "") {
+		return next, err
 	}
 	return 0, nil
 }

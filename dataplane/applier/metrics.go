@@ -62,7 +62,7 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 		case Done:
 		}
 	}
-	gauge(m.standing, float64(len(o.Faults)))
+	gauge(m.standing, float64(o.StandingStill))
 	gauge(m.jobs, float64(running), "running")
 	gauge(m.jobs, float64(failed), "failed")
 }

@@ -15,12 +15,20 @@ type observations struct {
 	mu       sync.Mutex
 	replicas map[farshore.MachineID]*ReplicaObserved
 	faults   map[farshore.MachineID]*fault.Fault
+	passed   map[generation]*fault.Fault
 	jobs     map[string]*JobObserved
+}
+
+// generation is one of a machine's.
+type generation struct {
+	machine farshore.MachineID
+	number  farshore.Generation
 }
 
 func newObservations() *observations {
 	return &observations{
-		replicas: map[farshore.MachineID]*ReplicaObserved{}, faults: map[farshore.MachineID]*fault.Fault{}, jobs: map[string]*JobObserved{},
+		replicas: map[farshore.MachineID]*ReplicaObserved{}, faults: map[farshore.MachineID]*fault.Fault{},
+		passed: map[generation]*fault.Fault{}, jobs: map[string]*JobObserved{},
 	}
 }
 
@@ -46,11 +54,19 @@ func (o *observations) fault(m farshore.MachineID, f *fault.Fault) {
 	o.faults[m] = f
 }
 
+// pass notes what broke a generation that was left behind. It is told until the machine is forgotten.
+func (o *observations) pass(m farshore.MachineID, g farshore.Generation, f *fault.Fault) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.passed[generation{m, g}] = f
+}
+
 func (o *observations) forgetMachine(m farshore.MachineID) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	delete(o.replicas, m)
 	delete(o.faults, m)
+	maps.DeleteFunc(o.passed, func(g generation, _ *fault.Fault) bool { return g.machine == m })
 }
 
 // begin makes a job known, unless it is.
@@ -95,6 +111,13 @@ func (o *observations) snapshot() Observed {
 	}
 	for _, m := range slices.Sorted(maps.Keys(o.faults)) {
 		s.Faults = append(s.Faults, o.faults[m])
+	}
+	s.StandingStill = len(s.Faults)
+	broken := slices.SortedFunc(maps.Keys(o.passed), func(a, b generation) int {
+		return cmp.Or(cmp.Compare(a.machine, b.machine), cmp.Compare(a.number, b.number))
+	})
+	for _, g := range broken {
+		s.Faults = append(s.Faults, o.passed[g])
 	}
 	for _, j := range o.jobs {
 		made := *j

@@ -98,7 +98,9 @@ type Job struct {
 type Observed struct {
 	Replicas []ReplicaObserved
 	Jobs     []JobObserved
-	Faults   []*fault.Fault
+	Faults   []*fault.Fault // of replicas that stand still, then of generations that were left behind, broken
+
+	StandingStill int // replicas that a fault keeps from following their stream
 }
 
 // ReplicaObserved is how far a machine's replica is.
