@@ -11,7 +11,7 @@ import (
 )
 
 // named is a command line of ours in a text: a noun of ours, and a verb if there is one.
-var named = regexp.MustCompile(`\bfarshore (login|status|machine|point|failover|run|node|token|infra)( [a-z-]+)?`)
+var named = regexp.MustCompile(`\bfarshore (login|status|machine|point|failover|run|node|token|infra|profile)( [a-z-]+)?`)
 
 // TestEveryCommandThatATextNamesExists reads all sources and documents: on the worst day nobody shall be sent to a command
 // that is not there.

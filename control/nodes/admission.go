@@ -230,7 +230,7 @@ func (r *Registry) Authenticate(ctx context.Context) (farshore.Identity, error) 
 		return farshore.Identity{}, &fault.Fault{Code: "FS-6012", Kind: fault.Refused, Subject: "caller " + from.Address, What: what, Remedy: remedy, Err: err}
 	}
 	if len(from.State.PeerCertificates) == 0 {
-		return refuse("it shows no certificate", "enrol first, or name a profile: farshore profile list", nil)
+		return refuse("it shows no certificate", "enrol first, or log in: farshore login --help", nil)
 	}
 	id, err := r.roots.Identify(hub.Chain(from.State.PeerCertificates), r.now())
 	if err != nil {

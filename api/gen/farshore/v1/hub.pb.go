@@ -194,7 +194,7 @@ type EnrolRequest struct {
 	Role               string                 `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"` // "agent", "process-server", "applier", "operator"
 	Name               string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	CertificateRequest []byte                 `protobuf:"bytes,4,opt,name=certificate_request,json=certificateRequest,proto3" json:"certificate_request,omitempty"` // PKCS #10, DER
-	Binding            []byte                 `protobuf:"bytes,5,opt,name=binding,proto3" json:"binding,omitempty"`                                                 // signature with the token's key over the TLS exporter "farshore enrolment" and the hash of the request: the token never leaves, and cannot be replayed elsewhere
+	Binding            []byte                 `protobuf:"bytes,5,opt,name=binding,proto3" json:"binding,omitempty"`                                                 // signature with the token's key over the TLS exporter "EXPORTER-farshore-enrolment" and the hash of the request: the token never leaves, and cannot be replayed elsewhere
 	Machine            *MachineSpec           `protobuf:"bytes,6,opt,name=machine,proto3" json:"machine,omitempty"`                                                 // agents only
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
