@@ -62,7 +62,7 @@ func (v view) problem() *fault.Fault {
 	}
 	return &fault.Fault{
 		Code: "FS-6032", Kind: fault.Operator, Subject: "machine " + v.agent.Identity.Name, What: v.status.Problem,
-		Remedy: "see: farshore run list --machine " + v.agent.Identity.Name,
+		Remedy: "see: farshore run list " + v.agent.Identity.Name,
 	}
 }
 
