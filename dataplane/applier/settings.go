@@ -15,7 +15,7 @@ import (
 type Settings struct {
 	RTOGoalSeconds int   `json:"rtoGoalSeconds,omitempty" yaml:"rtoGoalSeconds,omitempty"` // a checkpoint is taken when replaying would use up half of it; default 300
 	PollSeconds    int   `json:"pollSeconds,omitempty" yaml:"pollSeconds,omitempty"`       // how often the end of a stream is looked at; default 5
-	Machines       int   `json:"machines,omitempty" yaml:"machines,omitempty"`             // windows in work at once, 64 MiB and their content each; default 4
+	Machines       int   `json:"machines,omitempty" yaml:"machines,omitempty"`             // windows in work at once, 64 MiB sealed and 128 MiB of content each; default 4
 	Lanes          int   `json:"lanes,omitempty" yaml:"lanes,omitempty"`                   // requests to one disk at once; default 16
 	Checkpoints    int   `json:"checkpoints,omitempty" yaml:"checkpoints,omitempty"`       // kept for each machine; default 12
 	FillBytes      int64 `json:"fillBytes,omitempty" yaml:"fillBytes,omitempty"`           // gaps bridged between runs; default 123 KiB for page blobs, none for files

@@ -12,9 +12,10 @@ import (
 	"farshore/dataplane/segment"
 )
 
-// The limits of a window.
+// The limits of a window. The segment that reaches one is its last.
 const (
-	windowBytes    = 64 << 20 // of sealed segments
+	windowBytes    = 64 << 20  // of sealed segments
+	windowContent  = 128 << 20 // of what is in them, which merging holds in memory besides: it may compress well
 	windowSegments = 512
 )
 
@@ -24,6 +25,12 @@ type window struct {
 	segments []*segment.Segment
 	disks    []segment.Disk // at the end
 	sealed   int64          // bytes
+	content  int64          // bytes, unsealed
+}
+
+// full reports whether a limit is reached.
+func (w window) full() bool {
+	return w.sealed >= windowBytes || w.content >= windowContent || len(w.segments) >= windowSegments
 }
 
 // gathering says where a window may end.
@@ -50,7 +57,10 @@ func gather(ctx context.Context, r journal.Reader, g gathering) (window, error) 
 		w.segments = append(w.segments, seg)
 		w.to, w.disks = chain.LinkOf(h, seg.Hash()), h.Disks
 		w.sealed += seg.Size()
-		if w.sealed >= windowBytes || len(w.segments) >= windowSegments || h.Position() == g.limit || g.clean && checkpointable(w.to) {
+		for _, f := range seg.Frames() {
+			w.content += int64(f.Body)
+		}
+		if w.full() || h.Position() == g.limit || g.clean && checkpointable(w.to) {
 			return w, nil
 		}
 	}
