@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"testing"
+	"time"
 
 	"farshore/dataplane/vault"
 	"farshore/dataplane/vault/storetest"
@@ -161,6 +162,22 @@ func TestANewGenerationGetsAFreshReplicaAndTheOldOneStays(t *testing.T) {
 	n, wrong := w.judgeCheckpoints(1)
 	if n == 0 || len(wrong) > 0 {
 		t.Errorf("generation 1 has %d checkpoints: %v", n, wrong)
+	}
+}
+
+func TestEpochsThatEndBeforeTheFirstSegmentAreReadOver(t *testing.T) {
+	s, r := fileVault(t)
+	w := newWorld(t, 3, s, r)
+	w.claim(false)
+	w.claim(false)
+	w.segment(20, true)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // it would never end by itself
+	defer cancel()
+	if err := w.catchUp(ctx, w.applier(s, r)); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.judge("behind two empty epochs"); n == 0 {
+		t.Error("no checkpoint")
 	}
 }
 

@@ -43,6 +43,7 @@ type replica struct {
 	stream chain.Stream
 	prefix string
 	disks  map[farshore.DiskID]*disk
+	bare   chain.Link // how far the stream was read before it named a disk
 }
 
 // disk is one open disk of a replica.
@@ -55,7 +56,7 @@ type disk struct {
 
 // openReplica opens and fences the disks that are there.
 func openReplica(ctx context.Context, w writing, stream chain.Stream, prefix string) (*replica, error) {
-	r := &replica{writing: w, stream: stream, prefix: prefix, disks: map[farshore.DiskID]*disk{}}
+	r := &replica{writing: w, stream: stream, prefix: prefix, disks: map[farshore.DiskID]*disk{}, bare: chain.Start(stream)}
 	var ids []farshore.DiskID
 	for e, err := range w.replicas.List(ctx, prefix) {
 		if err != nil {
@@ -146,7 +147,7 @@ func (r *replica) place(d *disk, at chain.Link) {
 
 // start is where the hindmost disk stands: reading goes on behind it.
 func (r *replica) start() chain.Link {
-	first := chain.Start(r.stream)
+	first := r.bare
 	found := false
 	for _, d := range r.disks {
 		if d.state.Version != 0 && (!found || d.at.Position.Compare(first.Position) < 0) {
@@ -190,6 +191,9 @@ func (r *replica) apply(ctx context.Context, w window) (int64, error) {
 	}
 	if err := r.each(ctx, jobs, func(ctx context.Context, j work) error { return r.settle(ctx, j, w) }); err != nil {
 		return 0, err
+	}
+	if len(r.disks) == 0 { // seals of epochs that ended before anything was written
+		r.bare = w.to
 	}
 	var written int64
 	for _, j := range jobs {
