@@ -105,17 +105,15 @@ func (d *demo) prepare(ctx context.Context) error {
 	if err := os.MkdirAll(d.dir, 0o755); err != nil {
 		return fmt.Errorf("make the demo's folder: %w", err)
 	}
-	var err error
-	if os.Geteuid() == 0 {
-		d.source, err = newBootable(ctx, d.cache, d.dir)
-	} else {
+	if os.Geteuid() != 0 {
 		d.screen.say("Without root there is no loop device, no eBPF and no freeze: this is an image file, scanned for changes, and its")
 		d.screen.say("recovered copy is judged without being booted. As root the demo does the real thing.")
-		d.source, err = newImage(ctx, d.cache, d.dir)
 	}
+	made, err := newSource(ctx, d.cache, d.dir)
 	if err != nil {
 		return err
 	}
+	d.source = made
 	if err := d.source.StartWriter(ctx); err != nil {
 		return err
 	}
@@ -128,7 +126,7 @@ func (d *demo) start(ctx context.Context) error {
 	var err error
 	d.stack, err = stack.Up(ctx, stack.Options{
 		Dir: filepath.Join(d.dir, "farshore"), Machine: machine, Sources: d.source.Disks(), Hypervisor: d.source.Hypervisor(),
-		Hooks: d.source.Hooks(), FixedPorts: true, Say: func(what string) { d.screen.say("%s", what) },
+		Hooks: d.source.Hooks(), AppEvery: d.appEvery(), FixedPorts: true, Say: func(what string) { d.screen.say("%s", what) },
 	})
 	if err != nil {
 		return err
@@ -139,6 +137,14 @@ func (d *demo) start(ctx context.Context) error {
 	}
 	d.addresses()
 	return nil
+}
+
+// appEvery is how often the hooks hold the writer. What a freeze can hold needs no hooks.
+func (d *demo) appEvery() time.Duration {
+	if d.source.Hooks() == "" {
+		return 0
+	}
+	return pointsEvery
 }
 
 func (d *demo) addresses() {

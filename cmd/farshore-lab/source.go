@@ -39,6 +39,14 @@ type source interface {
 	Release(ctx context.Context) error
 }
 
+// newSource makes the best source that this user may have.
+func newSource(ctx context.Context, cache, dir string) (source, error) {
+	if os.Geteuid() == 0 {
+		return newBootable(ctx, cache, dir)
+	}
+	return newImage(ctx, cache, dir)
+}
+
 // bootable is a Debian disk behind a loop device, mounted, with the writer in its file system. Recovered copies boot in
 // QEMU and judge themselves on their serial console.
 type bootable struct {

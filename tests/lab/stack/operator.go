@@ -83,7 +83,7 @@ func (s *Stack) Run(ctx context.Context, id string) (*farshorev1.GetRunResponse,
 // Enable protects the machine, to the lab's network.
 func (s *Stack) Enable(ctx context.Context, pointsEvery time.Duration) error {
 	_, err := s.CLI(ctx, "machine", "enable", s.Machine, "--location", Location, "--resource-group", ResourceGroup, "--vm-size", VMSize,
-		"--network", Network, "--subnet", Subnet, "--points-every", pointsEvery.String(), "--yes")
+		"--network", Network, "--subnet", Subnet, "--points-every", pointsEvery.String(), "--app-every", s.AppEvery.String(), "--yes")
 	return err
 }
 

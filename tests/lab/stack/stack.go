@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"time"
 
 	"farshore/tests/lab/armsim"
 	"farshore/tests/lab/azurite"
@@ -32,6 +33,7 @@ type Options struct {
 	FileVault  bool              // keep the vault in a folder instead of Azurite
 	Hypervisor armsim.Hypervisor // what boots recovered machines; nil: they are only known to be on
 	Hooks      string            // folder of the agent's quiesce hooks; "" for none
+	AppEvery   time.Duration     // between app-consistent points, which the hooks make; 0: none
 	FixedPorts bool              // the product's own ports instead of free ones
 	Say        func(string)      // told what is being started; may be nil
 }
