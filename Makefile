@@ -9,6 +9,7 @@ RACED    := . ./fault/... ./dataplane/...
 REST      = $$(go list ./... | grep -vE '^farshore(/fault|/dataplane/.*|/dataplane|/tests/(crash|e2e|bench).*)?$$')
 LDFLAGS  := -s -w
 SEEDS    ?= 500
+SUMMARY  := awk -f $(CURDIR)/tests/summary.awk
 
 .PHONY: help demo test check lint fmt generate build deps clean bench crash sim
 
@@ -18,12 +19,12 @@ help: ## print this list
 demo: deps build ## run the whole way on this machine: replicate, test failover, failover, commit (HOLD=1 leaves it running)
 	bin/farshore-lab demo $(if $(HOLD),--hold)
 
-test: deps build ## run every test; ends in the runners' summary lines
+test: deps build ## run every test; skips are shown and counted
 	go vet ./...
-	CGO_ENABLED=1 go test -race -timeout 20m $(RACED)
-	SEEDS=$(SEEDS) go test -timeout 20m $(REST)
-	cd cmd/farshore-temporal && go test -trimpath -timeout 10m ./...
-	go test -timeout 30m -p 1 ./tests/e2e/... ./tests/crash/...
+	CGO_ENABLED=1 go test -race -v -timeout 20m $(RACED) 2>&1 | $(SUMMARY)
+	SEEDS=$(SEEDS) go test -v -timeout 20m $(REST) 2>&1 | $(SUMMARY)
+	cd cmd/farshore-temporal && go test -trimpath -v -timeout 10m ./... 2>&1 | $(SUMMARY)
+	go test -count=1 -v -timeout 30m -p 1 ./tests/e2e/... ./tests/crash/...
 
 check: lint ## format, lint, shape of the tree
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
