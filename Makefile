@@ -21,7 +21,7 @@ demo: deps build ## run the whole way on this machine: replicate, test failover,
 
 test: deps build ## run every test; skips are shown and counted
 	go vet ./...
-	CGO_ENABLED=1 go test -race -v -timeout 20m $(RACED) 2>&1 | $(SUMMARY)
+	CGO_ENABLED=1 go test -race -v -p 1 -timeout 20m $(RACED) 2>&1 | $(SUMMARY)
 	SEEDS=$(SEEDS) go test -v -timeout 20m $(REST) 2>&1 | $(SUMMARY)
 	cd cmd/farshore-temporal && go test -trimpath -v -timeout 10m ./... 2>&1 | $(SUMMARY)
 	go test -count=1 -v -timeout 30m -p 1 ./tests/e2e/... ./tests/crash/...

@@ -42,12 +42,12 @@ type demo struct {
 
 // facts are what the table at the end is made of, all of them measured.
 type facts struct {
-	initialBytes, sentBytes, readBytes, storedBytes uint64
-	initialTook, testTook, failoverTook             time.Duration
-	points                                          int
-	rpo                                             time.Duration
-	lost                                            uint64
-	verified                                        uint64
+	initialBytes, sentBytes, storedBytes uint64
+	initialTook, testTook, failoverTook  time.Duration
+	points                               int
+	rpo                                  time.Duration
+	lost                                 uint64
+	verified                             uint64
 }
 
 func runDemo(ctx context.Context, o demoOptions) (err error) {

@@ -59,8 +59,8 @@ func (w *writing) Loss(r blockwriter.Report) (lost uint64, age time.Duration, er
 		if fmt.Sprintf("%016x", run.Instance) != r.Instance {
 			continue
 		}
-		last, any := run.AckedBy(time.Time{})
-		if !any || last.Seq <= r.LastSeq {
+		last, acked := run.AckedBy(time.Time{})
+		if !acked || last.Seq <= r.LastSeq {
 			return 0, 0, nil
 		}
 		present := run.Acks[0]

@@ -110,7 +110,7 @@ func TestTheWatchdogThawsWhenTheBoundIsOver(t *testing.T) {
 	loop := disktest.NewLoop(t, 64<<20)
 	mnt, _ := disktest.Mount(t, loop.Path, "ext4")
 	f := newFreezer(t)
-	if _, err := f.Freeze(t.Context(), systemsOn(t, loop.Path), 50*time.Millisecond); err != nil {
+	if _, err := f.Freeze(t.Context(), systemsOn(t, loop.Path), 3*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	if err := tryWrite(t, filepath.Join(mnt, "a")).Wait(); err != nil { // sleeps until the bound is over
