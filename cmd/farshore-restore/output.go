@@ -65,5 +65,5 @@ func moment(t time.Time) string {
 
 // say tells the person at the terminal something that is no result.
 func say(w io.Writer, format string, args ...any) {
-	fmt.Fprintf(w, format+"\n", args...) //nolint:errcheck // when stderr is gone there is nobody left to tell
+	fmt.Fprintf(w, format+"\n", args...)
 }

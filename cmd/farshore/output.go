@@ -75,7 +75,7 @@ func (x *text) fault(f *farshorev1.Fault) {
 // say writes a line of talk for a person. With -o json it says nothing: then stderr is for a fault alone.
 func (t *tool) say(format string, args ...any) {
 	if t.output != "json" {
-		fmt.Fprintf(t.talk, format+"\n", args...) //nolint:errcheck // when stderr is gone there is nobody left to tell
+		fmt.Fprintf(t.talk, format+"\n", args...)
 	}
 }
 
