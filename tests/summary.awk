@@ -6,7 +6,7 @@
 /^ *--- SKIP/ { skipped++; print before; print }
 /^ok / || /\[no test files\]$/ { if (/^ok /) print; said = "" }
 /^FAIL\t/ { printf "%s", said; said = ""; broken++ }
-{ before = $0 }
+{ before = $0; fflush() }
 END {
 	if (said != "" && broken == 0 && passed == 0) printf "%s", said # it did not even build
 	printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped
