@@ -321,22 +321,21 @@ func (st *stream) leave(ctx context.Context) {
 	<-m.writing
 }
 
-// nextClosed waits for a segment to seal.
-func (st *stream) nextClosed(ctx context.Context) (closed, bool) {
+// next waits for the first of one of the stream's queues and takes it out.
+func next[T any](ctx context.Context, st *stream, queue *[]T) (first T, ok bool) {
 	for {
 		st.mu.Lock()
-		if len(st.sealing) > 0 {
-			c := st.sealing[0]
-			st.sealing = st.sealing[1:]
+		if q := *queue; len(q) > 0 {
+			*queue = q[1:]
 			st.mu.Unlock()
-			return c, true
+			return q[0], true
 		}
 		work := st.work
 		st.mu.Unlock()
 		select {
 		case <-work:
 		case <-ctx.Done():
-			return closed{}, false
+			return first, false
 		}
 	}
 }
@@ -344,7 +343,7 @@ func (st *stream) nextClosed(ctx context.Context) (closed, bool) {
 // seal compresses, encrypts and spools one segment after the other, and acknowledges each as cached.
 func (st *stream) seal(ctx context.Context) {
 	for {
-		c, ok := st.nextClosed(ctx)
+		c, ok := next(ctx, st, &st.sealing)
 		if !ok {
 			return
 		}
@@ -372,30 +371,11 @@ func (st *stream) seal(ctx context.Context) {
 	}
 }
 
-func (st *stream) nextShipment(ctx context.Context) (shipment, bool) {
-	for {
-		st.mu.Lock()
-		if len(st.ships) > 0 {
-			s := st.ships[0]
-			st.ships = st.ships[1:]
-			st.mu.Unlock()
-			return s, true
-		}
-		work := st.work
-		st.mu.Unlock()
-		select {
-		case <-work:
-		case <-ctx.Done():
-			return shipment{}, false
-		}
-	}
-}
-
 // ship puts the spooled segments into the vault, one after the other, and acknowledges each as durable.
 func (st *stream) ship(ctx context.Context) {
 	var r rate
 	for {
-		s, ok := st.nextShipment(ctx)
+		s, ok := next(ctx, st, &st.ships)
 		if !ok {
 			return
 		}
