@@ -1,4 +1,4 @@
-// farshore-agent is the mobility agent of a replicated machine:
+// Command farshore-agent is the mobility agent of a replicated machine:
 //
 //	farshore-agent join   trade a join token for a certificate
 //	farshore-agent run    track, send and make recovery points, as the configuration server wants

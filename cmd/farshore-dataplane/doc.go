@@ -1,4 +1,4 @@
-// farshore-dataplane carries bytes between protected machines and the vault. It has one verb for each role:
+// Command farshore-dataplane carries bytes between protected machines and the vault. It has one verb for each role:
 //
 //	farshore-dataplane join            trade a join token for a certificate
 //	farshore-dataplane process-server  receive the streams of machines and write the journal

@@ -1,4 +1,4 @@
-// farshore-lab shows all of Farshore at work on one machine:
+// Command farshore-lab shows all of Farshore at work on one machine:
 //
 //	farshore-lab demo         replicate a live disk, test failover, failover, commit; then end
 //	farshore-lab demo --hold  the same, and leave everything running until interrupted
