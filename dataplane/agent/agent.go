@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,6 +43,7 @@ type Agent struct {
 	deps    Deps
 	state   *state
 	freezer *disk.Freezer
+	held    *protection // of the disks that were wanted last; it outlives a pause and a change of process servers
 
 	mu       sync.Mutex
 	desired  Desired
@@ -78,7 +80,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.freezer.Close(), lock.Close()) }()
+	defer func() { err = errors.Join(err, a.letGo(), a.freezer.Close(), lock.Close()) }()
 	pause := newPause()
 	for ctx.Err() == nil {
 		wish, changed := a.wish()
@@ -91,6 +93,9 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 			continue
 		}
 		err := a.serve(ctx, wish)
+		if errors.Is(err, errReopen) {
+			err = errors.Join(err, a.letGo())
+		}
 		if errors.Is(err, errNewShape) || errors.Is(err, errReopen) {
 			pause.Reset()
 			continue
@@ -134,7 +139,7 @@ func (a *Agent) own() (*os.File, error) {
 
 // rest ends tracking: what was tracked is worth nothing once tracking has an end.
 func (a *Agent) rest() {
-	if err := forget(a.deps); err != nil {
+	if err := errors.Join(a.letGo(), forget(a.deps)); err != nil {
 		a.deps.Log.Warn("what was left of tracking could not be removed", "err", err)
 	}
 	for _, place := range []string{atDisks, atSession, atTracker, atPoint, atHooks} {
@@ -171,7 +176,7 @@ func (a *Agent) inventory() (*disk.Inventory, error) {
 }
 
 // serve protects the disks of one wish until something else is wanted, a disk changes, or ctx ends.
-func (a *Agent) serve(ctx context.Context, wish Desired) (err error) {
+func (a *Agent) serve(ctx context.Context, wish Desired) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	a.mu.Lock()
@@ -186,11 +191,10 @@ func (a *Agent) serve(ctx context.Context, wish Desired) (err error) {
 		a.cancel = nil
 		a.mu.Unlock()
 	}()
-	p, err := a.protect(ctx, wish.Disks)
+	p, err := a.hold(ctx, wish.Disks)
 	if err != nil {
 		return causeOf(ctx, err)
 	}
-	defer func() { err = errors.Join(err, p.close()) }()
 	a.blame(atDisks, nil)
 	if wish.Paused {
 		a.note(func(o *Observed) { o.Phase, o.ProcessServer = Paused, "" })
@@ -198,6 +202,31 @@ func (a *Agent) serve(ctx context.Context, wish Desired) (err error) {
 		return context.Cause(ctx)
 	}
 	return causeOf(ctx, p.serve(ctx, wish))
+}
+
+// hold gives the protection of the disks: the one that is held, or a new one.
+func (a *Agent) hold(ctx context.Context, disks []farshore.DiskID) (*protection, error) {
+	if a.held != nil && slices.Equal(a.held.ids(), disks) {
+		return a.held, nil
+	}
+	if err := a.letGo(); err != nil {
+		return nil, err
+	}
+	p, err := a.protect(ctx, disks)
+	if err == nil {
+		a.held = p
+	}
+	return p, err
+}
+
+// letGo ends the protection that is held. What is pinned goes on tracking.
+func (a *Agent) letGo() error {
+	if a.held == nil {
+		return nil
+	}
+	p := a.held
+	a.held = nil
+	return p.close()
 }
 
 // causeOf prefers why ctx ended to what broke because of it.

@@ -115,6 +115,15 @@ func (p *protection) openSources(specs []farshore.DiskSpec, devices []*disk.Devi
 	return p.save()
 }
 
+// ids gives the protected disks in their order.
+func (p *protection) ids() []farshore.DiskID {
+	var all []farshore.DiskID
+	for _, s := range p.sources {
+		all = append(all, s.id)
+	}
+	return all
+}
+
 // save stores what goes with the bitmaps, behind every change of them that it speaks of.
 func (p *protection) save() error {
 	p.run.Disks = map[farshore.DiskID]diskRun{}
