@@ -8,6 +8,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/rlimit"
+
+	"farshore/dataplane/tracker/kernel"
 )
 
 //go:generate sh -c "clang -O2 -g -Wall -target bpf -mcpu=v3 -I/usr/include/$(uname -m)-linux-gnu -c track.bpf.c -o track.bpf.o && llvm-strip -g track.bpf.o"
@@ -46,9 +48,12 @@ type flight struct {
 // opDiscard is REQ_OP_DISCARD.
 const opDiscard = 3
 
-// arguments says what the programs expect of the tracepoints, and that the request comes first. It is decided by the
-// kernel's BTF, never by its version: distributions bring changes back, and the verifier accepts a wrong first argument.
-var arguments = map[string]int{"block_rq_issue": 1, "block_rq_requeue": 1, "block_rq_complete": 3}
+// tracepoints says what the programs expect.
+var tracepoints = map[string]kernel.Tracepoint{
+	"block_rq_issue":    {Arguments: 1, Struct: "request"},
+	"block_rq_requeue":  {Arguments: 1, Struct: "request"},
+	"block_rq_complete": {Arguments: 3, Struct: "request"},
+}
 
 // attachments lists the programs in the order of attaching: on_complete takes entries out of the table of flights, so
 // whatever marks must run before it.
@@ -60,7 +65,7 @@ func load(words uint64) (*ebpf.Collection, error) {
 		return nil, fmt.Errorf("lift the limit of locked memory: %w", err)
 	}
 	types := btf.NewCache() // tens of megabytes: let go of with the end of this function
-	if err := checkTracepoints(types); err != nil {
+	if err := kernel.Check(types, tracepoints); err != nil {
 		return nil, err
 	}
 	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
@@ -73,37 +78,4 @@ func load(words uint64) (*ebpf.Collection, error) {
 		return nil, fmt.Errorf("load the programs: %w", err)
 	}
 	return loaded, nil
-}
-
-func checkTracepoints(types *btf.Cache) error {
-	kernel, err := types.Kernel()
-	if err != nil {
-		return fmt.Errorf("read the kernel's types (BTF): %w", err)
-	}
-	for name, want := range arguments {
-		var def *btf.Typedef
-		if err := kernel.TypeByName("btf_trace_"+name, &def); err != nil {
-			return fmt.Errorf("find tracepoint %s: %w", name, err)
-		}
-		if got, first := prototype(def); got != want || first != "request" {
-			return fmt.Errorf("tracepoint %s has %d arguments, the first a %s; want %d, the first a request", name, got, first, want)
-		}
-	}
-	return nil
-}
-
-// prototype counts a tracepoint's arguments and names the struct that the first points to.
-func prototype(def *btf.Typedef) (n int, first string) {
-	pointer, ok := def.Type.(*btf.Pointer)
-	if !ok {
-		return 0, "nothing"
-	}
-	function, ok := pointer.Target.(*btf.FuncProto)
-	if !ok || len(function.Params) < 2 { // the very first is the tracepoint's own
-		return 0, "nothing"
-	}
-	if to, ok := function.Params[1].Type.(*btf.Pointer); ok {
-		return len(function.Params) - 1, to.Target.TypeName()
-	}
-	return len(function.Params) - 1, function.Params[1].Type.TypeName()
 }

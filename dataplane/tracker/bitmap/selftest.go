@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -13,13 +12,8 @@ import (
 	"farshore/dataplane/block"
 	"farshore/dataplane/disk"
 	"farshore/dataplane/tracker"
+	"farshore/dataplane/tracker/kernel"
 	"farshore/fault"
-)
-
-// The requests that discard and zero a range of a block device (linux/fs.h).
-const (
-	blkDiscard = 0x1277
-	blkZeroOut = 0x127f
 )
 
 const (
@@ -42,8 +36,8 @@ var trials = []trial{
 	{"write of 4 KiB", 0, 4096, write},
 	{"write of 64 KiB across words", 252 << 10, 64 << 10, write},
 	{"write of 1 MiB", 2*mib + 4096, mib, write},
-	{"zeroing", 8*mib + 4096, 4*mib + 4096, rangeRequest(blkZeroOut)},
-	{"discard of 16 MiB", 16 * mib, 16 * mib, rangeRequest(blkDiscard)},
+	{"zeroing", 8*mib + 4096, 4*mib + 4096, kernel.ZeroOut.Do},
+	{"discard of 16 MiB", 16 * mib, 16 * mib, kernel.Discard.Do},
 	{"durable write", 60 * mib, 8192, durably},
 }
 
@@ -61,7 +55,7 @@ func Probe(ctx context.Context) error {
 
 // selfTest tracks a scratch loop device in memory, changes it in known ways, and compares the marks.
 func selfTest(ctx context.Context) (err error) {
-	loop, err := scratch()
+	loop, err := kernel.Scratch(scratchBytes)
 	if err != nil {
 		return fmt.Errorf("test the tracker: %w", err)
 	}
@@ -80,20 +74,6 @@ func selfTest(ctx context.Context) (err error) {
 		return err
 	}
 	return t.Disk("self-test").judgeTrials(ctx, loop.Node())
-}
-
-// scratch makes a loop device over anonymous memory: the self-test writes to no disk.
-func scratch() (*disk.Loop, error) {
-	fd, err := unix.MemfdCreate("farshore-tracker-test", unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("make a scratch file in memory: %w", err)
-	}
-	file := os.NewFile(uintptr(fd), "scratch")
-	defer file.Close() // the loop device holds it
-	if err := file.Truncate(scratchBytes); err != nil {
-		return nil, fmt.Errorf("make a scratch file in memory: %w", err)
-	}
-	return disk.AttachLoop(fmt.Sprintf("/proc/self/fd/%d", fd))
 }
 
 // judgeTrials changes the device and gives the first difference between what was changed and what was marked.
@@ -140,7 +120,7 @@ func (d *Disk) judge(ctx context.Context, one trial, node *os.File) error {
 }
 
 func write(node *os.File, offset, bytes int64) error {
-	if _, err := unix.FcntlInt(node.Fd(), unix.F_SETFL, unix.O_DIRECT); err != nil {
+	if err := kernel.Direct(node, true); err != nil {
 		return err
 	}
 	_, err := unix.Pwrite(int(node.Fd()), disk.Buffer(int(bytes)), offset)
@@ -152,14 +132,4 @@ func durably(node *os.File, offset, bytes int64) error {
 		return err
 	}
 	return node.Sync()
-}
-
-func rangeRequest(request uintptr) func(*os.File, int64, int64) error {
-	return func(node *os.File, offset, bytes int64) error {
-		span := [2]uint64{uint64(offset), uint64(bytes)}
-		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, node.Fd(), request, uintptr(unsafe.Pointer(&span))); errno != 0 {
-			return errno
-		}
-		return nil
-	}
 }
