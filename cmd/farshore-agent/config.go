@@ -3,13 +3,12 @@ package main
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/goccy/go-yaml"
-	"golang.org/x/sys/unix"
 
 	"farshore/dataplane/disk"
+	"farshore/dataplane/host"
 	"farshore/fault"
 )
 
@@ -17,7 +16,7 @@ import (
 type config struct {
 	Control string   `yaml:"control"` // host:port of the configuration server
 	State   string   `yaml:"state"`   // folder of identity, desired document and counters
-	Run     string   `yaml:"run"`     // folder on a memory file system: what is pending
+	Run     string   `yaml:"run"`     // folder of what is pending; on Linux on a memory file system
 	Pins    string   `yaml:"pins"`    // folder on a bpf file system: the tracker
 	Hooks   string   `yaml:"hooks"`   // folder with quiesce.d and resume.d
 	Disks   []string `yaml:"disks"`   // devices or image files; none: every physical disk. The first is the boot disk
@@ -28,10 +27,6 @@ type config struct {
 }
 
 const (
-	defaultState  = "/var/lib/farshore/agent"
-	defaultRun    = "/run/farshore/agent"
-	defaultPins   = "/sys/fs/bpf/farshore"
-	defaultHooks  = "/etc/farshore/hooks"
 	defaultHook   = 60
 	defaultFreeze = 10
 	defaultWindow = 64
@@ -84,30 +79,10 @@ func (c config) sources() ([]disk.Source, error) {
 
 // prepare makes the folders and checks that what must not touch a disk does not.
 func (c config) prepare() error {
-	if err := os.MkdirAll(c.Run, 0o700); err != nil {
+	if err := host.MakePrivate(c.Run); err != nil {
 		return badPlace("run", c.Run, "it cannot be made", err)
 	}
-	var fs unix.Statfs_t
-	if err := unix.Statfs(c.Run, &fs); err != nil || fs.Type != unix.TMPFS_MAGIC && fs.Type != unix.RAMFS_MAGIC {
-		return badPlace("run", c.Run, "it is not on a memory file system: what is pending must not cause writes to a protected disk, nor outlive a reboot", err)
-	}
-	return c.mountPins()
-}
-
-// mountPins makes sure that there is a bpf file system below the folder of pins. Without one the disks are scanned.
-func (c config) mountPins() error {
-	root := filepath.Dir(c.Pins)
-	var fs unix.Statfs_t
-	if err := unix.Statfs(root, &fs); err != nil || os.Geteuid() != 0 {
-		return nil // the tracker says why it cannot use it
-	}
-	if fs.Type == unix.BPF_FS_MAGIC {
-		return nil
-	}
-	if err := unix.Mount("bpf", root, "bpf", 0, ""); err != nil {
-		return badPlace("pins", c.Pins, "there is no bpf file system at "+root+" and none can be mounted", err)
-	}
-	return nil
+	return c.checkPlaces()
 }
 
 func badPlace(key, path, what string, err error) error {

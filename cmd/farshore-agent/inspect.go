@@ -12,7 +12,6 @@ import (
 	"farshore"
 	"farshore/dataplane/disk"
 	"farshore/dataplane/tracker"
-	"farshore/dataplane/tracker/bitmap"
 	"farshore/dataplane/tracker/choose"
 )
 
@@ -105,7 +104,7 @@ func probe(cmd *cobra.Command, inventory *disk.Inventory, c config) (choices []t
 		return nil, err
 	}
 	places := choose.Places{Pins: c.Pins + "-probe", Run: scratch}
-	defer func() { err = errors.Join(err, bitmap.Forget(places.Pins), os.RemoveAll(scratch)) }()
+	defer func() { err = errors.Join(err, choose.Forget(places), os.RemoveAll(scratch)) }()
 	set, err := choose.Open(cmd.Context(), places, inventory.Spec.Disks, inventory.Devices)
 	if err != nil {
 		return nil, err

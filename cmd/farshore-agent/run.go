@@ -19,8 +19,6 @@ import (
 	"farshore/dataplane/session"
 )
 
-const defaultConfig = "/etc/farshore/agent.yaml"
-
 func newRun() *cobra.Command {
 	var path string
 	cmd := &cobra.Command{

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -12,11 +11,11 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"golang.org/x/sys/unix"
 
 	"farshore"
 	"farshore/dataplane/credential"
 	"farshore/dataplane/disk"
+	"farshore/dataplane/host"
 	"farshore/dataplane/session"
 	"farshore/fault"
 )
@@ -119,7 +118,7 @@ func (a *Agent) own() (*os.File, error) {
 		}
 	}
 	for _, dir := range []string{a.deps.StateDir, a.deps.RunDir} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		if err := host.MakePrivate(dir); err != nil {
 			return nil, refuse("its folders cannot be made", err)
 		}
 	}
@@ -127,7 +126,7 @@ func (a *Agent) own() (*os.File, error) {
 	if err != nil {
 		return nil, refuse("its run directory cannot be used", err)
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := host.Lock(lock); err != nil {
 		return nil, errors.Join(refuse("another agent uses the same run directory", err), lock.Close())
 	}
 	if a.state, err = loadState(a.deps.StateDir); err != nil {
@@ -264,13 +263,4 @@ func await(ctx context.Context, changed <-chan struct{}, timer <-chan time.Time)
 	case <-changed:
 	case <-timer:
 	}
-}
-
-// bootClock is the time since boot, suspended time included.
-func bootClock() (time.Duration, error) {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		return 0, fmt.Errorf("read the boot clock: %w", err)
-	}
-	return time.Duration(ts.Nano()), nil
 }

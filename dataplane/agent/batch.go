@@ -8,6 +8,7 @@ import (
 
 	"farshore/dataplane/block"
 	"farshore/dataplane/disk"
+	"farshore/dataplane/host"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/session"
 	"farshore/dataplane/tracker/scan"
@@ -141,7 +142,7 @@ func (s *sending) flush(ctx context.Context) error {
 
 // send sends records as one message of copies.
 func (s *sending) send(ctx context.Context, records []segment.Record) error {
-	boot, err := bootClock()
+	boot, err := host.BootClock()
 	if err != nil {
 		return err
 	}

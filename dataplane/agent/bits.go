@@ -6,9 +6,8 @@ import (
 	"math/bits"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"farshore/dataplane/block"
+	"farshore/dataplane/host"
 	"farshore/dataplane/tracker/scan"
 )
 
@@ -22,7 +21,7 @@ const (
 // mapping: it survives the death of the process at any instant.
 type bitset struct {
 	words   []uint64
-	mapped  []byte
+	mapped  *host.Mapping
 	shift   uint
 	sectors uint64
 }
@@ -34,21 +33,24 @@ func openBitset(path string, sectors block.Count) (*bitset, error) {
 		b.shift++
 	}
 	n := (b.units() + 63) / 64
-	fd, flags := -1, unix.MAP_ANONYMOUS|unix.MAP_PRIVATE
-	if path != "" {
-		file, err := sized(path, int64(n)*8)
-		if err != nil {
-			return nil, fmt.Errorf("open the pending set: %w", err)
-		}
-		defer file.Close() // the mapping stays
-		fd, flags = int(file.Fd()), unix.MAP_SHARED
-	}
-	mapped, err := unix.Mmap(fd, 0, int(n)*8, unix.PROT_READ|unix.PROT_WRITE, flags)
+	mapped, err := openWords(path, int(n)*8)
 	if err != nil {
-		return nil, fmt.Errorf("map the pending set: %w", err)
+		return nil, fmt.Errorf("open the pending set: %w", err)
 	}
-	b.mapped, b.words = mapped, asWords(mapped)
+	b.mapped, b.words = mapped, asWords(mapped.Bytes())
 	return b, nil
+}
+
+func openWords(path string, size int) (*host.Mapping, error) {
+	if path == "" {
+		return host.Reserve(size)
+	}
+	file, err := sized(path, int64(size))
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() // the mapping stays
+	return host.Map(file, size)
 }
 
 func sized(path string, size int64) (*os.File, error) {
@@ -67,9 +69,8 @@ func sized(path string, size int64) (*os.File, error) {
 }
 
 func (b *bitset) close() error {
-	err := unix.Munmap(b.mapped)
-	b.mapped, b.words = nil, nil
-	return err
+	b.words = nil
+	return b.mapped.Close()
 }
 
 func (b *bitset) units() uint64 { return (b.sectors + 1<<b.shift - 1) >> b.shift }

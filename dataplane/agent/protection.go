@@ -12,7 +12,6 @@ import (
 	"farshore"
 	"farshore/dataplane/disk"
 	"farshore/dataplane/tracker"
-	"farshore/dataplane/tracker/bitmap"
 	"farshore/dataplane/tracker/choose"
 	"farshore/fault"
 )
@@ -65,19 +64,6 @@ func (a *Agent) protect(ctx context.Context, ids []farshore.DiskID) (_ *protecti
 		return nil, err
 	}
 	return p, p.openSources(specs, devices)
-}
-
-// checkRunDir refuses a run directory on a disk that will be frozen: the next store to a bitmap would wait for the thaw,
-// which is ours to order.
-func (a *Agent) checkRunDir(devices []*disk.Device) error {
-	on, err := disk.Holds(a.deps.RunDir, devices...)
-	if err != nil || !on {
-		return err
-	}
-	return &fault.Fault{
-		Code: "FS-1013", Kind: fault.Operator, Subject: "run directory " + a.deps.RunDir, What: "it lies on a protected disk",
-		Remedy: "set runDir to a folder of a file system in memory (tmpfs), as /run is on most machines",
-	}
 }
 
 func indexOf(specs []farshore.DiskSpec, id farshore.DiskID) int {
@@ -149,7 +135,7 @@ func (p *protection) close() error {
 
 // forget removes everything that tracking keeps.
 func forget(d Deps) error {
-	err := bitmap.Forget(d.PinDir)
+	err := choose.Forget(choose.Places{Pins: d.PinDir, Run: d.RunDir})
 	entries, rerr := os.ReadDir(d.RunDir)
 	err = errors.Join(err, rerr)
 	for _, e := range entries {

@@ -8,14 +8,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"farshore"
+	"farshore/dataplane/host"
 	"farshore/dataplane/journal"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/session"
@@ -88,14 +87,14 @@ func (p *protection) session(ctx context.Context, server string, wish Desired) (
 
 // ticket signs the permission for one process server to claim the stream.
 func (p *protection) ticket(to farshore.Identity, fresh bool) ([]byte, error) {
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	boot, err := host.BootID()
 	if err != nil {
-		return nil, fmt.Errorf("read the boot id: %w", err)
+		return nil, err
 	}
 	eras := sha256.New()
 	t := journal.Ticket{
 		Machine: p.agent.deps.Machine, Server: to.Name, Session: p.agent.state.Session, NewGeneration: fresh,
-		Instance: p.agent.state.Instance, BootID: strings.TrimSpace(string(boot)), Time: p.agent.deps.Now().UTC(),
+		Instance: p.agent.state.Instance, BootID: boot, Time: p.agent.deps.Now().UTC(),
 	}
 	for _, s := range p.sources {
 		fmt.Fprintf(eras, "%s %s\n", s.id, s.run.Era)

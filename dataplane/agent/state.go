@@ -8,10 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"farshore"
 	"farshore/dataplane/block"
+	"farshore/dataplane/host"
 )
 
 const (
@@ -37,15 +37,14 @@ type state struct {
 // loadState reads the state. On a machine that the operating system calls otherwise (a clone, a restored image) it is
 // another installation: the vault decides what that may do.
 func loadState(dir string) (*state, error) {
-	machine, err := os.ReadFile("/etc/machine-id")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read the machine id: %w", err)
+	id, err := host.InstallationID()
+	if err != nil {
+		return nil, err
 	}
 	s := &state{dir: dir}
 	if err := readJSON(filepath.Join(dir, stateFile), s); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	id := strings.TrimSpace(string(machine))
 	if s.Version == stateVersion && s.MachineID == id {
 		return s, nil
 	}
@@ -98,16 +97,9 @@ func writeJSON(path string, document any) error {
 	_, err = file.Write(append(body, '\n'))
 	err = errors.Join(err, file.Sync(), file.Close())
 	if err == nil {
-		err = os.Rename(tmp, path)
+		err = host.Replace(tmp, path)
 	}
 	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"farshore"
 	"farshore/dataplane/block"
 	"farshore/dataplane/disk"
+	"farshore/dataplane/host"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/session"
 	"farshore/dataplane/tracker"
@@ -266,7 +267,7 @@ func (s *sending) window(ctx context.Context, systems []disk.FileSystem, c *cut)
 
 // take is what happens while file systems may be frozen: it neither logs nor writes nor sends.
 func (s *sending) take(ctx context.Context, t *taken) (err error) {
-	if t.boot, err = bootClock(); err != nil {
+	if t.boot, err = host.BootClock(); err != nil {
 		return err
 	}
 	t.wall = s.agent.deps.Now()

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"farshore/dataplane/host"
 )
 
 // writeFile replaces the file name in dir: whole and on stable storage, or not at all.
@@ -28,16 +30,5 @@ func writeFile(dir, name string, content []byte) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(tmp.Name(), filepath.Join(dir, name)); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return host.Replace(tmp.Name(), filepath.Join(dir, name))
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"farshore"
+	"farshore/dataplane/host"
 )
 
 // The files of a node's folder.
@@ -60,7 +61,7 @@ type fileStamp struct {
 // Create opens the folder dir, making it and the node's key if they are not there. The node can ask for a certificate;
 // it has an identity after [Node.SaveChain].
 func Create(dir string, now func() time.Time) (*Node, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := host.MakePrivate(dir); err != nil {
 		return nil, fmt.Errorf("create the node's folder: %w", err)
 	}
 	key, err := readKey(dir)

@@ -9,10 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"farshore/fault"
 )
@@ -73,15 +70,8 @@ func (h Hooks) list(folder string) ([]string, error) {
 			continue
 		}
 		path := filepath.Join(dir, e.Name())
-		var st unix.Stat_t
-		if err := unix.Stat(path, &st); err != nil {
-			return nil, badHook(path, "it cannot be examined", err)
-		}
-		if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Mode&0o111 == 0 {
-			return nil, badHook(path, "it is not an executable file", nil)
-		}
-		if st.Uid != uint32(os.Geteuid()) || st.Mode&0o022 != 0 {
-			return nil, badHook(path, fmt.Sprintf("others than uid %d can change it (owner %d, mode %o)", os.Geteuid(), st.Uid, st.Mode&0o777), nil)
+		if what, err := trusted(path); what != "" {
+			return nil, badHook(path, what, err)
 		}
 		found = append(found, path)
 	}
@@ -99,8 +89,7 @@ func (h Hooks) run(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, h.Limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
+	together(cmd)
 	cmd.WaitDelay = time.Second // a hook may leave a process behind that holds a lock, and the output with it
 	out, err := cmd.CombinedOutput()
 	if err == nil || errors.Is(err, exec.ErrWaitDelay) {

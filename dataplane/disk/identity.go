@@ -3,7 +3,6 @@ package disk
 import (
 	"encoding/binary"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -36,31 +35,6 @@ func Identify(d *Device) (farshore.DiskID, error) {
 	return farshore.ParseDiskID(clean(id))
 }
 
-func hardwareName(d *Device) string {
-	if !d.node {
-		return ""
-	}
-	for _, name := range []string{"wwid", "device/wwid"} {
-		// A vendor string in a wwid ("t10.ATA ...") is not world wide; nor is a wwid of zeros.
-		wwid := attribute(d.sys(name))
-		for _, scheme := range []string{"naa.", "eui.", "uuid."} {
-			if rest, ok := strings.CutPrefix(wwid, scheme); ok && strings.Trim(rest, "0") != "" {
-				return "wwn-" + rest
-			}
-		}
-	}
-	for _, name := range []string{"serial", "device/serial"} {
-		if s := attribute(d.sys(name)); s != "" {
-			return "serial-" + s
-		}
-	}
-	page, err := os.ReadFile(d.sys("device/vpd_pg80")) // SCSI: four bytes of header, then the serial number
-	if err != nil || len(page) <= 4 || strings.TrimSpace(string(page[4:])) == "" {
-		return ""
-	}
-	return "serial-" + string(page[4:])
-}
-
 // tableName reads the identity in the first sectors: the GUID of a GPT header, else the signature of an MBR.
 func tableName(d *Device) (string, error) {
 	sectors, err := d.Sectors()
@@ -90,15 +64,6 @@ func tableName(d *Device) (string, error) {
 func guid(b []byte) string {
 	return fmt.Sprintf("%08x-%04x-%04x-%x-%x", binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint16(b[4:]),
 		binary.LittleEndian.Uint16(b[6:]), b[8:10], b[10:16])
-}
-
-func backingName(d *Device) string {
-	if d.node {
-		if behind := attribute(d.sys("loop/backing_file")); behind != "" {
-			return behind
-		}
-	}
-	return d.path
 }
 
 // clean makes a DiskID of what a device calls itself.

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	farshorev1 "farshore/api/gen/farshore/v1"
 	"farshore/api/gen/farshore/v1/farshorev1connect"
 	"farshore/dataplane/credential"
+	"farshore/dataplane/host"
 	"farshore/fault"
 )
 
@@ -78,7 +78,7 @@ func NewClient(c Config) *Client {
 // fault (FS-6006) in the reports, and tried again at each. Run returns an error only if the node's own folder cannot be
 // made or its certificate not read.
 func (c *Client) Run(ctx context.Context, observe func(*farshorev1.SyncRequest), act func(*farshorev1.SyncResponse)) error {
-	if err := os.MkdirAll(c.dir, 0o700); err != nil {
+	if err := host.MakePrivate(c.dir); err != nil {
 		return fmt.Errorf("keep the desired document: %w", err)
 	}
 	c.start(act)

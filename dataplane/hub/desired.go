@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	farshorev1 "farshore/api/gen/farshore/v1"
+	"farshore/dataplane/host"
 )
 
 // DesiredFile is the file in the client's folder that holds the last desired document, as JSON.
@@ -50,17 +51,10 @@ func saveDesired(dir string, document *farshorev1.SyncResponse) (err error) {
 	_, err = tmp.Write(content)
 	err = errors.Join(err, tmp.Sync(), tmp.Close())
 	if err == nil {
-		err = os.Rename(tmp.Name(), filepath.Join(dir, DesiredFile))
+		err = host.Replace(tmp.Name(), filepath.Join(dir, DesiredFile))
 	}
 	if err != nil {
 		return fmt.Errorf("write the desired document: %w", errors.Join(err, os.Remove(tmp.Name())))
-	}
-	folder, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("write the desired document: %w", err)
-	}
-	if err := errors.Join(folder.Sync(), folder.Close()); err != nil {
-		return fmt.Errorf("write the desired document: %w", err)
 	}
 	return nil
 }

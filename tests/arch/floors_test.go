@@ -16,6 +16,7 @@ var floors = [][]string{
 	{"dataplane/segment", "dataplane/vhd"},
 	{"dataplane/chain", "dataplane/session"},
 	{"dataplane/wire"},
+	{"dataplane/host"},
 	{"dataplane/disk", "dataplane/vault", "dataplane/credential", "api/gen"},
 	{"dataplane/tracker", "dataplane/journal", "dataplane/transport", "dataplane/hub"},
 	{"dataplane/uplink"},

@@ -9,7 +9,6 @@ import (
 	"farshore"
 	"farshore/dataplane/disk"
 	"farshore/dataplane/tracker"
-	"farshore/dataplane/tracker/bitmap"
 	"farshore/dataplane/tracker/scan"
 )
 
@@ -29,27 +28,7 @@ type Set struct {
 // Open opens a tracker for each disk, by its spec and device in the same order.
 func Open(ctx context.Context, places Places, specs []farshore.DiskSpec, devices []*disk.Device) (*Set, error) {
 	s := &Set{disks: map[farshore.DiskID]tracker.Disk{}}
-	var targets []bitmap.Target
-	why := make([]string, len(devices))
-	for i, d := range devices {
-		if why[i] = hindrance(d); why[i] == "" {
-			targets = append(targets, bitmap.Target{ID: specs[i].ID, Device: d})
-		}
-	}
-	if len(targets) > 0 {
-		bits, err := bitmap.Open(ctx, places.Pins, targets)
-		for i := range why {
-			if err != nil && why[i] == "" {
-				why[i] = err.Error()
-			}
-		}
-		if err == nil {
-			s.closers = append(s.closers, bits.Close)
-			for _, t := range targets {
-				s.disks[t.ID] = bits.Disk(t.ID)
-			}
-		}
-	}
+	why := s.openBitmaps(ctx, places, specs, devices)
 	for i, d := range devices {
 		choice := tracker.Choice{Disk: specs[i].ID, Grade: tracker.Bitmap}
 		if s.disks[specs[i].ID] == nil {
@@ -76,26 +55,4 @@ func (s *Set) Close() error {
 	}
 	s.closers = nil
 	return err
-}
-
-// hindrance says why a device cannot have a bitmap, whatever the kernel.
-func hindrance(d *disk.Device) string {
-	switch {
-	case !d.Node():
-		return "an image file has no requests to watch"
-	case !d.RequestBased():
-		return "the device has no requests to watch: it is stacked (dm, md) or a memory disk; protect the physical disks"
-	case !d.Accounted():
-		return "queue/iostats is 0, so missed writes could not be noticed"
-	}
-	return ""
-}
-
-// Probe reports what each grade is worth on this machine, best first.
-func Probe(ctx context.Context) []tracker.Ability {
-	bits := tracker.Ability{Grade: tracker.Bitmap, Able: true, Why: "known writes, zeroing and discards on a scratch device were marked exactly"}
-	if err := bitmap.Probe(ctx); err != nil {
-		bits.Able, bits.Why = false, err.Error()
-	}
-	return []tracker.Ability{bits, {Grade: tracker.Scan, Able: true, Why: "needs nothing of the kernel"}}
 }

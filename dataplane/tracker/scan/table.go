@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"farshore/dataplane/block"
+	"farshore/dataplane/host"
 )
 
 // The table file: a header of one page, then the hashes. It never leaves the machine and never outlives a boot, so it is
@@ -34,7 +32,7 @@ type fileHeader struct {
 
 type table struct {
 	fileHeader
-	mapped []byte
+	mapped *host.Mapping
 	hashes []byte
 }
 
@@ -64,10 +62,10 @@ func openTable(path string, want fileHeader) (*table, error) {
 		return nil, fmt.Errorf("size the scan table: %w", err)
 	}
 	t := &table{fileHeader: held}
-	if t.mapped, err = unix.Mmap(int(file.Fd()), 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+	if t.mapped, err = host.Map(file, int(size)); err != nil {
 		return nil, fmt.Errorf("map the scan table: %w", err)
 	}
-	t.hashes = t.mapped[headerSize:]
+	t.hashes = t.mapped.Bytes()[headerSize:]
 	if t.Era == [16]byte{} {
 		if err := t.renew(); err != nil {
 			return nil, errors.Join(err, t.close())
@@ -85,23 +83,20 @@ func (t *table) renew() error {
 	if err := binary.Write(&b, binary.LittleEndian, &t.fileHeader); err != nil {
 		return fmt.Errorf("write the scan table's header: %w", err)
 	}
-	copy(t.mapped, b.Bytes())
+	copy(t.mapped.Bytes(), b.Bytes())
 	return nil
 }
 
 func (t *table) close() error {
-	err := unix.Munmap(t.mapped)
+	mapped := t.mapped
 	t.mapped, t.hashes = nil, nil
-	return err
+	return mapped.Close()
 }
 
 func bootID() (id [36]byte, err error) {
-	body, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return id, fmt.Errorf("read the boot id: %w", err)
-	}
-	copy(id[:], strings.TrimSpace(string(body)))
-	return id, nil
+	name, err := host.BootID()
+	copy(id[:], name)
+	return id, err
 }
 
 func tablePath(dir, id string) string { return filepath.Join(dir, id+".scan") }
