@@ -3,7 +3,8 @@
 // [Claim] trades an agent's signed [Ticket] for a [Writer]: it puts the claim of the next epoch, seals every epoch below,
 // and says where the stream goes on ([Resume]). A Writer prepares segments and commits them in order. [Fence] is what a
 // failover does: it claims and seals, and never writes. A [Reader] lists machines and recovery points and follows a
-// stream, with data keys opened by its [KeyOpener]. Machines' specs are kept beside the claims ([PutSpec]).
+// stream, with data keys opened by its [KeyOpener]. Machines' specs are kept beside the claims ([PutSpec]). A ticket may
+// ask for hashes of what the stream holds; [SignOffer] and [ReadOffer] make and judge the head of what is offered.
 // docs/formats/claim.md and layout.md specify what is stored.
 //
 // Invariants:

@@ -23,6 +23,7 @@ const (
 	ticketDomain = "farshore ticket v1"
 	claimDomain  = "farshore claim v1"
 	specDomain   = "farshore machine spec v1"
+	offerDomain  = "farshore hashes v1"
 )
 
 // Signer signs as this node. *credential.Node is one.

@@ -29,12 +29,19 @@ type Ticket struct {
 	BootID   string       `json:"bootId"`
 	Disks    []TicketDisk `json:"disks"`
 	Time     time.Time    `json:"time"` // the agent's clock; for people
+
+	// Hashes asks for hashes of the disks that owe a base: the key that their secret shall be sealed to, of X25519.
+	Hashes []byte `json:"hashes,omitempty"`
 }
 
 // TicketDisk is a disk as the agent sees it.
 type TicketDisk struct {
 	ID      farshore.DiskID `json:"id"`
 	Sectors block.Count     `json:"sectors"`
+
+	// Owes says that the disk owes a base, from the sector From on.
+	Owes bool         `json:"owes,omitempty"`
+	From block.Sector `json:"from,omitempty"`
 }
 
 // SignTicket signs a ticket as the machine's agent.
