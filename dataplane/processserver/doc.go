@@ -17,5 +17,8 @@
 //     server has taken over meanwhile.
 //   - A machine is accepted when its certificate, its signed ticket and the desired document all say so.
 //
+// What a sink has offered to an agent (package hashes) is fetched from the vault when the agent wants it, and passed on
+// unread.
+//
 // The package does not know the hub: desired machines come in by [Server.Allow], the state goes out by [Server.Observe].
 package processserver

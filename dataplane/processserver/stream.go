@@ -187,6 +187,8 @@ func (st *stream) step(ctx context.Context, e session.Event) {
 			st.enqueue(st.asm.add(now, effect.Batch))
 		case session.End:
 			st.enqueue(st.asm.end(now, effect.Cut))
+		case session.Fetch:
+			st.wg.Go(func() { st.fetch(ctx, effect.Want) })
 		case session.Claim:
 			hello := effect.Hello
 			st.wg.Go(func() { st.claim(ctx, hello) })

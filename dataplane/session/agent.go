@@ -29,6 +29,7 @@ type Agent struct {
 	sizes   []int64
 	cached  uint64
 	durable Durable
+	wanted  *Want // not yet answered
 	out     []Effect
 }
 
@@ -105,6 +106,8 @@ func (a *Agent) outgoing(m Message) {
 	case *Cut:
 		m.Number = a.next
 		a.window(m)
+	case *Want:
+		a.want(m)
 	default:
 		panic(fmt.Sprintf("session: an agent does not send %T by itself", m))
 	}
@@ -133,6 +136,8 @@ func (a *Agent) receive(now time.Time, m Message) {
 		a.cache(m)
 	case *Durable:
 		a.confirm(m)
+	case *Offer:
+		a.offered(m)
 	case *Fenced:
 		a.out = append(a.out, Deliver{m})
 		a.close(fault.Fault{

@@ -10,6 +10,8 @@
 //	Batch 1, Batch 2, Cut 3, ...  ----->   builds segments
 //	                              <-----   Cached (on the server's disk: the window opens again)
 //	                              <-----   Durable (in the vault: the agent may forget what lies before a clean cut)
+//	Want ------------------------------>   a piece of what a sink has offered for this epoch
+//	                              <-----   Offer
 //	                              <-----   Fenced (the epoch is lost: open a new session)
 //
 // Invariants, each held by a test that fails without it:

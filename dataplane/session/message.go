@@ -15,6 +15,7 @@ const (
 	MaxBatchBytes   = 960 << 10 // data of one batch
 	MaxTicketBytes  = 16 << 10  // a signed ticket, in JSON
 	MaxFaultBytes   = 1 << 10   // each text of a Refused
+	MaxOfferBytes   = 128 << 10 // the object in an Offer
 	recordBytes     = 16        // of a record besides its data, on the line
 )
 
@@ -120,6 +121,19 @@ type Fenced struct{ Session uint64 }
 // Refused ends a session, or refuses to open it, and says why.
 type Refused struct{ Fault fault.Fault }
 
+// Want asks for a piece of what a sink has offered for this session's epoch (package hashes): a part of a disk, or, with no
+// disk, the head of an offer. One is asked for at a time.
+type Want struct {
+	Disk   farshore.DiskID
+	Number uint32 // of the part, from 0; of the offer, from 1
+}
+
+// Offer answers a Want. The session does not look into the object; without one there is nothing to be had, perhaps yet.
+type Offer struct {
+	Want
+	Object []byte
+}
+
 // Ping asks for a Pong, so that either end notices when the other is gone.
 type Ping struct{}
 
@@ -134,6 +148,8 @@ func (*Cached) message()  {}
 func (*Durable) message() {}
 func (*Fenced) message()  {}
 func (*Refused) message() {}
+func (*Want) message()    {}
+func (*Offer) message()   {}
 func (*Ping) message()    {}
 func (*Pong) message()    {}
 

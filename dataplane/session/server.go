@@ -36,6 +36,7 @@ type Server struct {
 	sizes     []int64
 	cached    uint64
 	committed Durable
+	wanted    *Want // not yet answered
 	out       []Effect
 }
 
@@ -60,6 +61,8 @@ func (s *Server) Step(now time.Time, e Event) []Effect {
 		s.spooled(e.Number)
 	case Committed:
 		s.commit(e.Durable)
+	case Fetched:
+		s.fetched(e.Offer)
 	case Lost:
 		s.send(&Fenced{Session: s.hello.Session})
 		s.close(fault.Fault{
@@ -121,6 +124,8 @@ func (s *Server) receive(m Message) {
 		s.batch(m)
 	case *Cut:
 		s.cut(m)
+	case *Want:
+		s.want(m)
 	default:
 		s.violated(fmt.Sprintf("the agent sent a message that only a process server sends (%T)", m))
 	}

@@ -60,6 +60,8 @@ func tell(effects []Effect) string {
 			words = append(words, "close "+e.Fault.Code)
 		case Claim:
 			words = append(words, "claim")
+		case Fetch:
+			words = append(words, fmt.Sprintf("fetch number %d of disk %q", e.Want.Number, e.Want.Disk))
 		case Room:
 			words = append(words, "room")
 		}

@@ -36,12 +36,14 @@ type (
 	Spooled struct{ Number uint64 }
 	// Committed (server): a segment is in the vault.
 	Committed struct{ Durable Durable }
+	// Fetched (server): what the agent wanted, or that it is not there.
+	Fetched struct{ Offer Offer }
 	// Lost (server): another writer has taken the epoch.
 	Lost struct{}
 	// Stopped: this end ends the session for a reason of its own.
 	Stopped struct{ Fault fault.Fault }
 
-	// Outgoing (agent): a Batch or Cut shall be sent. Number and LSNs are filled in by the step. There must be room.
+	// Outgoing (agent): a Batch, Cut or Want shall be sent. Number and LSNs are filled in by the step. There must be room.
 	Outgoing struct{ Message Message }
 )
 
@@ -50,6 +52,7 @@ func (Tick) event()      {}
 func (Claimed) event()   {}
 func (Spooled) event()   {}
 func (Committed) event() {}
+func (Fetched) event()   {}
 func (Lost) event()      {}
 func (Stopped) event()   {}
 func (Outgoing) event()  {}
@@ -71,7 +74,10 @@ type (
 	// End (server): close the open segment at this cut.
 	End struct{ Cut *Cut }
 
-	// Deliver (agent): tell the agent: Opened, Durable, Fenced or Refused.
+	// Fetch (server): look for what the agent wants in the vault; report Fetched.
+	Fetch struct{ Want Want }
+
+	// Deliver (agent): tell the agent: Opened, Durable, Offer, Fenced or Refused.
 	Deliver struct{ Message Message }
 	// Room (agent): the window has opened.
 	Room struct{}
@@ -82,6 +88,7 @@ func (Close) effect()   {}
 func (Claim) effect()   {}
 func (Append) effect()  {}
 func (End) effect()     {}
+func (Fetch) effect()   {}
 func (Deliver) effect() {}
 func (Room) effect()    {}
 

@@ -64,6 +64,13 @@ func appendBody(dst []byte, m session.Message) (frameType, []byte, error) {
 		return typePing, dst, nil
 	case *session.Pong:
 		return typePong, dst, nil
+	case *session.Want:
+		return typeWant, appendWant(dst, m), nil
+	case *session.Offer:
+		if len(m.Object) > session.MaxOfferBytes {
+			return 0, nil, fmt.Errorf("an offer of %d bytes, at most %d", len(m.Object), session.MaxOfferBytes)
+		}
+		return typeOffer, append(appendWant(dst, &m.Want), m.Object...), nil
 	}
 	return 0, nil, fmt.Errorf("%T is no message of the protocol", m)
 }
@@ -154,6 +161,10 @@ func appendRefused(dst []byte, r *session.Refused) []byte {
 		dst = appendText(dst, s[:min(len(s), session.MaxFaultBytes)])
 	}
 	return dst
+}
+
+func appendWant(dst []byte, w *session.Want) []byte {
+	return le.AppendUint32(appendText(dst, string(w.Disk)), w.Number)
 }
 
 func appendDisks(dst []byte, disks []segment.Disk) ([]byte, error) {
@@ -266,10 +277,19 @@ func (f *fields) message(typ frameType) session.Message {
 		return &session.Ping{}
 	case typePong:
 		return &session.Pong{}
+	case typeWant:
+		w := f.want()
+		return &w
+	case typeOffer:
+		return &session.Offer{Want: f.want(), Object: f.all()}
 	case typeBatch:
 		return nil
 	}
 	return nil
+}
+
+func (f *fields) want() session.Want {
+	return session.Want{Disk: farshore.DiskID(f.text(64)), Number: f.u32()}
 }
 
 func (f *fields) hello() *session.Hello {

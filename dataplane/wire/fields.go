@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 
@@ -84,6 +85,9 @@ func (f *fields) text(most int) string {
 	}
 	return string(f.take(n))
 }
+
+// all takes what is left, as memory of its own.
+func (f *fields) all() []byte { return bytes.Clone(f.take(len(f.rest))) }
 
 func (f *fields) disks() []segment.Disk {
 	n := int(f.u8())

@@ -45,6 +45,8 @@ const (
 	typeRefused
 	typePing
 	typePong
+	typeWant
+	typeOffer
 )
 
 // Malformed says which frame makes no sense, and why.
@@ -132,6 +134,10 @@ func limits(t frameType) uint32 {
 		return MaxBodyBytes
 	case typeHello, typeCut, typeRefused:
 		return 64 << 10
+	case typeOffer:
+		return 2 + 64 + 4 + session.MaxOfferBytes
+	case typeWant:
+		return 128
 	case typeOpened, typeCached, typeDurable, typeFenced, typePing, typePong:
 		return 64
 	}

@@ -42,6 +42,8 @@ func examples() map[string]session.Message {
 		"refused": &session.Refused{Fault: fault.Fault{Code: "FS-2005", Kind: fault.Operator, Subject: "machine web-01", What: "not wanted here", Remedy: "protect it"}},
 		"ping":    &session.Ping{},
 		"pong":    &session.Pong{},
+		"want":    &session.Want{Disk: "WD-2", Number: 70},
+		"offer":   &session.Offer{Want: session.Want{Number: 1}, Object: []byte(`{"payload":""}`)},
 	}
 }
 
@@ -114,7 +116,7 @@ func TestReaderSaysWhatIsWrongWithAFrame(t *testing.T) {
 		{"an HTTP request", "it begins with 47455420", []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n")},
 		{"a TLS hello", "it begins with 16030100", []byte("\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03\x00")},
 		{"another version", "2, this program speaks 1", spoil("ping", set(3, 2))},
-		{"an unknown type", "no such type", spoil("ping", set(4, 11))},
+		{"an unknown type", "no such type", spoil("ping", set(4, 13))},
 		{"type 0", "no such type", spoil("ping", set(4, 0))},
 		{"reserved bytes", "reserved bytes are 000001", spoil("ping", set(7, 1))},
 		{"a length of 4 GiB", "a body of 4278190088 bytes, at most 64", spoil("cached", set(11, 0xff))},
@@ -135,6 +137,11 @@ func TestReaderSaysWhatIsWrongWithAFrame(t *testing.T) {
 		{"more extents than bytes", "shorter than its 255 extents", spoil("batch", set(HeaderBytes+34, 255))},
 		{"an unknown kind", "unknown kind", spoil("batch", set(HeaderBytes+batchHeaderBytes+14, 3))},
 		{"data too short", "shorter than its extents", spoil("batch", set(HeaderBytes+batchHeaderBytes+8, 200))},
+		{"a want of a long name", "at most 64", spoil("want", set(HeaderBytes, 65))},
+		{"a want cut off", "it is cut off", spoil("want", shorter)},
+		{"a want and more", "1 bytes too many", spoil("want", longer)},
+		{"an offer of half a number", "it is cut off", spoil("offer", func(b []byte) []byte { b[8] = 4; return b[:HeaderBytes+4] })},
+		{"an offer of 2 MiB", "at most 131142", spoil("offer", set(10, 32))},
 		{"data too long", "bytes of data too many", spoil("batch", set(HeaderBytes+batchHeaderBytes+8, 1))},
 	}
 	for _, r := range rows {
@@ -160,6 +167,7 @@ func TestAppendRefusesWhatTheReaderWouldRefuse(t *testing.T) {
 		"sectors":     &session.Batch{Records: []segment.Record{{Kind: block.Zero, Extent: block.Extent{Count: 1 << 32}}}},
 		"ticket":      &session.Hello{Ticket: make([]byte, session.MaxTicketBytes+1)},
 		"disks":       &session.Hello{Disks: make([]segment.Disk, segment.MaxDisks+1)},
+		"object":      &session.Offer{Object: make([]byte, session.MaxOfferBytes+1)},
 		"label":       &session.Cut{Label: strings.Repeat("x", segment.MaxLabelBytes+1)},
 		"consistency": &session.Cut{Consistency: "nice"},
 	}
