@@ -126,6 +126,6 @@ func applierDeps(ctx context.Context, c applierConfig, node *credential.Node, lo
 				log.Error("the vault holds a claim that no node of ours made", "name", b.Name, "err", b.Err)
 			},
 		},
-		Store: v.store, Replicas: v.replicas, Settings: c.Settings, Log: log,
+		Store: v.store, Replicas: v.replicas, Signer: node, Settings: c.Settings, Now: time.Now, Log: log,
 	}, nil
 }

@@ -6,6 +6,9 @@
 // A job MATERIALISE clones the newest checkpoint at or before a position, replays up to exactly that position, and puts
 // a fixed VHD footer behind each disk; DISCARD removes the disks of a run. docs/formats/replica.md specifies what is stored.
 //
+// When the replica comes to a seal behind which an agent asks for hashes (package hashes), it offers them: it is the only
+// one who knows what the stream holds.
+//
 // Invariants:
 //   - Before the first page of a window is written, the window's end is stored as the disk's *intent*; after the last one,
 //     as its *applied* position. Redo is idempotent only towards the same or a later end, so a disk whose applied position
@@ -15,6 +18,8 @@
 //     is damaged, and nothing is made of it.
 //   - A replica has one writer: every disk is fenced when it is opened.
 //   - A test or a failover never writes to a replica; it works on clones.
+//   - Hashes are offered of exactly the seal in front of the epoch that asks; what goes wrong with them does not keep the
+//     replica from following.
 //   - Jobs may be done again at any time, wholly or from wherever they were broken off: what is there is continued if it
 //     is sound, and made again if it is not.
 //

@@ -124,9 +124,12 @@ func (a *Applier) followGeneration(ctx context.Context, m farshore.MachineID, g 
 	if err != nil {
 		return 0, err
 	}
-	f := follower{Applier: a, replica: r, machine: m, checkpointed: last.Position}
+	f := follower{Applier: a, replica: r, machine: m, checkpointed: last.Position, offered: true}
 	f.show(0)
 	for {
+		if err := f.offer(ctx); err != nil {
+			return 0, err
+		}
 		more, err := f.step(ctx)
 		if err != nil {
 			return 0, err
@@ -162,6 +165,10 @@ type follower struct {
 	replica      *replica
 	machine      farshore.MachineID
 	checkpointed farshore.Position
+
+	answered farshore.Epoch // nobody waits for hashes in it, or they were offered
+	failed   int            // tries to offer them
+	offered  bool           // offers may be there that nobody needs any more
 }
 
 // step applies one window, if there is one.
@@ -170,7 +177,7 @@ func (f *follower) step(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	defer f.windows.release()
-	w, err := gather(ctx, f.deps.Journal, gathering{from: f.replica.start(), clean: f.due()})
+	w, err := gather(ctx, f.deps.Journal, gathering{from: f.replica.start(), clean: f.due(), pause: f.asks})
 	if err != nil || len(w.segments) == 0 {
 		return false, err
 	}
@@ -184,7 +191,7 @@ func (f *follower) step(ctx context.Context) (more bool, err error) {
 		}
 	}
 	f.show(written)
-	return true, nil
+	return true, f.finished(ctx, w)
 }
 
 // due reports whether the next clean position shall become a checkpoint: the first one of a generation, and whenever

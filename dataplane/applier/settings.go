@@ -64,10 +64,19 @@ type Deps struct {
 	Journal  journal.Reader // with keys
 	Store    vault.Store
 	Replicas vault.Replicas
-	Settings Settings      // with defaults
-	Poll     time.Duration // instead of PollSeconds, if not 0
+	Signer   journal.Signer   // this node; without one no hashes are offered to agents
+	Settings Settings         // with defaults
+	Poll     time.Duration    // instead of PollSeconds, if not 0
+	Now      func() time.Time // nil: the system's
 	Log      *slog.Logger
 	Changed  func() // called when something happened that the hub may wait for
+}
+
+func (d Deps) now() time.Time {
+	if d.Now != nil {
+		return d.Now()
+	}
+	return time.Now()
 }
 
 // Desired is what an applier shall do.

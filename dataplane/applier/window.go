@@ -38,6 +38,8 @@ type gathering struct {
 	from  chain.Link
 	limit farshore.Position // the last position wanted; zero: none
 	clean bool              // end at the first clean position
+	// pause says whether the window shall end at a seal; nil: never.
+	pause func(ctx context.Context, seal chain.Link) (bool, error)
 }
 
 // gather reads the next window. It has no segments if the stream has no more for now.
@@ -62,6 +64,11 @@ func gather(ctx context.Context, r journal.Reader, g gathering) (window, error) 
 		}
 		if w.full() || h.Position() == g.limit || g.clean && checkpointable(w.to) {
 			return w, nil
+		}
+		if h.Seal && g.pause != nil {
+			if stop, err := g.pause(ctx, w.to); stop || err != nil {
+				return w, err
+			}
 		}
 	}
 	return w, ctx.Err()

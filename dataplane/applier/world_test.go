@@ -39,6 +39,8 @@ type world struct {
 	random   *rand.Rand
 
 	session uint64
+	asks    *journal.OfferKey    // the next claims ask for hashes
+	owes    []journal.TicketDisk // of these disks
 	writer  *journal.Writer
 	sizes   []segment.Disk                                   // now
 	content map[farshore.DiskID][]byte                       // now
@@ -97,10 +99,14 @@ func newWorld(t testing.TB, seed uint64, s vault.Store, r vault.Replicas) *world
 func (w *world) claim(generation bool) {
 	w.t.Helper()
 	w.session++
-	signed, err := journal.SignTicket(w.agent, journal.Ticket{
+	ticket := journal.Ticket{
 		Machine: web, Server: "hq-1", Session: w.session, Instance: "instance-1", Capture: "capture-1", BootID: "boot-1",
 		NewGeneration: generation, Disks: []journal.TicketDisk{{ID: "sda", Sectors: 1600}}, Time: time.Now(),
-	})
+	}
+	if w.asks != nil {
+		ticket.Hashes, ticket.Disks = w.asks.Public(), w.owes
+	}
+	signed, err := journal.SignTicket(w.agent, ticket)
 	if err != nil {
 		w.t.Fatal(err)
 	}
