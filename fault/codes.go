@@ -24,6 +24,8 @@ var Codes = []Code{
 	{"FS-1011", "nothing can be sent to a process server"},
 	{"FS-1012", "a protected disk cannot be read"},
 	{"FS-1013", "the run directory lies on a protected disk"},
+	{"FS-1014", "writes cannot be captured in their order on this kernel"},
+	{"FS-1015", "writes to this disk cannot be captured in their order"},
 	{"FS-1025", "hashes offered for a resync are not believed"},
 	{"FS-1026", "no hashes were offered for a resync: the disk is copied in full"},
 	{"FS-1101", "the agent's configuration file cannot be used"},

@@ -97,13 +97,16 @@ func newProbe() *cobra.Command {
 	return cmd
 }
 
+// probeRing is enough to find out whether writes can be captured; nothing is recorded.
+const probeRing = 1 << 20
+
 // probe opens trackers beside those of a running agent, and leaves nothing behind.
 func probe(cmd *cobra.Command, inventory *disk.Inventory, c config) (choices []tracker.Choice, err error) {
 	scratch, err := os.MkdirTemp("", "farshore-probe-")
 	if err != nil {
 		return nil, err
 	}
-	places := choose.Places{Pins: c.Pins + "-probe", Run: scratch}
+	places := choose.Places{Pins: c.Pins + "-probe", Run: scratch, RingBytes: probeRing}
 	defer func() { err = errors.Join(err, choose.Forget(places), os.RemoveAll(scratch)) }()
 	set, err := choose.Open(cmd.Context(), places, inventory.Spec.Disks, inventory.Devices)
 	if err != nil {

@@ -2,6 +2,7 @@
 //
 // A [Disk] is one tracked disk. Its [Grade] says how changes are found:
 //
+//   - [Capture]: writes are recorded with their data, in order, on top of a bitmap (package capture);
 //   - [Bitmap]: eBPF programs mark blocks when writes complete (package bitmap);
 //   - [Scan]: the disk is read and the hashes of its chunks are compared (package scan).
 //

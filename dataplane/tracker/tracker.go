@@ -13,6 +13,10 @@ type Grade string
 
 // The grades, best first.
 const (
+	// Capture stands above a bitmap: beside the marks, writes are recorded with their data, in the order of their submission.
+	// Its disks are tracked by bitmaps, which go on as they are (package capture).
+	Capture Grade = "capture"
+
 	Bitmap Grade = "bitmap" // writes are seen as they complete
 	Scan   Grade = "scan"   // the whole disk is read and compared
 )

@@ -16,8 +16,9 @@ import (
 
 // ext4 has no reason to be slow in tests: no lazy initialisation that would write later, by itself.
 var makers = map[string][]string{
-	"ext4": {"mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"},
-	"xfs":  {"mkfs.xfs", "-q", "-f", "-K"},
+	"ext4":  {"mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"},
+	"xfs":   {"mkfs.xfs", "-q", "-f", "-K"},
+	"btrfs": {"mkfs.btrfs", "-q", "-f", "-K"},
 }
 
 // NeedRoot skips the test unless it may attach and mount.
@@ -80,12 +81,18 @@ func NewLoop(t testing.TB, bytes int64) *disk.Loop {
 	return loop
 }
 
-// Mount makes a file system ("ext4" or "xfs") on the device and mounts it. The file system is thawed and unmounted when
-// the test ends, or by calling the function it gives.
+// Mount makes a file system ("ext4", "xfs" or "btrfs") on the device and mounts it. The file system is thawed and unmounted
+// when the test ends, or by calling the function it gives.
 func Mount(t testing.TB, node, kind string) (mountPoint string, unmount func()) {
 	t.Helper()
 	NeedRoot(t)
 	Make(t, node, kind)
+	return MountMade(t, node, kind)
+}
+
+// MountMade mounts what Make has made, as Mount does.
+func MountMade(t testing.TB, node, kind string) (mountPoint string, unmount func()) {
+	t.Helper()
 	mountPoint = filepath.Join(Dir(t), "mnt")
 	if err := os.Mkdir(mountPoint, 0o755); err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"farshore/dataplane/disk"
 	"farshore/dataplane/tracker"
 	"farshore/dataplane/tracker/bitmap"
+	"farshore/dataplane/tracker/capture"
 )
 
 // openBitmaps opens a bitmap for every disk that can have one, and says why the others cannot.
@@ -59,5 +60,9 @@ func Probe(ctx context.Context) []tracker.Ability {
 	if err := bitmap.Probe(ctx); err != nil {
 		bits.Able, bits.Why = false, err.Error()
 	}
-	return []tracker.Ability{bits, {Grade: tracker.Scan, Able: true, Why: "needs nothing of the kernel"}}
+	order := tracker.Ability{Grade: tracker.Capture, Able: true, Why: "known writes to a scratch device were recorded exactly and in order"}
+	if err := capture.Probe(ctx); err != nil {
+		order.Able, order.Why = false, err.Error()
+	}
+	return []tracker.Ability{order, bits, {Grade: tracker.Scan, Able: true, Why: "needs nothing of the kernel"}}
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"farshore"
 	"farshore/dataplane/disk"
 	"farshore/dataplane/tracker"
+	"farshore/dataplane/tracker/capture"
 	"farshore/dataplane/tracker/scan"
 )
 
@@ -16,12 +18,16 @@ import (
 type Places struct {
 	Pins string // in a bpf file system: programs and bitmaps
 	Run  string // on a file system that is not protected, best in memory: tables of scans
+
+	RingBytes int         // of the ring in which writes are recorded in order; 0 = they are not
+	Own       capture.Own // the agent's own writes, which need no recording
 }
 
 // Set is the trackers of a machine's disks.
 type Set struct {
 	Choices []tracker.Choice // in the order of the disks
 	disks   map[farshore.DiskID]tracker.Disk
+	capture *capture.Capture
 	closers []func() error
 }
 
@@ -41,8 +47,40 @@ func Open(ctx context.Context, places Places, specs []farshore.DiskSpec, devices
 		}
 		s.Choices = append(s.Choices, choice)
 	}
+	if places.RingBytes > 0 {
+		s.openCapture(ctx, places, devices)
+	}
 	return s, ctx.Err()
 }
+
+// openCapture raises all disks to the grade of capture, or none and says why: there is one order for all of them.
+func (s *Set) openCapture(ctx context.Context, places Places, devices []*disk.Device) {
+	var err error
+	for _, c := range s.Choices {
+		if c.Grade != tracker.Bitmap {
+			err = fmt.Errorf("disk %s has no bitmap, and one order holds for all disks or for none", c.Disk)
+		}
+	}
+	if err == nil {
+		s.capture, err = capture.Open(ctx, capture.Config{Devices: devices, RingBytes: places.RingBytes, Own: places.Own})
+	}
+	if err != nil {
+		for i := range s.Choices {
+			if s.Choices[i].Grade == tracker.Bitmap {
+				s.Choices[i].Why = err.Error()
+			}
+		}
+		return
+	}
+	s.closers = append(s.closers, s.capture.Close)
+	for i := range s.Choices {
+		s.Choices[i].Grade = tracker.Capture
+	}
+}
+
+// Capture gives the recording of all the disks' writes, in the order of the devices. It is nil if none was asked for, or
+// where it cannot be: then Choices say why.
+func (s *Set) Capture() *capture.Capture { return s.capture }
 
 // Disk gives the tracker of a disk, or nil.
 func (s *Set) Disk(id farshore.DiskID) tracker.Disk { return s.disks[id] }
@@ -50,9 +88,9 @@ func (s *Set) Disk(id farshore.DiskID) tracker.Disk { return s.disks[id] }
 // Close lets go of all disks. What can go on without this process goes on.
 func (s *Set) Close() error {
 	var err error
-	for _, c := range s.closers {
+	for _, c := range slices.Backward(s.closers) {
 		err = errors.Join(err, c())
 	}
-	s.closers = nil
+	s.closers, s.capture = nil, nil
 	return err
 }
