@@ -28,6 +28,7 @@ var Codes = []Code{
 	{"FS-1015", "writes to this disk cannot be captured in their order"},
 	{"FS-1025", "hashes offered for a resync are not believed"},
 	{"FS-1026", "no hashes were offered for a resync: the disk is copied in full"},
+	{"FS-1030", "the free space of a file system cannot be told; it is copied too"},
 	{"FS-1101", "the agent's configuration file cannot be used"},
 	{"FS-1102", "a folder of the agent cannot be used"},
 	{"FS-1103", "the agent's identity cannot be used"},

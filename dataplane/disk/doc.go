@@ -7,6 +7,8 @@
 //   - A [Freezer] holds the file systems of a set of disks still. The holding is done by a process of its own, the
 //     watchdog, that lets go after a bound whatever has become of the agent.
 //   - [Hooks] are executables of the administrator that put applications to rest before a cut.
+//   - [Device.Standing] tells which file systems have their blocks where the disk has them, so that package freespace can
+//     ask them what they do not use.
 //   - [Stat] is the kernel's own count of what was written: the witness against which trackers are checked.
 //
 // The package never writes to a disk that it reads. While something is frozen it writes nothing at all, not even a log

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"farshore/dataplane/block"
 	"farshore/dataplane/disk"
 )
 
@@ -140,6 +141,26 @@ func Open(t testing.TB, path string) *disk.Device {
 		}
 	})
 	return d
+}
+
+// Without gives an image that reads as zeros where it is unspecified: so does a replica, whatever the disk holds there.
+func Without(image io.ReaderAt, unspecified *block.Set) io.ReaderAt {
+	return without{image, unspecified}
+}
+
+type without struct {
+	image       io.ReaderAt
+	unspecified *block.Set
+}
+
+// ReadAt reads whole sectors.
+func (w without) ReadAt(p []byte, offset int64) (int, error) {
+	n, err := w.image.ReadAt(p, offset)
+	read := block.Extent{Start: block.Sector(offset / block.SectorSize), Count: block.Count(n / block.SectorSize)}
+	for e := range w.unspecified.Within(read) {
+		clear(p[e.Start.Offset()-offset:][:e.Count.Bytes()])
+	}
+	return n, err
 }
 
 // Differences compares two images byte for byte, in pieces of 4 KiB, and names the first few that differ.
