@@ -24,6 +24,8 @@ type config struct {
 	HookSeconds   int `yaml:"hookSeconds"`
 	FreezeSeconds int `yaml:"freezeSeconds"`
 	WindowMiB     int `yaml:"windowMiB"`
+	// CopyMiBPerSecond bounds full copies; 0 does not.
+	CopyMiBPerSecond int `yaml:"copyMiBPerSecond"`
 }
 
 const (
@@ -32,6 +34,7 @@ const (
 	defaultWindow = 64
 	maxSeconds    = 600
 	maxWindow     = 4096
+	maxCopyRate   = 1 << 20
 )
 
 // loadConfig reads the file; whatever it does not know is refused. The error is a *fault.Fault FS-1101.
@@ -54,6 +57,8 @@ func loadConfig(path string) (config, error) {
 		return config{}, badConfig(path, fmt.Sprintf("hookSeconds is %d and freezeSeconds %d, want 1 to %d", c.HookSeconds, c.FreezeSeconds, maxSeconds), nil)
 	case c.WindowMiB < 1 || c.WindowMiB > maxWindow:
 		return config{}, badConfig(path, fmt.Sprintf("windowMiB is %d, want 1 to %d", c.WindowMiB, maxWindow), nil)
+	case c.CopyMiBPerSecond < 0 || c.CopyMiBPerSecond > maxCopyRate:
+		return config{}, badConfig(path, fmt.Sprintf("copyMiBPerSecond is %d, want 0 to %d", c.CopyMiBPerSecond, maxCopyRate), nil)
 	}
 	return c, nil
 }

@@ -41,6 +41,9 @@ func observed(o agent.Observed) *farshorev1.SyncRequest_Agent {
 		CopyTotalBytes: uint64(o.CopyTotal), CopyDoneBytes: uint64(o.CopyDone), SentBytes: uint64(o.Sent), ReadBytes: uint64(o.Read),
 		PendingBytes: uint64(o.Pending), CutNumber: o.CutNumber, ProcessServer: o.ProcessServer,
 	}
+	if m.CopyBytesPerSecond = uint64(o.CopyRate); !o.CopyEnd.IsZero() {
+		m.CopyEndUnix = o.CopyEnd.Unix()
+	}
 	if !o.LastPoint.Position.IsZero() {
 		m.LastPoint = hub.PointMessage(o.LastPoint)
 	}

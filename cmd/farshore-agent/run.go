@@ -53,7 +53,7 @@ func runAgent(ctx context.Context, c config, log *slog.Logger) error {
 	a := agent.New(agent.Deps{
 		Machine: machine, Node: node, Sources: c.sources, StateDir: c.State, RunDir: c.Run, PinDir: c.Pins, Hooks: c.hooks(),
 		Watchdog: []string{self, watchdogVerb}, FreezeBound: time.Duration(c.FreezeSeconds) * time.Second,
-		WindowBytes: int64(c.WindowMiB) << 20, Limits: session.DefaultLimits(), Log: log, Now: time.Now,
+		WindowBytes: int64(c.WindowMiB) << 20, CopyRate: int64(c.CopyMiBPerSecond) << 20, Limits: session.DefaultLimits(), Log: log, Now: time.Now,
 	})
 	client := hub.NewClient(hub.Config{Address: c.Control, Node: node, Dir: c.State, Build: version(), Now: time.Now, Log: log})
 	g, ctx := errgroup.WithContext(ctx)

@@ -29,9 +29,11 @@ type Deps struct {
 	RunDir      string                        // in memory: pending sets, scan tables
 	PinDir      string                        // in a bpf file system: the tracker
 	Hooks       disk.Hooks
-	Watchdog    []string      // command line of the thaw watchdog
-	FreezeBound time.Duration // file systems are never frozen for longer
-	WindowBytes int64         // changes that may be read into memory for one point
+	Watchdog    []string       // command line of the thaw watchdog
+	FreezeBound time.Duration  // file systems are never frozen for longer
+	WindowBytes int64          // changes that may be read into memory for one point
+	CopyRate    int64          // bytes of a full copy in a second; 0: as fast as it goes
+	Pressure    func() float64 // how starved the machine is, from 0 to 1: a full copy makes way; nil: never
 	Limits      session.Limits
 	Log         *slog.Logger
 	Now         func() time.Time
@@ -42,6 +44,7 @@ type Agent struct {
 	deps    Deps
 	state   *state
 	freezer *disk.Freezer
+	copying *throttle
 	held    *protection // of the disks that were wanted last; it outlives a pause and a change of process servers
 
 	mu       sync.Mutex
@@ -67,7 +70,7 @@ const (
 // New makes an agent that protects nothing yet.
 func New(d Deps) *Agent {
 	return &Agent{
-		deps: d, freezer: disk.NewFreezer(d.Watchdog...), changed: make(chan struct{}),
+		deps: d, freezer: disk.NewFreezer(d.Watchdog...), copying: newThrottle(d.CopyRate, d.Pressure), changed: make(chan struct{}),
 		observed: Observed{Phase: Idle}, faults: map[string]*fault.Fault{},
 	}
 }

@@ -155,42 +155,6 @@ func (s *sending) send(ctx context.Context, records []segment.Record) error {
 	return nil
 }
 
-// baseRound is how much of the base is sent between two looks around.
-const baseRound = 16 << 20
-
-// sendBase sends some of the base. Zeros of a fresh disk are left out: the replica begins with them.
-func (s *sending) sendBase(ctx context.Context) error {
-	left := int64(baseRound)
-	for _, from := range s.sources {
-		for left > 0 {
-			run, ok := from.base.next(from.at)
-			if !ok {
-				break
-			}
-			message, err := s.put(ctx, from, run, !from.run.Fresh)
-			if err != nil {
-				return err
-			}
-			from.sending(message, run)
-			from.at = run.End()
-			left -= run.Count.Bytes()
-		}
-	}
-	return s.flush(ctx)
-}
-
-// sending notes that an extent of the base goes out with a message.
-func (s *source) sending(message uint64, e block.Extent) {
-	if n := len(s.sent); n > 0 {
-		last := &s.sent[n-1]
-		if last.message == message && last.extent.End() == e.Start {
-			last.extent.Count += e.Count
-			return
-		}
-	}
-	s.sent = append(s.sent, sentBase{message: message, extent: e})
-}
-
 // sendTodo sends what is to be sent, under load.
 func (s *sending) sendTodo(ctx context.Context) error {
 	for _, from := range s.sources {

@@ -100,6 +100,32 @@ func (b *bitset) remove(e block.Extent) {
 	}
 }
 
+// unmark takes every unit out of the set that the extent touches.
+func (b *bitset) unmark(e block.Extent) {
+	if e.Empty() {
+		return
+	}
+	first, last := uint64(e.Start)>>b.shift, (uint64(e.End())-1)>>b.shift
+	for w := first >> 6; w <= last>>6; w++ {
+		if m := mask(w, first, last); b.words[w]&m != 0 {
+			b.words[w] &^= m
+		}
+	}
+}
+
+// within gives the units that lie in the extent wholly.
+func (b *bitset) within(e block.Extent) block.Extent {
+	start := (uint64(e.Start) + 1<<b.shift - 1) >> b.shift << b.shift
+	end := uint64(e.End()) >> b.shift << b.shift
+	if uint64(e.End()) >= b.sectors {
+		end = b.sectors
+	}
+	if start >= end {
+		return block.Extent{}
+	}
+	return block.Extent{Start: block.Sector(start), Count: block.Count(end - start)}
+}
+
 // mask has the bits of word w that lie in [first, last].
 func mask(w, first, last uint64) uint64 {
 	m := ^uint64(0)
@@ -115,6 +141,14 @@ func mask(w, first, last uint64) uint64 {
 // next gives the first run of the set at or behind a sector at which a unit begins or the disk ends, cut off where a piece of the disk ends: pieces are what is
 // read at once.
 func (b *bitset) next(from block.Sector) (run block.Extent, ok bool) {
+	if run, ok = b.span(from); ok {
+		run.Count = min(run.Count, scan.ChunkSectors-block.Count(run.Start%scan.ChunkSectors))
+	}
+	return run, ok
+}
+
+// span gives the whole first run of the set at or behind a sector at which a unit begins or the disk ends.
+func (b *bitset) span(from block.Sector) (run block.Extent, ok bool) {
 	first, ok := b.find((uint64(from)+1<<b.shift-1)>>b.shift, false)
 	if !ok {
 		return block.Extent{}, false
@@ -124,8 +158,7 @@ func (b *bitset) next(from block.Sector) (run block.Extent, ok bool) {
 		last = b.units()
 	}
 	start := first << b.shift
-	end := min(last<<b.shift, b.sectors, start-start%scan.ChunkSectors+scan.ChunkSectors)
-	return block.Extent{Start: block.Sector(start), Count: block.Count(end - start)}, true
+	return block.Extent{Start: block.Sector(start), Count: block.Count(min(last<<b.shift, b.sectors) - start)}, true
 }
 
 // find gives the first unit at or behind from that is in the set, or, inverted, that is not.

@@ -34,16 +34,29 @@ func TestABitmapHoldsTheUnitsThatWereMarkedAndNotRemoved(t *testing.T) {
 			start := uint64(rapid.IntRange(0, int(sectors)-1).Draw(t, "start"))
 			end := uint64(rapid.IntRange(int(start)+1, int(sectors)).Draw(t, "end"))
 			e := block.Extent{Start: block.Sector(start), Count: block.Count(end - start)}
-			if rapid.Bool().Draw(t, "mark") {
-				b.Mark(e)
-				for s := start >> 3; s <= (end-1)>>3; s++ {
-					want[s] = true
-				}
-				continue
-			}
-			b.remove(e)
+			inside := &block.Set{} // units that lie in e wholly
 			for s := uint64(0); s < b.units(); s++ {
 				if s*8 >= start && min(s*8+8, uint64(sectors)) <= end {
+					inside.Add(block.Extent{Start: block.Sector(s * 8), Count: min(8, sectors-block.Count(s*8))})
+				}
+			}
+			if got := block.SetOf(b.within(e)); !got.Equal(inside) {
+				t.Fatalf("within %v lies %v, want %v", e, got, inside)
+			}
+			step := rapid.SampledFrom([]string{"mark", "remove", "unmark"}).Draw(t, "step")
+			switch step {
+			case "mark":
+				b.Mark(e)
+			case "remove":
+				b.remove(e)
+			case "unmark":
+				b.unmark(e)
+			}
+			for s := start >> 3; s <= (end-1)>>3; s++ {
+				switch {
+				case step == "mark":
+					want[s] = true
+				case step == "unmark" || inside.Overlaps(block.Extent{Start: block.Sector(s * 8), Count: 1}):
 					delete(want, s)
 				}
 			}
@@ -59,6 +72,20 @@ func TestABitmapHoldsTheUnitsThatWereMarkedAndNotRemoved(t *testing.T) {
 			t.Fatalf("bytes %d, empty %v; want %d units", got, b.empty(), len(want))
 		}
 	})
+}
+
+func TestASpanIsWholeWhereAPieceIsCut(t *testing.T) {
+	b, err := openBitset("", 4096)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.close() //nolint:errcheck // memory only
+	b.Mark(block.Extent{Start: 100, Count: 2000})
+	span, _ := b.span(0)
+	piece, _ := b.next(0)
+	if span.String() != "[96,2104)" || piece.String() != "[96,512)" {
+		t.Errorf("span %v and piece %v, want [96,2104) and [96,512)", span, piece)
+	}
 }
 
 func TestABitmapInAFileGoesOnAndOneOfAnotherSizeBeginsEmpty(t *testing.T) {

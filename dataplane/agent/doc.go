@@ -2,7 +2,8 @@
 //
 // The nouns:
 //
-//   - the *base* of a disk: the blocks still owed of a full copy;
+//   - the *base* of a disk: the blocks still owed of a full copy. What no file system uses when it begins is taken out of it
+//     and stated as unspecified (package freespace says why that is right);
 //   - the *pending* blocks: changed and not yet durable behind a clean end, kept per sending interval;
 //   - a *round*: what changed is taken from the tracker and sent, under load; its end is no recovery point;
 //   - a *window*: the changes are taken, read into memory, and it is proven by the kernel's own counters that no write
@@ -18,6 +19,8 @@
 //   - What is pending is sent again in every new session, behind a Jump.
 //   - A gap in tracking (reboot, missed events, resize, another medium) makes the whole disk the base again, within the same
 //     generation; its reason and size are reported.
+//   - What is stated as unspecified goes out before anything that was read or captured behind the freeze that told it free.
+//   - A copy of a base may be slowed down; what changes never is.
 //   - Nothing is logged per point: on a protected root disk the line itself would be the next change.
 //
 // Base and pending sets are bitmaps in mapped files of the run directory, so a killed agent goes on where it was. They are

@@ -34,6 +34,7 @@ type sending struct {
 	cuts             []cut  // on their way, oldest first
 	lastApp, lastTry time.Time
 	reported         time.Time
+	progress         progress
 	tried            uint64 // the last request for which a window was tried
 
 	mu   sync.Mutex
@@ -147,6 +148,9 @@ func (s *sending) serve(ctx context.Context, fresh bool) error {
 	if err := s.begin(fresh); err != nil {
 		return err
 	}
+	if err := s.state(ctx); err != nil {
+		return err
+	}
 	for {
 		if err := s.takeAcks(); err != nil {
 			return err
@@ -154,7 +158,7 @@ func (s *sending) serve(ctx context.Context, fresh bool) error {
 		s.report()
 		due := s.lastTry.Add(s.wishNow().crashEvery())
 		if s.baseLeft() && s.agent.deps.Now().Before(due) {
-			if err := s.sendBase(ctx); err != nil {
+			if err := s.copyBase(ctx, due); err != nil {
 				return err
 			}
 			continue
@@ -313,24 +317,16 @@ func (s *sending) report() {
 		return
 	}
 	s.reported = now
-	phase, total, done := Protected, int64(0), int64(0)
-	for _, source := range s.sources {
-		left := source.base.bytes(source.at)
-		if left == 0 {
-			continue
-		}
-		size := source.run.Sectors.Bytes()
-		total, done = total+size, done+max(0, size-left)
-		phase = Resyncing
-		if source.run.Fresh {
-			phase = InitialReplication
-		}
-	}
+	phase, total, done := s.copied()
 	if total == 0 && s.opened.NewGeneration && s.agent.Observe().LastPoint.Position.Generation != s.opened.Generation {
 		phase = InitialReplication // sent, and not yet a point
 	}
-	pending := s.pending()
+	pending, rate, end := s.pending(), int64(0), time.Time{}
+	if total > 0 {
+		rate, end = s.progress.look(now, total-done)
+	}
 	s.agent.note(func(o *Observed) {
+		o.CopyRate, o.CopyEnd = rate, end
 		o.Phase, o.CopyTotal, o.CopyDone, o.Pending, o.Checked = phase, total, done, pending, now
 	})
 }

@@ -24,12 +24,15 @@ type source struct {
 	run    diskRun
 
 	base *bitset            // owed of the full copy
+	free *bitset            // left out of it, and not yet durably stated as unspecified
 	todo *bitset            // to be sent in this session; in memory only, for a new session makes it anew
 	kept [intervals]*bitset // pending, by interval
 	open int                // the interval that changes go into now
 	shut []interval         // those that wait for their end to be durable, oldest first
 	sent []sentBase         // base extents on their way, oldest first
 	at   block.Sector       // how far the base was sent in this session
+
+	stated bool // free was stated in this session
 }
 
 type interval struct {
@@ -40,12 +43,14 @@ type interval struct {
 type sentBase struct {
 	message uint64
 	extent  block.Extent
+	free    bool // stated as unspecified, not copied
 }
 
 // Mark takes a change: it is pending, and to be sent.
 func (s *source) Mark(e block.Extent) {
 	s.kept[s.open].Mark(e)
 	s.todo.Mark(e)
+	s.free.unmark(e)
 }
 
 // openSource maps the bitmaps of a disk. One whose tracking did not go on owes its whole content.
@@ -54,7 +59,7 @@ func openSource(runDir string, s *source) (why string, err error) {
 	if err != nil {
 		return "", err
 	}
-	for name, b := range map[string]**bitset{"base": &s.base, "0": &s.kept[0], "1": &s.kept[1], "2": &s.kept[2], "3": &s.kept[3]} {
+	for name, b := range map[string]**bitset{"base": &s.base, "free": &s.free, "0": &s.kept[0], "1": &s.kept[1], "2": &s.kept[2], "3": &s.kept[3]} {
 		if *b, err = openBitset(filepath.Join(runDir, fmt.Sprintf("%s.%s", s.id, name)), sectors); err != nil {
 			return "", err
 		}
@@ -71,7 +76,7 @@ func openSource(runDir string, s *source) (why string, err error) {
 		why = fmt.Sprintf("its size changed from %d to %d sectors", s.run.Sectors, sectors)
 	}
 	if why != "" {
-		s.base.fill()
+		s.owe()
 		s.run.Fresh = false
 	}
 	s.run.Era, s.run.Sectors = s.track.Era(), sectors
@@ -80,7 +85,7 @@ func openSource(runDir string, s *source) (why string, err error) {
 
 func (s *source) close() error {
 	var err error
-	for _, b := range append(s.kept[:], s.base, s.todo) {
+	for _, b := range append(s.kept[:], s.base, s.free, s.todo) {
 		if b != nil {
 			err = errors.Join(err, b.close())
 		}
@@ -94,15 +99,17 @@ func (s *source) begin() {
 		s.kept[0].union(b) // before the reset: no instant at which a block is in neither
 		b.reset()
 	}
-	s.open, s.shut, s.sent, s.at = 0, nil, nil, 0
+	s.open, s.shut, s.sent, s.at, s.stated = 0, nil, nil, 0, false
 	s.todo.reset()
 	s.todo.union(s.kept[0])
 }
 
-// owe makes the whole disk the base.
+// owe makes the whole disk the base. What was free may be in use.
 func (s *source) owe() {
+	s.free.reset()
 	s.base.fill()
-	s.at, s.sent = 0, nil
+	s.at, s.sent, s.stated = 0, nil, false
+	s.run.Spared, s.run.Owed = false, 0
 }
 
 // baseLeft reports whether some of the base was not sent in this session.
@@ -136,10 +143,14 @@ func (s *source) waits(kept int) bool {
 	return false
 }
 
-// durable forgets base extents that were sent up to a message.
+// durable forgets base extents that were sent, and free ones that were stated, up to a message.
 func (s *source) durable(through uint64) {
 	for len(s.sent) > 0 && s.sent[0].message <= through {
-		s.base.remove(s.sent[0].extent)
+		if first := s.sent[0]; first.free {
+			s.free.remove(first.extent)
+		} else {
+			s.base.remove(first.extent)
+		}
 		s.sent = s.sent[1:]
 	}
 }

@@ -70,6 +70,8 @@ type diskRun struct {
 	Sectors block.Count `json:"sectors"`
 	Joined  bool        `json:"joined,omitempty"` // it has been clean in this generation
 	Fresh   bool        `json:"fresh,omitempty"`  // nothing of it was in the generation before its base: zeros need not be sent
+	Spared  bool        `json:"spared,omitempty"` // what is free was taken out of the base, or cannot be
+	Owed    int64       `json:"owed,omitempty"`   // bytes of the base when it was begun
 }
 
 func readJSON(path string, into any) error {

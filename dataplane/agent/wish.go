@@ -61,11 +61,14 @@ type Observed struct {
 	Machine       farshore.MachineSpec
 	Phase         Phase
 	Grade         string // the weakest of the protected disks
-	CopyTotal     int64  // bytes of the full copy under way
+	CopyTotal     int64  // bytes of the full copy under way, without what is free
 	CopyDone      int64
-	Sent          int64 // bytes since the agent started
-	Read          int64 // bytes, from the protected disks, since the agent started
-	Pending       int64 // bytes changed and not yet durable behind a clean end
+	CopyRate      int64     // bytes of it in a second, of late
+	CopyEnd       time.Time // when it will be done at that rate; zero if that cannot be told
+	Spared        int64     // bytes left out of full copies because nothing used them, since the agent started
+	Sent          int64     // bytes since the agent started
+	Read          int64     // bytes, from the protected disks, since the agent started
+	Pending       int64     // bytes changed and not yet durable behind a clean end
 	LastPoint     farshore.RecoveryPoint
 	CutNumber     uint64 // the last request answered
 	CutPoint      farshore.RecoveryPoint
