@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -130,13 +132,22 @@ func (t *tool) showReplication(x *text, r *farshorev1.Replication) {
 	x.line("agent\t%s", agent)
 	x.line("tracking\t%s", or(r.GetGrade(), "unknown"))
 	if r.GetCopyTotalBytes() > 0 && r.GetCopyDoneBytes() < r.GetCopyTotalBytes() {
-		x.line("copied\t%s of %s", size(r.GetCopyDoneBytes()), size(r.GetCopyTotalBytes()))
+		x.line("copied\t%s of %s%s", size(r.GetCopyDoneBytes()), size(r.GetCopyTotalBytes()), t.copySpeed(r))
 	}
 	x.line("not yet durable\t%s", size(r.GetPendingBytes()))
 	x.line("sent, uploaded\t%s, %s", size(r.GetSentBytes()), size(r.GetUploadedBytes()))
 	x.line("process server\t%s", or(r.GetProcessServer(), nothing))
 	x.line("durable up to\t%s", position(r.GetDurable()))
 	x.line("applied up to\t%s", position(r.GetApplied()))
+}
+
+// copySpeed says how fast a copy goes and how long it will take, as far as that is known.
+func (t *tool) copySpeed(r *farshorev1.Replication) string {
+	if r.GetCopyBytesPerSecond() == 0 || r.GetCopyEndUnix() == 0 {
+		return ""
+	}
+	left := max(time.Unix(r.GetCopyEndUnix(), 0).Sub(t.now()), 0)
+	return fmt.Sprintf(", %s/s, about %v left", size(r.GetCopyBytesPerSecond()), span(left))
 }
 
 func showSpec(x *text, s *farshorev1.MachineSpec) {

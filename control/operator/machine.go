@@ -163,6 +163,7 @@ func (v view) message() *farshorev1.Machine {
 			Grade: observed.GetGrade(), CopyTotalBytes: observed.GetCopyTotalBytes(), CopyDoneBytes: observed.GetCopyDoneBytes(),
 			PendingBytes: observed.GetPendingBytes(), SentBytes: observed.GetSentBytes(), ProcessServer: observed.GetProcessServer(),
 			SealedBytes: v.stream.GetSealedBytes(), UploadedBytes: v.stream.GetUploadedBytes(),
+			CopyBytesPerSecond: observed.GetCopyBytesPerSecond(), CopyEndUnix: observed.GetCopyEndUnix(),
 			Durable: v.stream.GetDurable(), Applied: v.replica.GetApplied(),
 		},
 	}

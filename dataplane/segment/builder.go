@@ -40,9 +40,7 @@ func (b *Builder) Add(r Record) {
 	}
 	at := b.list.seek(r.Disk, r.Extent.Start)
 	if p := b.list.at(at); p != nil && p.disk == r.Disk && p.kind == r.Kind && p.start == r.Extent.Start && p.count == r.Extent.Count {
-		if r.Kind == block.Data { // only data has a place in the arena
-			copy(b.arena[p.at:], r.Data) // a hot block: rewritten where it stands
-		}
+		copy(b.arena[p.at:], r.Data) // a hot block: rewritten where it stands
 		return
 	}
 	at = b.punch(at, r)

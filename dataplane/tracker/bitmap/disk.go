@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
-	"time"
 
 	"github.com/cilium/ebpf"
 
@@ -24,15 +23,8 @@ const (
 // flightBatch is how many requests in flight are fetched at once: more than share a bucket of the table.
 const flightBatch = 1024
 
-// The bounds of looking for an instant at which all counters stand still: for Check, and for Renew, which contents itself with
-// less if there is none.
-const (
-	checkSamples   = 150
-	lastingSamples = 50 // for so many a difference must stay the same
-	renewSamples   = 100
-	roughSamples   = 10000
-	betweenSamples = 2 * time.Millisecond
-)
+// maxSamples bounds how long Renew looks for an instant at which all counters stand still.
+const maxSamples = 20000
 
 // Disk is a disk tracked with a bitmap. It implements [tracker.Disk].
 type Disk struct {
@@ -42,9 +34,9 @@ type Disk struct {
 	words []uint64
 	count *counters
 	// settled holds the flights that ended unseen before a quiet moment, by address and time of issue: their blocks have
-	// been given out since they arrived. Given holds what the last call of Outstanding gave out.
-	settled, given map[uint64]uint64
-	lost           bool // a discard of several ranges ended unseen
+	// been given out since they arrived.
+	settled map[uint64]uint64
+	lost    bool // a discard of several ranges ended unseen
 }
 
 var _ tracker.Disk = (*Disk)(nil)
@@ -128,24 +120,22 @@ func (d *Disk) Sent(block.Extent, []byte) {}
 
 // Outstanding gives the requests that were issued and not seen to complete.
 func (d *Disk) Outstanding(quiet bool, into tracker.Sink) error {
-	left, given := map[uint64]uint64{}, map[uint64]uint64{}
+	left := map[uint64]uint64{}
 	err := d.eachFlight(func(address uint64, f flight) {
-		if d.settled[address] == f.Stamp {
+		stale := d.settled[address] == f.Stamp
+		if stale {
 			left[address] = f.Stamp
 			return
 		}
 		start := f.Sector >> d.Shift << d.Shift
 		into.Mark(d.extent(start, (f.Sector+uint64(f.Bytes+511)/512+1<<d.Shift-1)>>d.Shift<<d.Shift))
-		given[address] = f.Stamp
-		// Only what was under way at the call before: a write that came since may have reached the disk behind the moment
-		// that was quiet, and behind whatever was read for it.
-		if quiet && d.given[address] == f.Stamp {
+		if quiet {
 			left[address] = f.Stamp
 			d.lost = d.lost || f.Several != 0
 		}
 	})
 	if err == nil {
-		d.settled, d.given = left, given
+		d.settled = left
 	}
 	return err
 }
@@ -207,51 +197,22 @@ func (d *Disk) changed() (gap string, err error) {
 	return "", nil
 }
 
-// compare asks the witness: on a quiet disk the kernel has counted exactly what was seen, healed, and is still in the table
-// though it has ended. A write is counted here a little before the kernel counts it, so only a difference that stays is one.
+// compare asks the witness: on a quiet disk the kernel has counted exactly what was seen, healed, and is still in the
+// table though it has ended.
 func (d *Disk) compare() (gap string, err error) {
-	var seen counts
-	for lasted, try := 0, 0; try < checkSamples; try++ {
-		c, still, err := d.sample()
-		if err != nil {
-			return "", err
-		}
-		if !still || c != seen {
-			lasted = 0
-		}
-		seen = c
-		switch {
-		case still && c.kernelWritten-d.Written == c.written && c.kernelDiscarded-d.Discarded == c.discarded:
-			return "", nil
-		case lasted >= lastingSamples:
-			return fmt.Sprintf("the kernel counted %d sectors written and %d discarded, the tracker saw %d and %d",
-				c.kernelWritten-d.Written, c.kernelDiscarded-d.Discarded, c.written, c.discarded), nil
-		}
-		lasted++
-		time.Sleep(betweenSamples)
-	}
-	return "", tracker.ErrUnsettled
-}
-
-// counts are the kernel's counters and ours, in sectors.
-type counts struct{ kernelWritten, kernelDiscarded, written, discarded uint64 }
-
-// sample reads both. Still says that they are of one instant at which nothing was under way: ours did not move while the
-// kernel's were read, the driver held nothing, and no flight is in the table that was not given out before.
-func (d *Disk) sample() (c counts, still bool, err error) {
-	written, discarded, _, err := d.ended()
-	if err != nil {
-		return c, false, err
-	}
 	s, err := d.target.Device.Stat()
 	if err != nil {
-		return c, false, err
+		return "", err
 	}
-	c.kernelWritten, c.kernelDiscarded = s.WrittenSectors, s.DiscardedSectors
-	var strangers int
-	c.written, c.discarded, strangers, err = d.ended()
-	still = s.InFlight == 0 && strangers == 0 && c.written == written && c.discarded == discarded
-	return c, still, err
+	written, discarded, err := d.ended()
+	if err != nil {
+		return "", err
+	}
+	if s.WrittenSectors-d.Written != written || s.DiscardedSectors-d.Discarded != discarded {
+		return fmt.Sprintf("the kernel counted %d sectors written and %d discarded, the tracker saw %d and %d",
+			s.WrittenSectors-d.Written, s.DiscardedSectors-d.Discarded, written, discarded), nil
+	}
+	return "", nil
 }
 
 // seen gives our counters, in sectors.
@@ -261,14 +222,10 @@ func (d *Disk) seen() (written, discarded uint64) {
 	return written, atomic.LoadUint64(&c.Discarded) + atomic.LoadUint64(&c.HealedDiscarded)
 }
 
-// ended gives the sectors seen to end, with those whose end was not seen if nothing is under way. Strangers are flights that no
-// call of Outstanding has given out yet.
-func (d *Disk) ended() (written, discarded uint64, strangers int, err error) {
+// ended gives, for a disk with nothing under way, the sectors seen to end and those whose end was not seen.
+func (d *Disk) ended() (written, discarded uint64, err error) {
 	written, discarded = d.seen()
-	err = d.eachFlight(func(address uint64, f flight) {
-		if d.given[address] != f.Stamp && d.settled[address] != f.Stamp {
-			strangers++
-		}
+	err = d.eachFlight(func(_ uint64, f flight) {
 		left := uint64(f.Bytes-min(f.Done, f.Bytes)) >> 9
 		if f.Op == opDiscard {
 			discarded += left
@@ -276,7 +233,7 @@ func (d *Disk) ended() (written, discarded uint64, strangers int, err error) {
 			written += left
 		}
 	})
-	return written, discarded, strangers, err
+	return written, discarded, err
 }
 
 // Renew begins a new era: what the kernel has counted by now is the new zero. It fails with [tracker.ErrChanged] if the
@@ -289,7 +246,7 @@ func (d *Disk) Renew() error {
 	if gap != "" {
 		return fmt.Errorf("renew the tracking of %s: %s: %w", d.target.ID, gap, tracker.ErrChanged)
 	}
-	zero, err := d.zero()
+	s, written, discarded, err := d.sample()
 	if err != nil {
 		return err
 	}
@@ -299,35 +256,31 @@ func (d *Disk) Renew() error {
 	}
 	d.lost = false
 	d.tracked.Era = newEra()
-	d.Written, d.Discarded = zero.kernelWritten-zero.written, zero.kernelDiscarded-zero.discarded
+	d.Written, d.Discarded = s.WrittenSectors-written, s.DiscardedSectors-discarded
 	if err := d.set.maps["disks"].Put(deviceNumber(d.target.Device), d.tracked); err != nil {
 		return fmt.Errorf("begin a new era of %s: %w", d.target.ID, err)
 	}
 	return nil
 }
 
-// zero gives the counts of one instant. On a disk that is never still, equal counts in a row must do: the kernel may be between
-// our counting and its own, and the zero wrong by a few sectors. Then the next comparison shows a gap that is none, on a quiet
-// disk, and is followed by a Renew that is right.
-func (d *Disk) zero() (c counts, err error) {
-	for range renewSamples {
-		before := c
-		var still bool
-		if c, still, err = d.sample(); err != nil || still && c == before {
-			return c, err
+// sample looks for an instant at which no write is under way and the kernel's counters and ours stand still. On a disk
+// that has none, standing still must do: the kernel may be between our counting and its own, and the zero wrong by a few
+// sectors. Then the next comparison shows a gap that is none, on a quiet disk, and is followed by a Renew that is right.
+func (d *Disk) sample() (s disk.Stat, written, discarded uint64, err error) {
+	for try := range maxSamples {
+		before := s
+		w, g := d.seen()
+		if s, err = d.target.Device.Stat(); err != nil {
+			return s, 0, 0, err
 		}
-		time.Sleep(betweenSamples)
-	}
-	for range roughSamples {
-		before := c
-		s, err := d.target.Device.Stat()
-		if err != nil {
-			return c, err
-		}
-		c.kernelWritten, c.kernelDiscarded = s.WrittenSectors, s.DiscardedSectors
-		if c.written, c.discarded = d.seen(); c == before {
+		still := s.SameWrites(before) && w == written && g == discarded
+		written, discarded = w, g
+		if still && (s.InFlight+before.InFlight == 0 || try > maxSamples/2) {
 			break
 		}
 	}
-	return c, nil
+	if s.InFlight == 0 { // whatever the table holds has ended, and the kernel has counted it
+		written, discarded, err = d.ended()
+	}
+	return s, written, discarded, err
 }

@@ -1315,22 +1315,24 @@ func (x *CutRequest) GetLabel() string {
 }
 
 type AgentObserved struct {
-	state          protoimpl.MessageState `protogen:"open.v1"`
-	Machine        *MachineSpec           `protobuf:"bytes,1,opt,name=machine,proto3" json:"machine,omitempty"`
-	Phase          AgentPhase             `protobuf:"varint,2,opt,name=phase,proto3,enum=farshore.v1.AgentPhase" json:"phase,omitempty"`
-	Grade          string                 `protobuf:"bytes,3,opt,name=grade,proto3" json:"grade,omitempty"`                                            // "capture", "bitmap", "scan"
-	CopyTotalBytes uint64                 `protobuf:"varint,4,opt,name=copy_total_bytes,json=copyTotalBytes,proto3" json:"copy_total_bytes,omitempty"` // of the initial replication or resync under way
-	CopyDoneBytes  uint64                 `protobuf:"varint,5,opt,name=copy_done_bytes,json=copyDoneBytes,proto3" json:"copy_done_bytes,omitempty"`
-	SentBytes      uint64                 `protobuf:"varint,6,opt,name=sent_bytes,json=sentBytes,proto3" json:"sent_bytes,omitempty"`          // since the agent started
-	PendingBytes   uint64                 `protobuf:"varint,7,opt,name=pending_bytes,json=pendingBytes,proto3" json:"pending_bytes,omitempty"` // changed and not yet durable
-	LastPoint      *RecoveryPoint         `protobuf:"bytes,8,opt,name=last_point,json=lastPoint,proto3" json:"last_point,omitempty"`           // newest durable
-	CutNumber      uint64                 `protobuf:"varint,9,opt,name=cut_number,json=cutNumber,proto3" json:"cut_number,omitempty"`          // the last request answered
-	CutPoint       *RecoveryPoint         `protobuf:"bytes,10,opt,name=cut_point,json=cutPoint,proto3" json:"cut_point,omitempty"`
-	Faults         []*Fault               `protobuf:"bytes,11,rep,name=faults,proto3" json:"faults,omitempty"`
-	ProcessServer  string                 `protobuf:"bytes,12,opt,name=process_server,json=processServer,proto3" json:"process_server,omitempty"` // in use
-	ReadBytes      uint64                 `protobuf:"varint,13,opt,name=read_bytes,json=readBytes,proto3" json:"read_bytes,omitempty"`            // from the protected disks, since the agent started
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	Machine            *MachineSpec           `protobuf:"bytes,1,opt,name=machine,proto3" json:"machine,omitempty"`
+	Phase              AgentPhase             `protobuf:"varint,2,opt,name=phase,proto3,enum=farshore.v1.AgentPhase" json:"phase,omitempty"`
+	Grade              string                 `protobuf:"bytes,3,opt,name=grade,proto3" json:"grade,omitempty"`                                            // "capture", "bitmap", "scan"
+	CopyTotalBytes     uint64                 `protobuf:"varint,4,opt,name=copy_total_bytes,json=copyTotalBytes,proto3" json:"copy_total_bytes,omitempty"` // of the initial replication or resync under way
+	CopyDoneBytes      uint64                 `protobuf:"varint,5,opt,name=copy_done_bytes,json=copyDoneBytes,proto3" json:"copy_done_bytes,omitempty"`
+	SentBytes          uint64                 `protobuf:"varint,6,opt,name=sent_bytes,json=sentBytes,proto3" json:"sent_bytes,omitempty"`          // since the agent started
+	PendingBytes       uint64                 `protobuf:"varint,7,opt,name=pending_bytes,json=pendingBytes,proto3" json:"pending_bytes,omitempty"` // changed and not yet durable
+	LastPoint          *RecoveryPoint         `protobuf:"bytes,8,opt,name=last_point,json=lastPoint,proto3" json:"last_point,omitempty"`           // newest durable
+	CutNumber          uint64                 `protobuf:"varint,9,opt,name=cut_number,json=cutNumber,proto3" json:"cut_number,omitempty"`          // the last request answered
+	CutPoint           *RecoveryPoint         `protobuf:"bytes,10,opt,name=cut_point,json=cutPoint,proto3" json:"cut_point,omitempty"`
+	Faults             []*Fault               `protobuf:"bytes,11,rep,name=faults,proto3" json:"faults,omitempty"`
+	ProcessServer      string                 `protobuf:"bytes,12,opt,name=process_server,json=processServer,proto3" json:"process_server,omitempty"`                     // in use
+	ReadBytes          uint64                 `protobuf:"varint,13,opt,name=read_bytes,json=readBytes,proto3" json:"read_bytes,omitempty"`                                // from the protected disks, since the agent started
+	CopyBytesPerSecond uint64                 `protobuf:"varint,30,opt,name=copy_bytes_per_second,json=copyBytesPerSecond,proto3" json:"copy_bytes_per_second,omitempty"` // of late
+	CopyEndUnix        int64                  `protobuf:"varint,31,opt,name=copy_end_unix,json=copyEndUnix,proto3" json:"copy_end_unix,omitempty"`                        // when the copy will be done at that rate; 0: not known
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *AgentObserved) Reset() {
@@ -1450,6 +1452,20 @@ func (x *AgentObserved) GetProcessServer() string {
 func (x *AgentObserved) GetReadBytes() uint64 {
 	if x != nil {
 		return x.ReadBytes
+	}
+	return 0
+}
+
+func (x *AgentObserved) GetCopyBytesPerSecond() uint64 {
+	if x != nil {
+		return x.CopyBytesPerSecond
+	}
+	return 0
+}
+
+func (x *AgentObserved) GetCopyEndUnix() int64 {
+	if x != nil {
+		return x.CopyEndUnix
 	}
 	return 0
 }
@@ -2158,7 +2174,7 @@ const file_farshore_v1_hub_proto_rawDesc = "" +
 	"CutRequest\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12 \n" +
 	"\vconsistency\x18\x02 \x01(\tR\vconsistency\x12\x14\n" +
-	"\x05label\x18\x03 \x01(\tR\x05label\"\xa3\x04\n" +
+	"\x05label\x18\x03 \x01(\tR\x05label\"\xfa\x04\n" +
 	"\rAgentObserved\x122\n" +
 	"\amachine\x18\x01 \x01(\v2\x18.farshore.v1.MachineSpecR\amachine\x12-\n" +
 	"\x05phase\x18\x02 \x01(\x0e2\x17.farshore.v1.AgentPhaseR\x05phase\x12\x14\n" +
@@ -2177,7 +2193,9 @@ const file_farshore_v1_hub_proto_rawDesc = "" +
 	"\x06faults\x18\v \x03(\v2\x12.farshore.v1.FaultR\x06faults\x12%\n" +
 	"\x0eprocess_server\x18\f \x01(\tR\rprocessServer\x12\x1d\n" +
 	"\n" +
-	"read_bytes\x18\r \x01(\x04R\treadBytes\"2\n" +
+	"read_bytes\x18\r \x01(\x04R\treadBytes\x121\n" +
+	"\x15copy_bytes_per_second\x18\x1e \x01(\x04R\x12copyBytesPerSecond\x12\"\n" +
+	"\rcopy_end_unix\x18\x1f \x01(\x03R\vcopyEndUnix\"2\n" +
 	"\x14ProcessServerDesired\x12\x1a\n" +
 	"\bmachines\x18\x01 \x03(\tR\bmachines\"\xea\x01\n" +
 	"\x15ProcessServerObserved\x12\x18\n" +

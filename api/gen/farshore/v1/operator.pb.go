@@ -1148,22 +1148,24 @@ func (x *Drill) GetPhase() string {
 
 // Replication is how the bytes of a machine are doing, as its nodes last reported.
 type Replication struct {
-	state             protoimpl.MessageState `protogen:"open.v1"`
-	AgentConnected    bool                   `protobuf:"varint,1,opt,name=agent_connected,json=agentConnected,proto3" json:"agent_connected,omitempty"`
-	AgentLastSeenUnix int64                  `protobuf:"varint,2,opt,name=agent_last_seen_unix,json=agentLastSeenUnix,proto3" json:"agent_last_seen_unix,omitempty"`
-	Phase             string                 `protobuf:"bytes,3,opt,name=phase,proto3" json:"phase,omitempty"` // "idle", "initial-replication", "protected", "resyncing", "paused", "stalled"
-	Grade             string                 `protobuf:"bytes,4,opt,name=grade,proto3" json:"grade,omitempty"`
-	CopyTotalBytes    uint64                 `protobuf:"varint,5,opt,name=copy_total_bytes,json=copyTotalBytes,proto3" json:"copy_total_bytes,omitempty"`
-	CopyDoneBytes     uint64                 `protobuf:"varint,6,opt,name=copy_done_bytes,json=copyDoneBytes,proto3" json:"copy_done_bytes,omitempty"`
-	PendingBytes      uint64                 `protobuf:"varint,7,opt,name=pending_bytes,json=pendingBytes,proto3" json:"pending_bytes,omitempty"`
-	SentBytes         uint64                 `protobuf:"varint,8,opt,name=sent_bytes,json=sentBytes,proto3" json:"sent_bytes,omitempty"`
-	SealedBytes       uint64                 `protobuf:"varint,9,opt,name=sealed_bytes,json=sealedBytes,proto3" json:"sealed_bytes,omitempty"`
-	UploadedBytes     uint64                 `protobuf:"varint,10,opt,name=uploaded_bytes,json=uploadedBytes,proto3" json:"uploaded_bytes,omitempty"`
-	ProcessServer     string                 `protobuf:"bytes,11,opt,name=process_server,json=processServer,proto3" json:"process_server,omitempty"`
-	Durable           *Position              `protobuf:"bytes,12,opt,name=durable,proto3" json:"durable,omitempty"`
-	Applied           *Position              `protobuf:"bytes,13,opt,name=applied,proto3" json:"applied,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	AgentConnected     bool                   `protobuf:"varint,1,opt,name=agent_connected,json=agentConnected,proto3" json:"agent_connected,omitempty"`
+	AgentLastSeenUnix  int64                  `protobuf:"varint,2,opt,name=agent_last_seen_unix,json=agentLastSeenUnix,proto3" json:"agent_last_seen_unix,omitempty"`
+	Phase              string                 `protobuf:"bytes,3,opt,name=phase,proto3" json:"phase,omitempty"` // "idle", "initial-replication", "protected", "resyncing", "paused", "stalled"
+	Grade              string                 `protobuf:"bytes,4,opt,name=grade,proto3" json:"grade,omitempty"`
+	CopyTotalBytes     uint64                 `protobuf:"varint,5,opt,name=copy_total_bytes,json=copyTotalBytes,proto3" json:"copy_total_bytes,omitempty"`
+	CopyDoneBytes      uint64                 `protobuf:"varint,6,opt,name=copy_done_bytes,json=copyDoneBytes,proto3" json:"copy_done_bytes,omitempty"`
+	PendingBytes       uint64                 `protobuf:"varint,7,opt,name=pending_bytes,json=pendingBytes,proto3" json:"pending_bytes,omitempty"`
+	SentBytes          uint64                 `protobuf:"varint,8,opt,name=sent_bytes,json=sentBytes,proto3" json:"sent_bytes,omitempty"`
+	SealedBytes        uint64                 `protobuf:"varint,9,opt,name=sealed_bytes,json=sealedBytes,proto3" json:"sealed_bytes,omitempty"`
+	UploadedBytes      uint64                 `protobuf:"varint,10,opt,name=uploaded_bytes,json=uploadedBytes,proto3" json:"uploaded_bytes,omitempty"`
+	ProcessServer      string                 `protobuf:"bytes,11,opt,name=process_server,json=processServer,proto3" json:"process_server,omitempty"`
+	Durable            *Position              `protobuf:"bytes,12,opt,name=durable,proto3" json:"durable,omitempty"`
+	Applied            *Position              `protobuf:"bytes,13,opt,name=applied,proto3" json:"applied,omitempty"`
+	CopyBytesPerSecond uint64                 `protobuf:"varint,30,opt,name=copy_bytes_per_second,json=copyBytesPerSecond,proto3" json:"copy_bytes_per_second,omitempty"` // of late
+	CopyEndUnix        int64                  `protobuf:"varint,31,opt,name=copy_end_unix,json=copyEndUnix,proto3" json:"copy_end_unix,omitempty"`                        // when the copy will be done at that rate; 0: not known
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Replication) Reset() {
@@ -1285,6 +1287,20 @@ func (x *Replication) GetApplied() *Position {
 		return x.Applied
 	}
 	return nil
+}
+
+func (x *Replication) GetCopyBytesPerSecond() uint64 {
+	if x != nil {
+		return x.CopyBytesPerSecond
+	}
+	return 0
+}
+
+func (x *Replication) GetCopyEndUnix() int64 {
+	if x != nil {
+		return x.CopyEndUnix
+	}
+	return 0
 }
 
 // Target is farshore.Target.
@@ -2477,7 +2493,7 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"\x06points\x18\x05 \x01(\bR\x06points\"/\n" +
 	"\x05Drill\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x14\n" +
-	"\x05phase\x18\x02 \x01(\tR\x05phase\"\xfc\x03\n" +
+	"\x05phase\x18\x02 \x01(\tR\x05phase\"\xd3\x04\n" +
 	"\vReplication\x12'\n" +
 	"\x0fagent_connected\x18\x01 \x01(\bR\x0eagentConnected\x12/\n" +
 	"\x14agent_last_seen_unix\x18\x02 \x01(\x03R\x11agentLastSeenUnix\x12\x14\n" +
@@ -2493,7 +2509,9 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	" \x01(\x04R\ruploadedBytes\x12%\n" +
 	"\x0eprocess_server\x18\v \x01(\tR\rprocessServer\x12/\n" +
 	"\adurable\x18\f \x01(\v2\x15.farshore.v1.PositionR\adurable\x12/\n" +
-	"\aapplied\x18\r \x01(\v2\x15.farshore.v1.PositionR\aapplied\"\xcc\x02\n" +
+	"\aapplied\x18\r \x01(\v2\x15.farshore.v1.PositionR\aapplied\x121\n" +
+	"\x15copy_bytes_per_second\x18\x1e \x01(\x04R\x12copyBytesPerSecond\x12\"\n" +
+	"\rcopy_end_unix\x18\x1f \x01(\x03R\vcopyEndUnix\"\xcc\x02\n" +
 	"\x06Target\x12\x1a\n" +
 	"\blocation\x18\x01 \x01(\tR\blocation\x12%\n" +
 	"\x0eresource_group\x18\x02 \x01(\tR\rresourceGroup\x12\x17\n" +
