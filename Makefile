@@ -6,12 +6,14 @@ export CGO_ENABLED ?= 0
 
 BINARIES := farshore farshore-control farshore-dataplane farshore-agent farshore-restore farshore-lab
 RACED    := . ./fault/... ./dataplane/...
-REST      = $$(go list ./... | grep -vE '^farshore(/fault|/dataplane/.*|/dataplane|/tests/(crash|e2e|bench).*)?$$')
+REST      = $$(go list ./... | grep -vE '^farshore(/fault|/dataplane/.*|/dataplane|/tests/(crash|e2e|bench|torture).*)?$$')
 LDFLAGS  := -s -w
 SEEDS    ?= 500
+TORTURE_ROUNDS ?= 200
+TORTURE_KILLS  ?= 200
 SUMMARY  := awk -f $(CURDIR)/tests/summary.awk
 
-.PHONY: help demo test check lint fmt generate build deps clean bench crash sim
+.PHONY: help demo test check lint fmt generate build deps clean bench crash sim torture
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -24,7 +26,7 @@ test: deps build ## run every test; skips are shown and counted
 	CGO_ENABLED=1 go test -race -v -p 1 -timeout 20m $(RACED) 2>&1 | $(SUMMARY)
 	SEEDS=$(SEEDS) go test -v -timeout 20m $(REST) 2>&1 | $(SUMMARY)
 	cd cmd/farshore-temporal && go test -trimpath -v -timeout 10m ./... 2>&1 | $(SUMMARY)
-	go test -count=1 -v -timeout 30m -p 1 ./tests/e2e/... ./tests/crash/...
+	go test -count=1 -v -timeout 30m -p 1 ./tests/e2e/... ./tests/crash/... ./tests/torture/...
 
 check: lint ## format, lint, shape of the tree
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
@@ -64,6 +66,9 @@ sim: ## the pure core in a world of faults: make sim SEEDS=10000
 
 crash: ## kill real processes, long form
 	CRASH=long go test -count=1 -v -timeout 0 ./tests/crash
+
+torture: build ## every file system, load, grade and trouble, and the agent killed 200 times: make torture TORTURE_ROUNDS=200
+	TORTURE_ROUNDS=$(TORTURE_ROUNDS) TORTURE_KILLS=$(TORTURE_KILLS) go test -count=1 -v -timeout 0 ./tests/torture
 
 bench: build ## speed, as ratios measured side by side
 	go test -count=1 -v -timeout 0 -run '^$$' -bench . ./tests/bench

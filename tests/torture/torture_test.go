@@ -1,0 +1,157 @@
+package torture
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"farshore/dataplane/disk/disktest"
+	"farshore/dataplane/tracker/trackertest"
+	"farshore/tests/lab/need"
+)
+
+func TestMain(m *testing.M) { trackertest.Main(m) }
+
+// cell is one grade on one kind of disk.
+type cell struct {
+	grade  string
+	kind   string // of file system, or raw
+	rounds int
+	points int // wanted under the load of each round
+	sample int // one point in so many has its file system examined
+}
+
+func (c cell) name() string { return c.grade + "/" + c.kind }
+
+const raw = "raw"
+
+var (
+	grades = []string{scanGrade, bitmapGrade}
+	kinds  = []string{"ext4", "xfs", "btrfs", raw}
+)
+
+// What the long form wants of each round: two thousand points in two hundred.
+const (
+	longPoints = 11
+	longSample = 8
+)
+
+// cells spreads the asked-for rounds over all grades and kinds. Without, it is the short form.
+func cells(t *testing.T) []cell {
+	t.Helper()
+	asked := os.Getenv("TORTURE_ROUNDS")
+	if asked == "" {
+		return []cell{
+			{bitmapGrade, "ext4", 2, 5, 4},
+			{bitmapGrade, "xfs", 1, 5, 4},
+			{bitmapGrade, "btrfs", 1, 5, 4},
+			{bitmapGrade, raw, 1, 5, 4},
+			{scanGrade, "ext4", 1, 2, 2},
+		}
+	}
+	rounds, err := strconv.Atoi(asked)
+	if err != nil {
+		t.Fatalf("TORTURE_ROUNDS: %v", err)
+	}
+	var all []cell
+	n := len(grades) * len(kinds)
+	for _, g := range grades {
+		for _, k := range kinds {
+			all = append(all, cell{g, k, (rounds + len(all)) / n, longPoints, longSample})
+		}
+	}
+	return all
+}
+
+func seedOf(t *testing.T) uint64 {
+	t.Helper()
+	asked := os.Getenv("TORTURE_SEED")
+	if asked == "" {
+		return rand.Uint64()
+	}
+	seed, err := strconv.ParseUint(asked, 10, 64)
+	if err != nil {
+		t.Fatalf("TORTURE_SEED: %v", err)
+	}
+	return seed
+}
+
+func TestEveryPointIsSoundAndTheLastEqualsTheDisksInEveryGrade(t *testing.T) {
+	disktest.NeedRoot(t)
+	if err := need.Programs("this test", "fio", "mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair", "mkfs.btrfs", "btrfs"); err != nil {
+		t.Skipf("SKIPPED: %v", err)
+	}
+	seed := seedOf(t)
+	t.Logf("seed %d (TORTURE_SEED=%d replays the choices, not the timing)", seed, seed)
+	only, err := regexp.Compile(os.Getenv("TORTURE_CELLS"))
+	if err != nil {
+		t.Fatalf("TORTURE_CELLS: %v", err)
+	}
+	var table []tally
+	for i, c := range cells(t) {
+		if !only.MatchString(c.name()) || c.rounds == 0 {
+			continue
+		}
+		t.Run(c.name(), func(t *testing.T) {
+			run := newRun(t, c, rand.New(rand.NewPCG(seed, uint64(i))))
+			defer func() { table = append(table, run.tally) }()
+			run.all()
+		})
+	}
+	t.Log("\n" + summary(table))
+}
+
+// tally counts what a cell has seen.
+type tally struct {
+	cell
+	done, offered, restored, differing, examined, unsound, disordered int
+	downgrades, upgrades, gaps, troubles                              int
+	lost, unseen                                                      uint64 // sectors: ended unseen, healed; and still in the table at a quiet end
+	sent, written                                                     int64
+}
+
+// good reports whether nothing was wrong.
+func (l *tally) good() bool {
+	return l.differing+l.unsound+l.disordered == 0 && l.restored == l.offered
+}
+
+// summary is the table of all cells with their sum.
+func summary(table []tally) string {
+	var b strings.Builder
+	b.WriteString("grade    disks  rounds  points restored differing examined  unsound  order  down/up  gaps troubles  lost sectors  sent MiB  loaded MiB\n" +
+		"                                     blocks              (fsck)    bad  grades                 (healed)\n")
+	var sum tally
+	sum.grade = "all"
+	line := func(l tally) {
+		fmt.Fprintf(&b, "%-8s %-6s %6d %7d %8d %9d %8d %8d %6d %4d/%-3d %5d %8d %13d %9d %11d\n", l.grade, l.kind, l.done, l.offered, l.restored,
+			l.differing, l.examined, l.unsound, l.disordered, l.downgrades, l.upgrades, l.gaps, l.troubles, l.lost+l.unseen, l.sent>>20, l.written>>20)
+	}
+	for _, l := range table {
+		line(l)
+		sum.add(l)
+	}
+	line(sum)
+	return b.String()
+}
+
+func (l *tally) add(o tally) {
+	l.done += o.done
+	l.offered += o.offered
+	l.restored += o.restored
+	l.differing += o.differing
+	l.examined += o.examined
+	l.unsound += o.unsound
+	l.disordered += o.disordered
+	l.downgrades += o.downgrades
+	l.upgrades += o.upgrades
+	l.gaps += o.gaps
+	l.troubles += o.troubles
+	l.lost += o.lost
+	l.unseen += o.unseen
+	l.sent += o.sent
+	l.written += o.written
+}
