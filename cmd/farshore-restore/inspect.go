@@ -15,6 +15,8 @@ import (
 
 	"farshore"
 	"farshore/dataplane/chain"
+	"farshore/dataplane/changelog"
+	"farshore/dataplane/hrl"
 	"farshore/dataplane/journal"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/vault"
@@ -24,13 +26,14 @@ import (
 // inspection is what inspect says of one object.
 type inspection struct {
 	Name     string             `json:"name"`
-	Kind     string             `json:"kind"` // segment, seal, claim, spec, description
+	Kind     string             `json:"kind"` // segment, seal, claim, spec, description, change log
 	Bytes    int                `json:"bytes"`
 	State    string             `json:"state"` // what was checked, and what came of it
 	Segment  *inspectedSegment  `json:"segment,omitempty"`
 	Document json.RawMessage    `json:"document,omitempty"`
 	Ticket   json.RawMessage    `json:"ticket,omitempty"`
 	By       *farshore.Identity `json:"by,omitempty"`
+	Changes  *changelog.Report  `json:"changes,omitempty"`
 }
 
 type inspectedSegment struct {
@@ -56,7 +59,7 @@ type inspectedSegment struct {
 func (t *tool) inspectCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "inspect FILE|NAME",
-		Short: "Explain one object: a segment, a claim, a spec, the vault's description",
+		Short: "Explain one object: a segment, a claim, a spec, the vault's description, an agent's change log",
 		Long: "Explain a file, or an object of the vault by its name. What can be checked is checked: without a vault the structure, with a vault\n" +
 			"the signatures, with --key the encryption.",
 		Example: "  farshore-restore inspect s0000000000000001.fsj\n" +
@@ -67,13 +70,20 @@ func (t *tool) inspectCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return t.print(cmd, in, func(w io.Writer) error { return listInspection(w, in) })
+			err = t.print(cmd, in, func(w io.Writer) error { return listInspection(w, in) })
+			if err == nil && in.Changes != nil {
+				err = in.Changes.Fault(in.Name)
+			}
+			return err
 		},
 	}
 }
 
 func (t *tool) inspect(ctx context.Context, name string, talk io.Writer) (inspection, error) {
 	in := inspection{Name: name}
+	if log, err := isChangeLog(name); log || err != nil {
+		return in, errors.Join(err, in.changeLog())
+	}
 	body, err := os.ReadFile(name)
 	local := err == nil
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -100,6 +110,30 @@ func (t *tool) inspect(ctx context.Context, name string, talk io.Writer) (inspec
 		return in, in.segment(ctx, v, body)
 	}
 	return in, in.document(v, body)
+}
+
+// isChangeLog looks at the begin of a local file: a change log may be too large to be read whole.
+func isChangeLog(name string) (bool, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return false, nil //nolint:nilerr // an object of the vault, or whoever reads it says what is wrong
+	}
+	defer f.Close()
+	prefix := make([]byte, hrl.PageBytes)
+	n, err := io.ReadFull(f, prefix)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return false, fmt.Errorf("read %s: %w", name, err)
+	}
+	return hrl.Recognise(prefix[:n]), nil
+}
+
+func (in *inspection) changeLog() error {
+	report, err := changelog.InspectFile(in.Name)
+	if err != nil {
+		return err
+	}
+	in.Kind, in.Bytes, in.State, in.Changes = "change log", int(report.Bytes), report.State, report
+	return nil
 }
 
 func (in *inspection) segment(ctx context.Context, v *opened, body []byte) error {
@@ -203,6 +237,9 @@ func (in *inspection) document(v *opened, body []byte) error {
 }
 
 func listInspection(w io.Writer, in inspection) error {
+	if in.Changes != nil {
+		return in.Changes.Text(w)
+	}
 	l := &lines{w: w}
 	l.add("name\t%s\nkind\t%s\nbytes\t%d\nstate\t%s", in.Name, in.Kind, in.Bytes, in.State)
 	if s := in.Segment; s != nil {

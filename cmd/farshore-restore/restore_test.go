@@ -339,6 +339,27 @@ func TestEachKindOfObjectIsExplained(t *testing.T) {
 	}
 }
 
+func TestTheFileOfAnAgentsChangeLogIsExplainedAndItsDamageSaid(t *testing.T) {
+	good := filepath.Join("..", "..", "tests", "formats", "testdata", "changelog-v1.hrl")
+	code, stdout, stderr := execTool(t, "inspect", good)
+	if code != 0 || !strings.Contains(stdout, "41 to 44") || !strings.Contains(stdout, "every page is right") {
+		t.Errorf("exit %d: %s%s", code, stdout, stderr)
+	}
+	content, err := os.ReadFile(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[20000] ^= 1
+	bad := filepath.Join(t.TempDir(), "bad.hrl")
+	if err := os.WriteFile(bad, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr = execTool(t, "inspect", bad)
+	if code != fault.ExitCorrupt || !strings.Contains(stdout, "page 0 at byte 16384") || !strings.Contains(stderr, "FS-1019") {
+		t.Errorf("exit %d: %s%s", code, stdout, stderr)
+	}
+}
+
 func TestCommandLinesThatMakeNoSenseAreExplained(t *testing.T) {
 	rows := []struct {
 		want int
