@@ -156,4 +156,5 @@ var Codes = []Code{
 	{"FS-9302", "the lab needs root"},
 	{"FS-9303", "a program that the lab needs is missing"},
 	{"FS-9304", "a program of the lab did not do its work"},
+	{"FS-9305", "packages for the machines of the lab cannot be had"},
 }

@@ -40,6 +40,15 @@ const (
 	Loopback                // the loopback services of this host are at 10.0.2.2, and nothing else is
 )
 
+// Arch is the processor's architecture, in Go's words.
+type Arch string
+
+// The architectures.
+const (
+	AMD64 Arch = "amd64"
+	ARM64 Arch = "arm64"
+)
+
 // NIC is the model of the network card.
 type NIC string
 
@@ -58,17 +67,28 @@ type Disk struct {
 	Format   string // "raw", "vpc" or "vmdk"; empty means raw
 	Bus      Bus
 	Snapshot bool // leave the file as it is: writes are dropped at the end
+	FUA      bool // SCSI: the disk knows forced unit access (DPOFUA)
+}
+
+// Direct is a kernel that is booted without a boot loader.
+type Direct struct {
+	Kernel string // bzImage on amd64, Image on arm64
+	Initrd string
+	Append string // the kernel's command line, besides its console
 }
 
 // Machine says what to boot.
 type Machine struct {
+	Arch      Arch // empty means [AMD64]
 	Firmware  Firmware
-	Disks     []Disk // the first is the boot disk
+	Direct    *Direct // boots this instead of a disk, on every feature that the emulator has
+	Disks     []Disk  // the first is the boot disk
 	MemoryMiB int    // 0 means [DefaultMemoryMiB]
 	CPUs      int    // 0 means 1
 	Network   Network
 	NIC       NIC    // empty means [VirtioNet]
 	SerialLog string // what the first serial port prints; made anew. QEMU's own words go to the same name with ".qemu"
+	ReportLog string // what the guest writes to the virtio serial port "report"; empty means there is none
 }
 
 // firmwareCode and firmwareVars are OVMF's two flash images, as Debian and Ubuntu install them.
@@ -77,18 +97,32 @@ const (
 	firmwareVars = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 )
 
-const program = "qemu-system-x86_64"
+// programs are QEMU's, one for each architecture.
+var programs = map[Arch]string{AMD64: "qemu-system-x86_64", ARM64: "qemu-system-aarch64"}
 
 // Missing says what is missing here to boot machines; nil means nothing is.
-func Missing() error {
-	return need.Programs("a virtual machine of the lab", program)
+func Missing() error { return MissingFor(AMD64) }
+
+// MissingFor says what is missing here to boot machines of an architecture.
+func MissingFor(arch Arch) error {
+	return need.Programs("a virtual machine of the lab", programs[arch])
+}
+
+func (m Machine) arch() Arch {
+	if m.Arch == "" {
+		return AMD64
+	}
+	return m.Arch
 }
 
 func (m Machine) check() error {
-	if len(m.Disks) == 0 || m.SerialLog == "" {
-		return errors.New("a machine needs a disk and a serial log")
+	if len(m.Disks) == 0 && m.Direct == nil || m.SerialLog == "" {
+		return errors.New("a machine needs a disk or a kernel, and a serial log")
 	}
-	if m.Firmware != BIOS && m.Firmware != UEFI {
+	if programs[m.arch()] == "" || m.arch() != AMD64 && m.Direct == nil {
+		return fmt.Errorf("a machine of architecture %q cannot boot like this", m.Arch)
+	}
+	if m.Direct == nil && m.Firmware != BIOS && m.Firmware != UEFI {
 		return fmt.Errorf("%d is no firmware", m.Firmware)
 	}
 	for _, d := range m.Disks {
@@ -112,16 +146,16 @@ func (m Machine) arguments() ([]string, error) {
 		cpus = 1
 	}
 	args := []string{
-		// The plain CPU model: a quarter cheaper to emulate than "max", measured on the lab's guest.
-		"-accel", "tcg,thread=multi", "-machine", "pc", "-cpu", "qemu64", "-smp", strconv.Itoa(cpus), "-m", strconv.Itoa(memory),
+		"-accel", "tcg,thread=multi", "-smp", strconv.Itoa(cpus), "-m", strconv.Itoa(memory),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "file:" + m.SerialLog,
 	}
+	args = append(args, m.board()...)
 	if m.Firmware == UEFI {
 		args = append(args, "-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+firmwareCode,
 			"-drive", "if=pflash,format=raw,unit=1,file="+escape(m.vars()))
 	}
 	for n, d := range m.Disks {
-		disk, err := d.arguments(n)
+		disk, err := d.arguments(n, m.Direct == nil)
 		if err != nil {
 			return nil, err
 		}
@@ -131,7 +165,28 @@ func (m Machine) arguments() ([]string, error) {
 	return append(args, network...), err
 }
 
-func (d Disk) arguments(n int) ([]string, error) {
+// board is the machine's model and what it starts from.
+func (m Machine) board() []string {
+	board, console := "pc", "ttyS0"
+	if m.arch() == ARM64 {
+		board, console = "virt", "ttyAMA0"
+	}
+	if m.Direct == nil {
+		// The plain CPU model: a quarter cheaper to emulate than "max", measured on the lab's guest.
+		return []string{"-machine", board, "-cpu", "qemu64"}
+	}
+	args := []string{
+		"-machine", board, "-cpu", "max", "-kernel", m.Direct.Kernel, "-initrd", m.Direct.Initrd,
+		"-append", "console=" + console + " " + m.Direct.Append,
+	}
+	if m.ReportLog != "" {
+		args = append(args, "-device", "virtio-serial-pci", "-chardev", "file,id=report,path="+escape(m.ReportLog),
+			"-device", "virtserialport,chardev=report,name=report")
+	}
+	return args
+}
+
+func (d Disk) arguments(n int, bootable bool) ([]string, error) {
 	id := "disk" + strconv.Itoa(n)
 	format := d.Format
 	if format == "" {
@@ -141,13 +196,19 @@ func (d Disk) arguments(n int) ([]string, error) {
 	if d.Snapshot {
 		drive += ",snapshot=on"
 	}
-	boot := fmt.Sprintf(",drive=%s,bootindex=%d", id, n)
+	boot, fua := ",drive="+id, ""
+	if bootable { // a kernel that is given has the first place
+		boot += fmt.Sprintf(",bootindex=%d", n)
+	}
+	if d.FUA {
+		fua = ",dpofua=on"
+	}
 	args := []string{"-drive", drive}
 	switch d.Bus {
 	case Virtio:
 		return append(args, "-device", "virtio-blk-pci"+boot), nil
 	case SCSI:
-		return append(args, "-device", "virtio-scsi-pci,id=bus-"+id, "-device", "scsi-hd,bus=bus-"+id+".0"+boot), nil
+		return append(args, "-device", "virtio-scsi-pci,id=bus-"+id, "-device", "scsi-hd,bus=bus-"+id+".0"+boot+fua), nil
 	case PVSCSI:
 		return append(args, "-device", "pvscsi,id=bus-"+id, "-device", "scsi-hd,bus=bus-"+id+".0"+boot), nil
 	case NVMe:

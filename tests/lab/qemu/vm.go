@@ -37,11 +37,11 @@ type VM struct {
 
 // Boot powers a machine on and returns when QEMU runs it. Stop must be called in the end; ctx bounds the start only.
 func Boot(ctx context.Context, m Machine) (*VM, error) {
-	if err := Missing(); err != nil {
-		return nil, err
-	}
 	if err := m.check(); err != nil {
 		return nil, fmt.Errorf("boot a machine: %w", err)
+	}
+	if err := MissingFor(m.arch()); err != nil {
+		return nil, err
 	}
 	args, err := m.arguments()
 	if err != nil {
@@ -51,7 +51,7 @@ func Boot(ctx context.Context, m Machine) (*VM, error) {
 		return nil, err
 	}
 	child, err := process.Start(ctx, process.Spec{
-		Name: "virtual machine", Command: append([]string{program}, args...), LogPath: m.SerialLog + ".qemu",
+		Name: "virtual machine", Command: append([]string{programs[m.arch()]}, args...), LogPath: m.SerialLog + ".qemu",
 		ReadyTimeout: startTimeout,
 		Ready: func(context.Context) error { // QEMU makes it when it has understood its arguments
 			_, err := os.Stat(m.SerialLog)
@@ -66,7 +66,10 @@ func Boot(ctx context.Context, m Machine) (*VM, error) {
 
 // prepare removes the traces of an earlier boot and gives the machine fresh UEFI variables.
 func (m Machine) prepare(ctx context.Context) error {
-	for _, path := range []string{m.SerialLog, m.SerialLog + ".qemu"} {
+	for _, path := range []string{m.SerialLog, m.SerialLog + ".qemu", m.ReportLog} {
+		if path == "" {
+			continue
+		}
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove the log of an earlier boot: %w", err)
 		}
