@@ -86,19 +86,30 @@ func NewLoop(t testing.TB, bytes int64) *disk.Loop {
 // when the test ends, or by calling the function it gives.
 func Mount(t testing.TB, node, kind string) (mountPoint string, unmount func()) {
 	t.Helper()
+	return MountWith(t, node, kind, "")
+}
+
+// MountWith does so with options of the file system.
+func MountWith(t testing.TB, node, kind, options string) (mountPoint string, unmount func()) {
+	t.Helper()
 	NeedRoot(t)
 	Make(t, node, kind)
-	return MountMade(t, node, kind)
+	return mount(t, node, kind, options)
 }
 
 // MountMade mounts what Make has made, as Mount does.
 func MountMade(t testing.TB, node, kind string) (mountPoint string, unmount func()) {
 	t.Helper()
+	return mount(t, node, kind, "")
+}
+
+func mount(t testing.TB, node, kind, options string) (mountPoint string, unmount func()) {
+	t.Helper()
 	mountPoint = filepath.Join(Dir(t), "mnt")
 	if err := os.Mkdir(mountPoint, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Mount(node, mountPoint, kind, 0, ""); err != nil {
+	if err := unix.Mount(node, mountPoint, kind, 0, options); err != nil {
 		t.Fatalf("mount %s on %s: %v", kind, node, err)
 	}
 	mounted := true

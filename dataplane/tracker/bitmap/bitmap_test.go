@@ -4,12 +4,14 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 
 	"farshore/dataplane/block"
 	"farshore/dataplane/disk"
 	"farshore/dataplane/disk/disktest"
 	"farshore/dataplane/tracker"
+	"farshore/dataplane/tracker/kernel"
 )
 
 // needBPF skips, loudly, where the kernel has no tracker; it gives a folder for pins.
@@ -28,9 +30,35 @@ func needBPF(t *testing.T) string {
 	return filepath.Join(root, "farshore")
 }
 
-func open(t *testing.T, pinDir string, targets ...Target) *Tracker {
+// eachForm runs a test with every form of the programs that this kernel can load: the older runs on newer kernels too.
+func eachForm(t *testing.T, test func(*testing.T, *form)) {
+	own, err := chooseForm(btf.NewCache())
+	if err != nil {
+		t.Skipf("SKIPPED: %v", err)
+	}
+	for _, f := range []*form{bits, octets} {
+		t.Run(f.name, func(t *testing.T) {
+			if f == bits && own == octets {
+				t.Skip("SKIPPED: this kernel has no bpf_loop")
+			}
+			test(t, f)
+		})
+	}
+}
+
+// own is the form that the product takes on this kernel.
+func own(t *testing.T) *form {
 	t.Helper()
-	tr, err := Open(t.Context(), pinDir, targets)
+	f, err := chooseForm(btf.NewCache())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func open(t *testing.T, f *form, pinDir string, targets ...Target) *Tracker {
+	t.Helper()
+	tr, err := f.open(t.Context(), btf.NewCache(), pinDir, targets)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,10 +94,14 @@ func changes(t *testing.T, d *Disk) *block.Set {
 }
 
 func TestTrackingGoesOnWhileNobodyWatches(t *testing.T) {
+	eachForm(t, trackingGoesOnWhileNobodyWatches)
+}
+
+func trackingGoesOnWhileNobodyWatches(t *testing.T, f *form) {
 	pinDir := needBPF(t)
 	loop := disktest.NewLoop(t, 64<<20)
 	it := target(t, "a", loop)
-	first := open(t, pinDir, it)
+	first := open(t, f, pinDir, it)
 	era := first.Disk("a").Era()
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
@@ -81,7 +113,7 @@ func TestTrackingGoesOnWhileNobodyWatches(t *testing.T) {
 		}
 		want.Add(block.Extent{Start: block.Sector(i * 24), Count: 8})
 	}
-	second := open(t, pinDir, it)
+	second := open(t, f, pinDir, it)
 	if got := second.Disk("a").Era(); got != era {
 		t.Errorf("era %s, want to go on with %s", got, era)
 	}
@@ -96,16 +128,18 @@ func TestTrackingGoesOnWhileNobodyWatches(t *testing.T) {
 	}
 }
 
-func TestADiskThatJoinsDisturbsNoOther(t *testing.T) {
+func TestADiskThatJoinsDisturbsNoOther(t *testing.T) { eachForm(t, aDiskThatJoinsDisturbsNoOther) }
+
+func aDiskThatJoinsDisturbsNoOther(t *testing.T, f *form) {
 	pinDir := needBPF(t)
 	a, b := disktest.NewLoop(t, 16<<20), disktest.NewLoop(t, 16<<20)
 	ta, tb := target(t, "a", a), target(t, "b", b)
-	first := open(t, pinDir, ta)
+	first := open(t, f, pinDir, ta)
 	era := first.Disk("a").Era()
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	second := open(t, pinDir, ta, tb)
+	second := open(t, f, pinDir, ta, tb)
 	if got := second.Disk("a").Era(); got != era {
 		t.Errorf("era of the disk that was there: %s, want %s", got, era)
 	}
@@ -125,7 +159,7 @@ func TestADiskThatJoinsDisturbsNoOther(t *testing.T) {
 	if err := second.Close(); err != nil {
 		t.Fatal(err)
 	}
-	third := open(t, pinDir, ta, tb)
+	third := open(t, f, pinDir, ta, tb)
 	if len(third.sets) != 2 {
 		t.Errorf("%d pinned sets taken over, want 2", len(third.sets))
 	}
@@ -134,7 +168,7 @@ func TestADiskThatJoinsDisturbsNoOther(t *testing.T) {
 func TestAResizedDiskIsAGapAndCannotBeRenewed(t *testing.T) {
 	pinDir := needBPF(t)
 	loop := disktest.NewLoop(t, 16<<20)
-	d := open(t, pinDir, target(t, "a", loop)).Disk("a")
+	d := open(t, own(t), pinDir, target(t, "a", loop)).Disk("a")
 	if gap, err := d.Check(false); gap != "" || err != nil {
 		t.Fatalf("Check before = %q, %v", gap, err)
 	}
@@ -150,10 +184,12 @@ func TestAResizedDiskIsAGapAndCannotBeRenewed(t *testing.T) {
 }
 
 // The kernel's counters know of a write that the programs did not see.
-func TestMissedWritesAreAGap(t *testing.T) {
+func TestMissedWritesAreAGap(t *testing.T) { eachForm(t, missedWritesAreAGap) }
+
+func missedWritesAreAGap(t *testing.T, f *form) {
 	pinDir := needBPF(t)
 	loop := disktest.NewLoop(t, 16<<20)
-	tr := open(t, pinDir, target(t, "a", loop))
+	tr := open(t, f, pinDir, target(t, "a", loop))
 	d := tr.Disk("a")
 	if err := tr.sets[0].maps["disks"].Delete(deviceNumber(d.target.Device)); err != nil { // blind the programs
 		t.Fatal(err)
@@ -170,5 +206,36 @@ func TestMissedWritesAreAGap(t *testing.T) {
 	}
 	if gap, err := d.Check(true); gap != "" || err != nil || d.Era() == era {
 		t.Errorf("after Renew: Check = %q, %v, era %s was %s", gap, err, d.Era(), era)
+	}
+}
+
+// More ranges than the table holds: then every block may have changed, and that is said once.
+func TestRangesThatFindNoPlaceMarkTheWholeDisk(t *testing.T) {
+	pinDir := needBPF(t)
+	loop := disktest.NewLoop(t, 128<<20)
+	d := open(t, octets, pinDir, target(t, "a", loop)).Disk("a")
+	room := int64(d.set.maps["ranges"].MaxEntries())
+	for i := range room {
+		if err := kernel.Discard.Do(loop.Node(), i*4096, 8192); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := block.SetOf(block.Extent{Count: block.Count(d.Sectors)})
+	if got := changes(t, d); got.Equal(all) {
+		t.Errorf("%d ranges mark the whole disk, though the table holds them", room)
+	}
+	for i := range room + 1000 {
+		if err := kernel.Discard.Do(loop.Node(), i*4096, 8192); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := changes(t, d); !got.Equal(all) {
+		t.Errorf("with %d ranges too many: changed %d sectors, want all %d", 1000, got.Sectors(), d.Sectors)
+	}
+	if gap, err := d.Check(true); gap != "" || err != nil {
+		t.Errorf("Check = %q, %v: what is marked is no gap", gap, err)
+	}
+	if got := changes(t, d); !got.Empty() {
+		t.Errorf("given once more: %v", got)
 	}
 }

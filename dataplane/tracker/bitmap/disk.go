@@ -14,14 +14,11 @@ import (
 	"farshore/dataplane/tracker"
 )
 
-// The granularity doubles until the bitmap of a disk fits: 32 MiB, which is 1 TiB at 4 KiB.
-const (
-	minShift  = 3 // 4 KiB
-	maxBlocks = 1 << 28
-)
+// minShift is the finest granularity: 4 KiB.
+const minShift = 3
 
-// flightBatch is how many requests in flight are fetched at once: more than share a bucket of the table.
-const flightBatch = 1024
+// batchEntries is how many entries of a table are fetched at once: more than share a bucket.
+const batchEntries = 1024
 
 // maxSamples bounds how long Renew looks for an instant at which all counters stand still.
 const maxSamples = 20000
@@ -42,13 +39,13 @@ type Disk struct {
 var _ tracker.Disk = (*Disk)(nil)
 
 // describe makes the entry of a target, without its place in a set.
-func describe(target Target) (tracked, error) {
+func (f *form) describe(target Target) (tracked, error) {
 	sectors, err := target.Device.Sectors()
 	if err != nil {
 		return tracked{}, err
 	}
 	d := tracked{Sectors: uint64(sectors), Shift: minShift}
-	for d.Sectors>>d.Shift >= maxBlocks {
+	for d.Sectors>>d.Shift >= f.maxBlocks {
 		d.Shift++
 	}
 	d.Blocks = (d.Sectors + 1<<d.Shift - 1) >> d.Shift
@@ -56,6 +53,9 @@ func describe(target Target) (tracked, error) {
 	copy(d.Sequence[:], target.Device.Sequence())
 	return d, nil
 }
+
+// words gives how many words of the map dirty a disk has.
+func (f *form) words(d tracked) uint64 { return (d.Blocks + f.perWord - 1) / f.perWord }
 
 // deviceNumber is the kernel's dev_t, as the programs compute it.
 func deviceNumber(d *disk.Device) uint32 {
@@ -65,7 +65,7 @@ func deviceNumber(d *disk.Device) uint32 {
 
 func newDisk(s *set, target Target, entry tracked) *Disk {
 	return &Disk{
-		set: s, target: target, tracked: entry, words: s.dirty[entry.Base : entry.Base+(entry.Blocks+63)/64],
+		set: s, target: target, tracked: entry, words: s.dirty[entry.Base : entry.Base+s.form.words(entry)],
 		count: &s.count[entry.Index], settled: map[uint64]uint64{},
 	}
 }
@@ -87,23 +87,57 @@ func (d *Disk) Exchange(ctx context.Context, into tracker.Sink) error {
 			}
 		}
 	}
+	if err := d.exchangeRanges(into); err != nil {
+		return err
+	}
 	return ctx.Err()
 }
 
-// markWord gives out the runs of bits of one word.
+// markWord gives out the runs of marked blocks of one word.
 func (d *Disk) markWord(at, word uint64, into tracker.Sink) {
-	for bit := uint64(0); bit < 64; {
-		if word>>bit&1 == 0 {
-			bit++
+	per := d.set.form.perWord
+	wide, mask := 64/per, ^uint64(0)>>(64-64/per) // of one block
+	for block := uint64(0); block < per; {
+		if word>>(block*wide)&mask == 0 {
+			block++
 			continue
 		}
-		end := bit
-		for end < 64 && word>>end&1 == 1 {
+		end := block
+		for end < per && word>>(end*wide)&mask != 0 {
 			end++
 		}
-		into.Mark(d.extent((at*64+bit)<<d.Shift, (at*64+end)<<d.Shift))
-		bit = end
+		into.Mark(d.extent((at*per+block)<<d.Shift, (at*per+end)<<d.Shift))
+		block = end
 	}
+}
+
+// exchangeRanges moves the ranges that were too long to be marked block by block. One that changes again before it is
+// deleted is marked already, and read after the deletion.
+func (d *Disk) exchangeRanges(into tracker.Sink) error {
+	ranges := d.set.maps["ranges"]
+	if ranges == nil {
+		return nil
+	}
+	if spilled := atomic.LoadUint64(&d.count.Spilled); spilled > 0 {
+		into.Mark(d.extent(0, d.Sectors))
+		atomic.CompareAndSwapUint64(&d.count.Spilled, spilled, 0) // else it is marked once more
+	}
+	var taken []changed
+	err := eachEntry(ranges, func(r changed, _ uint8) {
+		if r.Index == d.Index {
+			into.Mark(d.extent(r.First<<d.Shift, (r.Last+1)<<d.Shift))
+			taken = append(taken, r)
+		}
+	})
+	for _, r := range taken {
+		if gone := ranges.Delete(r); gone != nil && !errors.Is(gone, ebpf.ErrKeyNotExist) {
+			err = errors.Join(err, gone)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("take the changed ranges: %w", err)
+	}
+	return nil
 }
 
 // extent cuts [start, end) to the disk.
@@ -140,23 +174,32 @@ func (d *Disk) Outstanding(quiet bool, into tracker.Sink) error {
 	return err
 }
 
-// eachFlight walks the requests in flight, bucket by bucket: whichever is there all the time is met, however many others
-// come and go.
 func (d *Disk) eachFlight(do func(address uint64, f flight)) error {
+	err := eachEntry(d.set.maps["flights"], func(address uint64, f flight) {
+		if f.Index == d.Index {
+			do(address, f)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("walk the requests in flight: %w", err)
+	}
+	return nil
+}
+
+// eachEntry walks a table bucket by bucket: an entry that is there all the time is met, however many others come and go.
+func eachEntry[K, V any](table *ebpf.Map, do func(K, V)) error {
 	var cursor ebpf.MapBatchCursor
-	addresses, flights := make([]uint64, flightBatch), make([]flight, flightBatch)
+	keys, values := make([]K, batchEntries), make([]V, batchEntries)
 	for {
-		n, err := d.set.maps["flights"].BatchLookup(&cursor, addresses, flights, nil)
+		n, err := table.BatchLookup(&cursor, keys, values, nil)
 		for i := range n {
-			if flights[i].Index == d.Index {
-				do(addresses[i], flights[i])
-			}
+			do(keys[i], values[i])
 		}
 		if errors.Is(err, ebpf.ErrKeyNotExist) {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("walk the requests in flight: %w", err)
+			return err
 		}
 	}
 }
@@ -183,7 +226,7 @@ func (d *Disk) Check(quiet bool) (gap string, err error) {
 
 // changed reports whether the disk is another than the one tracked.
 func (d *Disk) changed() (gap string, err error) {
-	now, err := describe(d.target)
+	now, err := d.set.form.describe(d.target)
 	switch {
 	case err != nil:
 		return "", err

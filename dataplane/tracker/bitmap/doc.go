@@ -14,6 +14,10 @@
 //	                  show this
 //	passthrough       writes by SG_IO or NVMe ioctl have no place: a gap
 //
-// It needs a kernel with BTF and bpf_loop (5.17), request-based devices and queue/iostats. [Probe] says what is missing.
+// The programs have two forms, chosen by what the kernel can do: with a bit for each block (bpf_loop, 5.17), and with a byte
+// for each block and a table of ranges for long requests (Debian's 5.10). More ranges than the table holds mark the disk
+// whole; while an agent takes changes every few seconds that needs 16,384 long requests of different places in between.
+//
+// It needs a kernel with BTF, request-based devices and queue/iostats. [Probe] says what is missing.
 // Stacked devices (dm, md) are not tracked themselves; their physical disks are.
 package bitmap

@@ -12,9 +12,10 @@ import (
 )
 
 // setPrefix begins the name of a pinned set's folder. Its number changes with the layout of the maps.
-const setPrefix = "v1-"
+const setPrefix = "v2-"
 
-var mapNames = []string{"disks", "dirty", "counts", "flights"}
+// prefix begins the names of the sets of a form.
+func (f *form) prefix() string { return setPrefix + f.name + "-" }
 
 // prepare makes the folder for pins, mounting the bpf file system it lies in if nobody has.
 func prepare(pinDir string) error {
@@ -38,11 +39,11 @@ func prepare(pinDir string) error {
 }
 
 // pin makes a set outlive this process. The links come last: a folder with all of them is complete.
-func pin(dir string, maps map[string]*ebpf.Map, links map[string]link.Link) error {
+func (f *form) pin(dir string, maps map[string]*ebpf.Map, links map[string]link.Link) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return fmt.Errorf("pin the tracker: %w", err)
 	}
-	for _, name := range mapNames {
+	for _, name := range f.maps {
 		if err := maps[name].Pin(filepath.Join(dir, name)); err != nil {
 			return fmt.Errorf("pin the map %s: %w", name, err)
 		}
@@ -56,9 +57,9 @@ func pin(dir string, maps map[string]*ebpf.Map, links map[string]link.Link) erro
 }
 
 // adopt opens a pinned set. It fails when anything of it is missing.
-func adopt(dir string) (maps map[string]*ebpf.Map, links map[string]link.Link, err error) {
+func (f *form) adopt(dir string) (maps map[string]*ebpf.Map, links map[string]link.Link, err error) {
 	maps, links = map[string]*ebpf.Map{}, map[string]link.Link{}
-	for _, name := range mapNames {
+	for _, name := range f.maps {
 		if maps[name], err = ebpf.LoadPinnedMap(filepath.Join(dir, name), nil); err != nil {
 			delete(maps, name)
 			return maps, links, fmt.Errorf("open the pinned map %s: %w", name, err)

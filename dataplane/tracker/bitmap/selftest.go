@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 
 	"farshore"
@@ -43,18 +44,22 @@ var trials = []trial{
 
 // Probe reports whether disks can be tracked with bitmaps here. The error says why not; it is a *fault.Fault (FS-1005).
 func Probe(ctx context.Context) error {
-	err := selfTest(ctx)
+	types := btf.NewCache()
+	how, err := chooseForm(types)
+	if err == nil {
+		err = how.selfTest(ctx, types)
+	}
 	if err == nil {
 		return nil
 	}
 	return &fault.Fault{
 		Code: "FS-1005", Kind: fault.Operator, Subject: "write tracking", What: "the eBPF tracker does not work on this kernel",
-		Remedy: "disks are scanned instead; a kernel from 5.17 with BTF, and root, give the better grade", Err: err,
+		Remedy: "disks are scanned instead; a kernel from 5.10 with BTF, and root, give the better grade", Err: err,
 	}
 }
 
 // selfTest tracks a scratch loop device in memory, changes it in known ways, and compares the marks.
-func selfTest(ctx context.Context) (err error) {
+func (f *form) selfTest(ctx context.Context, types *btf.Cache) (err error) {
 	loop, err := kernel.Scratch(scratchBytes)
 	if err != nil {
 		return fmt.Errorf("test the tracker: %w", err)
@@ -68,9 +73,9 @@ func selfTest(ctx context.Context) (err error) {
 	if !device.Accounted() || !device.RequestBased() {
 		return errors.New("test the tracker: the loop driver is not request-based here")
 	}
-	t := &Tracker{disks: map[farshore.DiskID]*Disk{}}
+	t := &Tracker{form: f, disks: map[farshore.DiskID]*Disk{}}
 	defer func() { err = errors.Join(err, t.Close()) }()
-	if err := t.create("", []Target{{ID: "self-test", Device: device}}); err != nil {
+	if err := t.create(types, "", []Target{{ID: "self-test", Device: device}}); err != nil {
 		return err
 	}
 	return t.Disk("self-test").judgeTrials(ctx, loop.Node())

@@ -11,6 +11,7 @@ import (
 	"unsafe"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
@@ -26,6 +27,7 @@ type Target struct {
 
 // set is one load of the programs and its maps.
 type set struct {
+	form  *form
 	dir   string // of its pins; "" if it is not pinned
 	maps  map[string]*ebpf.Map
 	links map[string]link.Link
@@ -36,6 +38,7 @@ type set struct {
 
 // Tracker tracks disks with bitmaps. See the package comment.
 type Tracker struct {
+	form  *form
 	sets  []*set
 	disks map[farshore.DiskID]*Disk
 }
@@ -43,10 +46,19 @@ type Tracker struct {
 // Open tracks the disks, going on with what is pinned under pinDir wherever it is whole and fits. It loads and tests
 // programs for the others.
 func Open(ctx context.Context, pinDir string, targets []Target) (*Tracker, error) {
+	types := btf.NewCache() // tens of megabytes: let go of with the end of this function
+	how, err := chooseForm(types)
+	if err != nil {
+		return nil, err
+	}
+	return how.open(ctx, types, pinDir, targets)
+}
+
+func (f *form) open(ctx context.Context, types *btf.Cache, pinDir string, targets []Target) (*Tracker, error) {
 	if err := prepare(pinDir); err != nil {
 		return nil, err
 	}
-	t := &Tracker{disks: map[farshore.DiskID]*Disk{}}
+	t := &Tracker{form: f, disks: map[farshore.DiskID]*Disk{}}
 	if err := t.adoptAll(pinDir, targets); err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
@@ -59,11 +71,11 @@ func Open(ctx context.Context, pinDir string, targets []Target) (*Tracker, error
 	if len(fresh) == 0 {
 		return t, nil
 	}
-	if err := selfTest(ctx); err != nil {
+	if err := f.selfTest(ctx, types); err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
-	dir := filepath.Join(pinDir, setPrefix+rand.Text())
-	if err := t.create(dir, fresh); err != nil {
+	dir := filepath.Join(pinDir, f.prefix()+rand.Text())
+	if err := t.create(types, dir, fresh); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir), t.Close())
 	}
 	return t, nil
@@ -99,7 +111,7 @@ func (t *Tracker) adoptAll(pinDir string, targets []Target) error {
 	for _, e := range entries {
 		dir := filepath.Join(pinDir, e.Name())
 		used := 0
-		if strings.HasPrefix(e.Name(), setPrefix) {
+		if strings.HasPrefix(e.Name(), t.form.prefix()) {
 			if used, err = t.adoptOne(dir, targets); err != nil {
 				return err
 			}
@@ -115,8 +127,8 @@ func (t *Tracker) adoptAll(pinDir string, targets []Target) error {
 
 // adoptOne takes over the wanted disks of a pinned set. A broken set has none.
 func (t *Tracker) adoptOne(dir string, targets []Target) (used int, err error) {
-	maps, links, broken := adopt(dir)
-	s := &set{dir: dir, maps: maps, links: links}
+	maps, links, broken := t.form.adopt(dir)
+	s := &set{form: t.form, dir: dir, maps: maps, links: links}
 	if broken == nil {
 		broken = s.open()
 	}
@@ -155,7 +167,7 @@ func (s *set) find(target Target) (*Disk, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look for %s in a pinned tracker: %w", target.ID, err)
 	}
-	want, err := describe(target)
+	want, err := s.form.describe(target)
 	if err != nil {
 		return nil, err
 	}
@@ -166,28 +178,28 @@ func (s *set) find(target Target) (*Disk, error) {
 }
 
 // create loads a set for the targets, attaches it, pins it if dir is given, and begins their first eras.
-func (t *Tracker) create(dir string, targets []Target) error {
+func (t *Tracker) create(types *btf.Cache, dir string, targets []Target) error {
 	if len(targets) > maxDisks {
 		return fmt.Errorf("track %d disks: at most %d", len(targets), maxDisks)
 	}
 	entries, words := make([]tracked, len(targets)), uint64(0)
 	for i, target := range targets {
-		entry, err := describe(target)
+		entry, err := t.form.describe(target)
 		if err != nil {
 			return err
 		}
 		entry.Base, entry.Index = words, uint32(i)
-		words += (entry.Blocks + 63) / 64
+		words += t.form.words(entry)
 		entries[i] = entry
 	}
-	loaded, err := load(words)
+	loaded, err := t.form.load(types, words)
 	if err != nil {
 		return err
 	}
 	defer loaded.Close()
-	s := &set{dir: dir, maps: map[string]*ebpf.Map{}, links: map[string]link.Link{}}
+	s := &set{form: t.form, dir: dir, maps: map[string]*ebpf.Map{}, links: map[string]link.Link{}}
 	t.sets = append(t.sets, s)
-	for _, name := range mapNames {
+	for _, name := range t.form.maps {
 		s.maps[name] = loaded.DetachMap(name)
 	}
 	if err := s.open(); err != nil {
@@ -214,7 +226,7 @@ func (t *Tracker) create(dir string, targets []Target) error {
 	if dir == "" {
 		return nil
 	}
-	return pin(dir, s.maps, s.links)
+	return t.form.pin(dir, s.maps, s.links)
 }
 
 // open maps the bitmap and the counters into memory.

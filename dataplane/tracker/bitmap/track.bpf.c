@@ -10,6 +10,10 @@
 //
 // One small program for each job: the verifier of 6.18 refuses them joined. Callbacks of bpf_loop carry no state that the
 // verifier can know at their first call: kernels before 6.8 verify a callback once and delete what is dead at that call.
+//
+// With BYTES defined it becomes the object for kernels without bpf_loop (before 5.17) and without an atomic or (before
+// 5.12): a byte for each block instead of a bit, set by a plain store, and a table of ranges for what a bounded loop cannot
+// mark. Both are compiled against the layouts of whichever kernel loads them.
 #include <linux/bpf.h>
 #include <linux/types.h>
 #include <bpf/bpf_helpers.h>
@@ -22,6 +26,7 @@ struct gendisk { int major; int first_minor; } relocated;
 struct request_queue { struct gendisk *disk; } relocated;
 struct bvec_iter { __u64 bi_sector; unsigned int bi_size; } relocated;
 struct bio { struct bio *bi_next; struct bvec_iter bi_iter; } relocated;
+struct request___old { struct gendisk *rq_disk; } relocated; // before 5.17
 struct request {
 	struct request_queue *q;
 	unsigned int cmd_flags;
@@ -35,6 +40,7 @@ enum { OP_WRITE = 1, OP_DISCARD = 3, OP_SECURE_ERASE = 5, OP_ZONE_APPEND = 7, OP
 #define OP_MASK 0xff
 #define MAX_DISKS 256
 #define MAX_RANGES 256 // of one discard: what NVMe allows
+#define MAX_STORES 32  // blocks that a bounded loop marks (BYTES)
 
 // A tracked disk. Only the first four fields matter here; the rest is user space's, kept with the maps.
 struct tracked {
@@ -56,6 +62,7 @@ struct counters {
 	__u64 unplaced;    // discards of several ranges whose completion was not seen
 	__u64 outside;     // completions behind the end of the disk
 	__u64 crowded;     // requests that found the table full
+	__u64 spilled;     // ranges that found the table of ranges full: every block may have changed
 };
 
 struct flight {
@@ -71,6 +78,11 @@ struct flight {
 
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, __u32); __type(value, struct tracked); __uint(max_entries, MAX_DISKS); } disks SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __type(key, __u32); __type(value, __u64); __uint(max_entries, 1); } dirty SEC(".maps");
+#ifdef BYTES
+// Blocks that changed, first and last. Whoever takes one reads the blocks after it is deleted.
+struct changed { __u64 first, last; __u32 index, unused; };
+struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, struct changed); __type(value, __u8); __uint(max_entries, 16384); } ranges SEC(".maps");
+#endif
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __type(key, __u32); __type(value, struct counters); __uint(max_entries, MAX_DISKS); } counts SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, __u64); __type(value, struct flight); __uint(max_entries, 16384); } flights SEC(".maps");
 
@@ -81,7 +93,8 @@ static __always_inline void add(__u64 *counter, __u64 n)
 
 static __always_inline struct tracked *disk_of(struct request *rq)
 {
-	struct gendisk *disk = BPF_CORE_READ(rq, q, disk);
+	struct request___old *old = (void *)rq;
+	struct gendisk *disk = bpf_core_field_exists(old->rq_disk) ? BPF_CORE_READ(old, rq_disk) : BPF_CORE_READ(rq, q, disk);
 	if (!disk)
 		return 0;
 	__u32 dev = ((__u32)BPF_CORE_READ(disk, major) << 20) | (__u32)BPF_CORE_READ(disk, first_minor);
@@ -99,6 +112,39 @@ static __always_inline int modifies(__u64 op)
 	return op == OP_WRITE || op == OP_DISCARD || op == OP_SECURE_ERASE || op == OP_ZONE_APPEND || op == OP_WRITE_ZEROES;
 }
 
+#ifdef BYTES
+static __always_inline void mark_range(struct tracked *d, struct counters *c, __u64 first, __u64 last)
+{
+	struct changed r = { .first = first, .last = last, .index = d->index };
+	__u8 one = 1;
+	if (bpf_map_update_elem(&ranges, &r, &one, BPF_ANY))
+		add(&c->spilled, 1);
+}
+
+static __always_inline void mark(struct tracked *d, struct counters *c, __u64 sector, __u64 bytes)
+{
+	if (!bytes)
+		return;
+	__u64 first = sector >> d->shift, last = (sector + ((bytes + 511) >> 9) - 1) >> d->shift;
+	if (first >= d->blocks)
+		return;
+	if (last >= d->blocks)
+		last = d->blocks - 1;
+	if (last - first >= MAX_STORES) {
+		mark_range(d, c, first, last);
+		return;
+	}
+	for (__u32 i = 0; i < MAX_STORES; i++) {
+		__u64 block = first + i;
+		if (block > last)
+			break;
+		__u32 key = (__u32)(d->base + (block >> 3));
+		__u8 *word = bpf_map_lookup_elem(&dirty, &key);
+		if (word)
+			*(volatile __u8 *)(word + (block & 7)) = 1;
+	}
+}
+#else
 struct range { __u64 base, word, last, first_mask, last_mask; };
 
 static __always_inline void set_word(__u64 word, __u64 mask)
@@ -141,7 +187,7 @@ static __always_inline int span(struct tracked *d, __u64 sector, __u64 bytes, st
 	return 1;
 }
 
-static __always_inline void mark(struct tracked *d, __u64 sector, __u64 bytes)
+static __always_inline void mark(struct tracked *d, struct counters *c, __u64 sector, __u64 bytes)
 {
 	struct range r = {};
 	if (!span(d, sector, bytes, &r))
@@ -152,6 +198,7 @@ static __always_inline void mark(struct tracked *d, __u64 sector, __u64 bytes)
 	}
 	bpf_loop((__u32)(r.last - r.word + 1), mark_word, &r, 0);
 }
+#endif
 
 static __always_inline void count_done(struct counters *c, __u64 op, __u64 bytes)
 {
@@ -165,10 +212,8 @@ static __always_inline void count_healed(struct counters *c, struct flight *f)
 		add(&c->unplaced, 1);
 }
 
-SEC("tp_btf/block_rq_issue")
-int on_issue(__u64 *ctx)
+static __always_inline int issue(struct request *rq)
 {
-	struct request *rq = (void *)ctx[0];
 	struct tracked *d = disk_of(rq);
 	if (!d)
 		return 0;
@@ -193,7 +238,7 @@ int on_issue(__u64 *ctx)
 	struct flight *old = bpf_map_lookup_elem(&flights, &key);
 	if (old && old->index == d->index) {
 		// The end of the request that was here before has not been seen, unless this is the same one once more.
-		mark(d, old->sector, old->bytes);
+		mark(d, c, old->sector, old->bytes);
 		if (!old->requeued || old->sector + (old->done >> 9) != f.sector)
 			count_healed(c, old);
 	}
@@ -202,10 +247,15 @@ int on_issue(__u64 *ctx)
 	return 0;
 }
 
-SEC("tp_btf/block_rq_requeue")
-int on_requeue(__u64 *ctx)
+// Before 5.11, or in a distribution's kernel until it took the change back, the queue comes first.
+SEC("tp_btf/block_rq_issue")
+int on_issue(__u64 *ctx) { return issue((void *)ctx[0]); }
+
+SEC("tp_btf/block_rq_issue")
+int on_issue_q(__u64 *ctx) { return issue((void *)ctx[1]); }
+
+static __always_inline int requeue(struct request *rq)
 {
-	struct request *rq = (void *)ctx[0];
 	if (!disk_of(rq))
 		return 0;
 	__u64 key = (__u64)rq;
@@ -214,6 +264,12 @@ int on_requeue(__u64 *ctx)
 		f->requeued = 1;
 	return 0;
 }
+
+SEC("tp_btf/block_rq_requeue")
+int on_requeue(__u64 *ctx) { return requeue((void *)ctx[0]); }
+
+SEC("tp_btf/block_rq_requeue")
+int on_requeue_q(__u64 *ctx) { return requeue((void *)ctx[1]); }
 
 // Attached behind on_discard: when an entry leaves the table, everything that it stands for has been marked.
 SEC("tp_btf/block_rq_complete")
@@ -233,7 +289,7 @@ int on_complete(__u64 *ctx)
 	if (bytes && (sector >> d->shift) >= d->blocks)
 		add(&c->outside, 1);
 	if (op != OP_DISCARD)
-		mark(d, sector, bytes);
+		mark(d, c, sector, bytes);
 	count_done(c, op, bytes);
 
 	__u64 key = (__u64)rq;
@@ -248,7 +304,7 @@ int on_complete(__u64 *ctx)
 	// A request that flushes completes twice: with its data, then with nothing. When the first was lost, the second finds
 	// an entry that still holds the data's range.
 	if (f->done < f->bytes) {
-		mark(d, f->sector, f->bytes);
+		mark(d, c, f->sector, f->bytes);
 		count_healed(c, f);
 	}
 	bpf_map_delete_elem(&flights, &key);
@@ -269,12 +325,28 @@ int on_discard(__u64 *ctx)
 	if (!c)
 		return 0;
 	struct bio *bio = BPF_CORE_READ(rq, bio);
+#ifdef BYTES
+	// No branch but the end of the chain keeps the number of the verifier's states linear. A range behind the end of the disk
+	// is cut to it by whoever reads the table.
+	__u8 one = 1;
+	long failed = 0;
+	for (int i = 0; i < MAX_RANGES && bio; i++) {
+		__u64 sector = BPF_CORE_READ(bio, bi_iter.bi_sector);
+		__u64 sectors = BPF_CORE_READ(bio, bi_iter.bi_size) >> 9;
+		struct changed r = { .first = sector >> d->shift, .last = (sector + sectors - 1) >> d->shift, .index = d->index };
+		failed |= bpf_map_update_elem(&ranges, &r, &one, BPF_ANY);
+		bio = BPF_CORE_READ(bio, bi_next);
+	}
+	if (failed)
+		add(&c->spilled, 1);
+#else
 	for (int i = 0; i < MAX_RANGES && bio; i++) {
 		struct range r = {};
 		if (span(d, BPF_CORE_READ(bio, bi_iter.bi_sector), BPF_CORE_READ(bio, bi_iter.bi_size), &r))
 			bpf_loop((__u32)(r.last - r.word + 1), mark_word, &r, 0);
 		bio = BPF_CORE_READ(bio, bi_next);
 	}
+#endif
 	if (bio)
 		add(&c->unplaced, 1);
 	return 0;

@@ -27,6 +27,7 @@ type Copier struct {
 	// DropOutstanding leaves out writes that were not seen to end.
 	DropOutstanding bool
 
+	bytes  int64 // of the disk
 	buffer []byte
 }
 
@@ -41,7 +42,7 @@ func (c *Copier) Round(ctx context.Context, quiet bool) error {
 			return err
 		}
 	}
-	if err := c.copy(&taken.Set); err != nil {
+	if err := c.Copy(&taken.Set); err != nil {
 		return err
 	}
 	if !c.ReadThenTake {
@@ -52,7 +53,7 @@ func (c *Copier) Round(ctx context.Context, quiet bool) error {
 		return err
 	}
 	during.Set.Subtract(&taken.Set)
-	return c.copy(&during.Set)
+	return c.Copy(&during.Set)
 }
 
 // All copies the whole disk.
@@ -61,10 +62,11 @@ func (c *Copier) All() error {
 	if err != nil {
 		return err
 	}
-	return c.copy(block.SetOf(block.Extent{Count: sectors}))
+	return c.Copy(block.SetOf(block.Extent{Count: sectors}))
 }
 
-func (c *Copier) copy(set *block.Set) error {
+// Copy copies these extents.
+func (c *Copier) Copy(set *block.Set) error {
 	if c.buffer == nil {
 		c.buffer = disk.Buffer(1 << 20)
 	}

@@ -2,11 +2,14 @@ package trackertest
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 
 	"farshore"
 	"farshore/dataplane/disk"
@@ -14,7 +17,7 @@ import (
 	"farshore/dataplane/tracker"
 )
 
-// diskBytes is the size of the tracked disk: mkfs.xfs makes nothing smaller than 300 MB.
+// diskBytes is the size of a loop device's disk: mkfs.xfs makes nothing smaller than 300 MB.
 const diskBytes = 320 << 20
 
 // Rounds is the number of rounds to run: as many as TRACKER_ROUNDS says, else the short form.
@@ -40,6 +43,10 @@ type Options struct {
 	Rounds     int    // load, copies under load, and a comparison in each
 	Copies     int    // rounds of copying under load, in each round
 	Plant      func(*Copier)
+	Node       string        // the disk, whose content is lost; empty means a loop device that is made for the run
+	Tracked    []string      // the disks to keep replicas of, where Node is stacked on them; empty means Node
+	Mount      string        // options of the mount, such as "discard"
+	Pace       time.Duration // how long each writer rests between two changes
 }
 
 // Result says what a run has seen.
@@ -53,49 +60,78 @@ func Run(t testing.TB, open Opener, o Options) Result {
 	t.Helper()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	loop := disktest.NewLoop(t, diskBytes)
-	disktest.Make(t, loop.Path, o.FileSystem)
-	c := newCopier(t, loop.Path, open)
-	if o.Plant != nil {
-		o.Plant(c)
+	if o.Node == "" {
+		loop := disktest.NewLoop(t, diskBytes)
+		disktest.Make(t, loop.Path, o.FileSystem)
+		o.Node = loop.Path
 	}
-	mnt, _ := disktest.Mount(t, loop.Path, o.FileSystem)
-	systems, err := disk.FileSystems(c.Device)
-	if err != nil {
-		t.Fatal(err)
+	if len(o.Tracked) == 0 {
+		o.Tracked = []string{o.Node}
+	}
+	all := make(copiers, len(o.Tracked))
+	for i, node := range o.Tracked {
+		all[i] = newCopier(t, farshore.DiskID(fmt.Sprintf("conformance-%d", i)), node, open)
+		if o.Plant != nil {
+			o.Plant(all[i])
+		}
+	}
+	mnt, unmount := disktest.MountWith(t, o.Node, o.FileSystem, o.Mount)
+	systems, err := disk.FileSystems(all.devices()...)
+	if err != nil || len(systems) == 0 {
+		t.Fatalf("%d file systems on the disks, %v", len(systems), err)
 	}
 	result := Result{Rounds: o.Rounds}
 	for round := range o.Rounds {
-		load := StartLoad(t, mnt, seed+uint64(round), 0)
+		load := StartLoad(t, mnt, seed+uint64(round), o.Pace)
 		if round == 0 { // the initial copy, under load
-			if err := c.All(); err != nil {
-				t.Fatal(err)
-			}
+			all.each(t, (*Copier).All)
 		}
 		for range o.Copies {
-			if err := c.Round(t.Context(), false); err != nil {
-				t.Fatal(err)
-			}
+			all.each(t, func(c *Copier) error { return c.Round(t.Context(), false) })
 		}
 		result.Changes += load.Stop(t)
 		if err := disk.Flush(systems); err != nil {
 			t.Fatal(err)
 		}
-		c.judge(t, systems, &result)
+		all.judge(t, systems, &result)
 		if o.Plant != nil && result.Mismatches > 0 {
 			break // seen
 		}
 	}
-	t.Logf("%s, %s: %+v", c.Disk.Grade(), o.FileSystem, result)
+	unmount()
+	t.Logf("%s, %s on %s: %+v", all[0].Disk.Grade(), o.FileSystem, o.Node, result)
 	return result
 }
 
-func newCopier(t testing.TB, node string, open Opener) *Copier {
+// copiers keep the replicas of the disks of one run.
+type copiers []*Copier
+
+func (all copiers) devices() (devices []*disk.Device) {
+	for _, c := range all {
+		devices = append(devices, c.Device)
+	}
+	return devices
+}
+
+func (all copiers) each(t testing.TB, do func(*Copier) error) {
+	t.Helper()
+	for _, c := range all {
+		if err := do(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func newCopier(t testing.TB, id farshore.DiskID, node string, open Opener) *Copier {
 	t.Helper()
 	device := disktest.Open(t, node)
+	sectors, err := device.Sectors()
+	if err != nil {
+		t.Fatal(err)
+	}
 	replica, err := os.Create(filepath.Join(disktest.Dir(t), "replica.img"))
 	if err == nil {
-		err = replica.Truncate(diskBytes)
+		err = replica.Truncate(sectors.Bytes())
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -105,11 +141,11 @@ func newCopier(t testing.TB, node string, open Opener) *Copier {
 			t.Error(err)
 		}
 	})
-	return &Copier{Disk: open(t, "conformance", device), Device: device, Replica: replica}
+	return &Copier{Disk: open(t, id, device), Device: device, Replica: replica, bytes: sectors.Bytes()}
 }
 
-// judge holds the disk still, copies the last changes and compares.
-func (c *Copier) judge(t testing.TB, systems []disk.FileSystem, result *Result) {
+// judge holds the disks still, copies the last changes and compares.
+func (all copiers) judge(t testing.TB, systems []disk.FileSystem, result *Result) {
 	t.Helper()
 	freezer := disk.NewFreezer(os.Args[0], WatchdogVerb)
 	defer func() {
@@ -117,17 +153,25 @@ func (c *Copier) judge(t testing.TB, systems []disk.FileSystem, result *Result) 
 			t.Error(err)
 		}
 	}()
-	if _, err := freezer.Freeze(t.Context(), systems, longEnough); err != nil {
+	_, err := freezer.Freeze(t.Context(), systems, longEnough)
+	if err != nil {
 		t.Fatal(err)
 	}
-	pieces, first, err := c.bringUp(t.Context(), result)
+	wrong := ""
+	for _, c := range all {
+		pieces, first, one := c.bringUp(t.Context(), result)
+		err = errors.Join(err, one)
+		if pieces > 0 {
+			wrong += fmt.Sprintf("%s: %d pieces of 4 KiB differ, first at %v; ", c.Device.Path(), pieces, first)
+		}
+	}
 	held, thawErr := freezer.Thaw(t.Context())
 	if err != nil || thawErr != nil || !held {
 		t.Fatalf("bring the replica up: %v; thaw: held %v, %v", err, held, thawErr)
 	}
-	if pieces > 0 {
+	if wrong != "" {
 		result.Mismatches++
-		t.Logf("%d pieces of 4 KiB differ, first at %v", pieces, first)
+		t.Log(wrong)
 	}
 }
 
@@ -148,5 +192,5 @@ func (c *Copier) bringUp(ctx context.Context, result *Result) (pieces int, first
 			return 0, nil, err
 		}
 	}
-	return disktest.Differences(c.Device, c.Replica, diskBytes)
+	return disktest.Differences(c.Device, c.Replica, c.bytes)
 }
