@@ -13,7 +13,7 @@ TORTURE_ROUNDS ?= 200
 TORTURE_KILLS  ?= 200
 SUMMARY  := awk -f $(CURDIR)/tests/summary.awk
 
-.PHONY: help demo test check lint fmt generate build deps clean bench crash sim torture
+.PHONY: help demo test check lint fmt generate build deps clean bench crash sim torture kernels
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -69,6 +69,9 @@ crash: ## kill real processes, long form
 
 torture: build ## every file system, load, grade and trouble, and the agent killed 200 times: make torture TORTURE_ROUNDS=200
 	TORTURE_ROUNDS=$(TORTURE_ROUNDS) TORTURE_KILLS=$(TORTURE_KILLS) go test -count=1 -v -timeout 0 ./tests/torture
+
+kernels: build ## boot Debian's kernels in QEMU and prove the tracker on them, long form (ONLY="debian-11 debian-13" picks some)
+	KERNELS=long go test -count=1 -v -timeout 0 ./tests/kernels
 
 bench: build ## speed, as ratios measured side by side
 	go test -count=1 -v -timeout 0 -run '^$$' -bench . ./tests/bench
