@@ -332,6 +332,10 @@ func (s *sending) prove(t *taken) error {
 	t.quiet = true
 	for _, from := range s.sources {
 		gap, err := from.track.Check(true)
+		if errors.Is(err, tracker.ErrUnsettled) { // it is written to again: what was read is good, but nothing proves it
+			t.quiet, t.why = false, fmt.Sprintf("disk %s was written to before the kernel's counts could be compared", from.id)
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -339,7 +343,7 @@ func (s *sending) prove(t *taken) error {
 			t.gap, t.why = from, gap
 			return nil
 		}
-		// What is in the tracker's table has ended, and has just been read: it need not be given out again.
+		// What was in the tracker's table when it was read has ended: it need not be given out again.
 		if err := from.track.Outstanding(true, &tracker.Marks{}); err != nil {
 			return err
 		}

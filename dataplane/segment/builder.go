@@ -40,7 +40,9 @@ func (b *Builder) Add(r Record) {
 	}
 	at := b.list.seek(r.Disk, r.Extent.Start)
 	if p := b.list.at(at); p != nil && p.disk == r.Disk && p.kind == r.Kind && p.start == r.Extent.Start && p.count == r.Extent.Count {
-		copy(b.arena[p.at:], r.Data) // a hot block: rewritten where it stands
+		if r.Kind == block.Data { // only data has a place in the arena
+			copy(b.arena[p.at:], r.Data) // a hot block: rewritten where it stands
+		}
 		return
 	}
 	at = b.punch(at, r)

@@ -192,6 +192,19 @@ func TestRewritingOnePlaceHoldsNoMemory(t *testing.T) {
 	}
 }
 
+// A piece of zeros whose front was written over has no place in the memory of the data.
+func TestTheRestOfAZeroCanBeZeroedAgain(t *testing.T) {
+	for _, kind := range []block.Kind{block.Zero, block.Unspecified} {
+		var b Builder
+		for _, e := range []block.Extent{{Start: 0, Count: 1000}, {Start: 0, Count: 500}, {Start: 500, Count: 500}} {
+			b.Add(Record{Extent: e, Kind: kind})
+		}
+		if b.list.count != 2 {
+			t.Errorf("%v: %d pieces, want 2", kind, b.list.count)
+		}
+	}
+}
+
 func TestEqualRecordsGiveEqualBytesWhateverTheirOrder(t *testing.T) {
 	var one, two Builder
 	for i := range 40 {

@@ -30,6 +30,9 @@ type Sink interface {
 // opened again.
 var ErrChanged = errors.New("the disk changed under the tracker")
 
+// ErrUnsettled means that a disk which was said to be quiet is written to, so that nothing can be compared.
+var ErrUnsettled = errors.New("the disk is written to")
+
 // Disk is one tracked disk. It is not safe for concurrent use.
 type Disk interface {
 	// Grade says how changes are found.
@@ -42,11 +45,11 @@ type Disk interface {
 	// exchange need not be what the exchange saw.
 	Sent(e block.Extent, data []byte)
 	// Outstanding puts into the sink the writes that were begun and not seen to end. They may be on the disk or not, so
-	// they are copied at every cut. A quiet disk has no write under way: what is outstanding there was ended without being
-	// seen, is given once more and then not again.
+	// they are copied at every cut. Quiet says that the disk had no write under way at some time since the call before: what
+	// was outstanding then and is outstanding still had ended without being seen, is given once more and then not again.
 	Outstanding(quiet bool, into Sink) error
 	// Check gives the reason why changes may have been missed, or "". A quiet disk, one whose writes are all done, is
-	// also compared with the kernel's own counters.
+	// also compared with the kernel's own counters, behind a call of Outstanding; ErrUnsettled says that it is not quiet any more.
 	Check(quiet bool) (gap string, err error)
 	// Renew begins a new era after a gap. It fails with ErrChanged when only opening again helps.
 	Renew() error

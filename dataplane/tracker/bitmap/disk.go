@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/cilium/ebpf"
 
@@ -20,8 +21,15 @@ const minShift = 3
 // batchEntries is how many entries of a table are fetched at once: more than share a bucket.
 const batchEntries = 1024
 
-// maxSamples bounds how long Renew looks for an instant at which all counters stand still.
-const maxSamples = 20000
+// The bounds of looking for an instant at which all counters stand still: for Check, and for Renew, which contents itself with
+// less if there is none.
+const (
+	checkSamples   = 150
+	lastingSamples = 50 // for so many a difference must stay the same
+	renewSamples   = 100
+	roughSamples   = 10000
+	betweenSamples = 2 * time.Millisecond
+)
 
 // Disk is a disk tracked with a bitmap. It implements [tracker.Disk].
 type Disk struct {
@@ -31,9 +39,9 @@ type Disk struct {
 	words []uint64
 	count *counters
 	// settled holds the flights that ended unseen before a quiet moment, by address and time of issue: their blocks have
-	// been given out since they arrived.
-	settled map[uint64]uint64
-	lost    bool // a discard of several ranges ended unseen
+	// been given out since they arrived. Given holds what the last call of Outstanding gave out.
+	settled, given map[uint64]uint64
+	lost           bool // a discard of several ranges ended unseen
 }
 
 var _ tracker.Disk = (*Disk)(nil)
@@ -154,22 +162,24 @@ func (d *Disk) Sent(block.Extent, []byte) {}
 
 // Outstanding gives the requests that were issued and not seen to complete.
 func (d *Disk) Outstanding(quiet bool, into tracker.Sink) error {
-	left := map[uint64]uint64{}
+	left, given := map[uint64]uint64{}, map[uint64]uint64{}
 	err := d.eachFlight(func(address uint64, f flight) {
-		stale := d.settled[address] == f.Stamp
-		if stale {
+		if d.settled[address] == f.Stamp {
 			left[address] = f.Stamp
 			return
 		}
 		start := f.Sector >> d.Shift << d.Shift
 		into.Mark(d.extent(start, (f.Sector+uint64(f.Bytes+511)/512+1<<d.Shift-1)>>d.Shift<<d.Shift))
-		if quiet {
+		given[address] = f.Stamp
+		// Only what was under way at the call before: a write that came since may have reached the disk behind the moment
+		// that was quiet, and behind whatever was read for it.
+		if quiet && d.given[address] == f.Stamp {
 			left[address] = f.Stamp
 			d.lost = d.lost || f.Several != 0
 		}
 	})
 	if err == nil {
-		d.settled = left
+		d.settled, d.given = left, given
 	}
 	return err
 }
@@ -240,22 +250,51 @@ func (d *Disk) changed() (gap string, err error) {
 	return "", nil
 }
 
-// compare asks the witness: on a quiet disk the kernel has counted exactly what was seen, healed, and is still in the
-// table though it has ended.
+// compare asks the witness: on a quiet disk the kernel has counted exactly what was seen, healed, and is still in the table
+// though it has ended. A write is counted here a little before the kernel counts it, so only a difference that stays is one.
 func (d *Disk) compare() (gap string, err error) {
+	var seen counts
+	for lasted, try := 0, 0; try < checkSamples; try++ {
+		c, still, err := d.sample()
+		if err != nil {
+			return "", err
+		}
+		if !still || c != seen {
+			lasted = 0
+		}
+		seen = c
+		switch {
+		case still && c.kernelWritten-d.Written == c.written && c.kernelDiscarded-d.Discarded == c.discarded:
+			return "", nil
+		case lasted >= lastingSamples:
+			return fmt.Sprintf("the kernel counted %d sectors written and %d discarded, the tracker saw %d and %d",
+				c.kernelWritten-d.Written, c.kernelDiscarded-d.Discarded, c.written, c.discarded), nil
+		}
+		lasted++
+		time.Sleep(betweenSamples)
+	}
+	return "", tracker.ErrUnsettled
+}
+
+// counts are the kernel's counters and ours, in sectors.
+type counts struct{ kernelWritten, kernelDiscarded, written, discarded uint64 }
+
+// sample reads both. Still says that they are of one instant at which nothing was under way: ours did not move while the
+// kernel's were read, the driver held nothing, and no flight is in the table that was not given out before.
+func (d *Disk) sample() (c counts, still bool, err error) {
+	written, discarded, _, err := d.ended()
+	if err != nil {
+		return c, false, err
+	}
 	s, err := d.target.Device.Stat()
 	if err != nil {
-		return "", err
+		return c, false, err
 	}
-	written, discarded, err := d.ended()
-	if err != nil {
-		return "", err
-	}
-	if s.WrittenSectors-d.Written != written || s.DiscardedSectors-d.Discarded != discarded {
-		return fmt.Sprintf("the kernel counted %d sectors written and %d discarded, the tracker saw %d and %d",
-			s.WrittenSectors-d.Written, s.DiscardedSectors-d.Discarded, written, discarded), nil
-	}
-	return "", nil
+	c.kernelWritten, c.kernelDiscarded = s.WrittenSectors, s.DiscardedSectors
+	var strangers int
+	c.written, c.discarded, strangers, err = d.ended()
+	still = s.InFlight == 0 && strangers == 0 && c.written == written && c.discarded == discarded
+	return c, still, err
 }
 
 // seen gives our counters, in sectors.
@@ -265,10 +304,14 @@ func (d *Disk) seen() (written, discarded uint64) {
 	return written, atomic.LoadUint64(&c.Discarded) + atomic.LoadUint64(&c.HealedDiscarded)
 }
 
-// ended gives, for a disk with nothing under way, the sectors seen to end and those whose end was not seen.
-func (d *Disk) ended() (written, discarded uint64, err error) {
+// ended gives the sectors seen to end, with those whose end was not seen if nothing is under way. Strangers are flights that no
+// call of Outstanding has given out yet.
+func (d *Disk) ended() (written, discarded uint64, strangers int, err error) {
 	written, discarded = d.seen()
-	err = d.eachFlight(func(_ uint64, f flight) {
+	err = d.eachFlight(func(address uint64, f flight) {
+		if d.given[address] != f.Stamp && d.settled[address] != f.Stamp {
+			strangers++
+		}
 		left := uint64(f.Bytes-min(f.Done, f.Bytes)) >> 9
 		if f.Op == opDiscard {
 			discarded += left
@@ -276,7 +319,7 @@ func (d *Disk) ended() (written, discarded uint64, err error) {
 			written += left
 		}
 	})
-	return written, discarded, err
+	return written, discarded, strangers, err
 }
 
 // Renew begins a new era: what the kernel has counted by now is the new zero. It fails with [tracker.ErrChanged] if the
@@ -289,7 +332,7 @@ func (d *Disk) Renew() error {
 	if gap != "" {
 		return fmt.Errorf("renew the tracking of %s: %s: %w", d.target.ID, gap, tracker.ErrChanged)
 	}
-	s, written, discarded, err := d.sample()
+	zero, err := d.zero()
 	if err != nil {
 		return err
 	}
@@ -299,31 +342,35 @@ func (d *Disk) Renew() error {
 	}
 	d.lost = false
 	d.tracked.Era = newEra()
-	d.Written, d.Discarded = s.WrittenSectors-written, s.DiscardedSectors-discarded
+	d.Written, d.Discarded = zero.kernelWritten-zero.written, zero.kernelDiscarded-zero.discarded
 	if err := d.set.maps["disks"].Put(deviceNumber(d.target.Device), d.tracked); err != nil {
 		return fmt.Errorf("begin a new era of %s: %w", d.target.ID, err)
 	}
 	return nil
 }
 
-// sample looks for an instant at which no write is under way and the kernel's counters and ours stand still. On a disk
-// that has none, standing still must do: the kernel may be between our counting and its own, and the zero wrong by a few
-// sectors. Then the next comparison shows a gap that is none, on a quiet disk, and is followed by a Renew that is right.
-func (d *Disk) sample() (s disk.Stat, written, discarded uint64, err error) {
-	for try := range maxSamples {
-		before := s
-		w, g := d.seen()
-		if s, err = d.target.Device.Stat(); err != nil {
-			return s, 0, 0, err
+// zero gives the counts of one instant. On a disk that is never still, equal counts in a row must do: the kernel may be between
+// our counting and its own, and the zero wrong by a few sectors. Then the next comparison shows a gap that is none, on a quiet
+// disk, and is followed by a Renew that is right.
+func (d *Disk) zero() (c counts, err error) {
+	for range renewSamples {
+		before := c
+		var still bool
+		if c, still, err = d.sample(); err != nil || still && c == before {
+			return c, err
 		}
-		still := s.SameWrites(before) && w == written && g == discarded
-		written, discarded = w, g
-		if still && (s.InFlight+before.InFlight == 0 || try > maxSamples/2) {
+		time.Sleep(betweenSamples)
+	}
+	for range roughSamples {
+		before := c
+		s, err := d.target.Device.Stat()
+		if err != nil {
+			return c, err
+		}
+		c.kernelWritten, c.kernelDiscarded = s.WrittenSectors, s.DiscardedSectors
+		if c.written, c.discarded = d.seen(); c == before {
 			break
 		}
 	}
-	if s.InFlight == 0 { // whatever the table holds has ended, and the kernel has counted it
-		written, discarded, err = d.ended()
-	}
-	return s, written, discarded, err
+	return c, nil
 }
