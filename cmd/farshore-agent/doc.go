@@ -5,6 +5,8 @@
 //	farshore-agent probe  say how this machine's disks can be tracked, and why not better
 //	farshore-agent disks  list the disks of this machine by the names they are protected under
 //	farshore-agent hrl    explain the file of a change log, and name its damages
+//	farshore-agent readiness      say what would stop this machine from starting elsewhere
+//	farshore-agent readiness fix  mend that
 //
 // It reads one strict YAML file (--config) and needs root: it opens whole disks, loads eBPF programs and freezes file
 // systems. It goes on without the configuration server.

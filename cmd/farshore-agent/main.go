@@ -49,6 +49,7 @@ func newRoot() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(usage)
 	root.AddCommand(newJoin(), newRun(), newProbe(), newDisks(), newHRL())
+	root.AddCommand(newReadiness())
 	return root
 }
 
@@ -69,6 +70,9 @@ func version() string {
 // errUsage marks faults of the command line, which have an exit code of their own.
 var errUsage = errors.New("usage")
 
+// errUnconfirmed marks a plan that nobody agreed to.
+var errUnconfirmed = errors.New("not confirmed")
+
 func usage(cmd *cobra.Command, err error) error {
 	return &fault.Fault{
 		Code: "FS-9001", Kind: fault.Refused, Subject: cmd.CommandPath(), What: err.Error(),
@@ -80,6 +84,9 @@ func exitCode(err error) int {
 	if errors.Is(err, errUsage) {
 		return fault.ExitUsage
 	}
+	if errors.Is(err, errUnconfirmed) {
+		return fault.ExitConfirmation
+	}
 	return fault.ExitCode(err)
 }
 
@@ -90,7 +97,7 @@ func explain(w io.Writer, err error) {
 		fmt.Fprintf(w, "farshore-agent: %v\n", err)
 		return
 	}
-	if errors.Is(err, errUsage) {
+	if errors.Is(err, errUsage) || errors.Is(err, errUnconfirmed) {
 		f = &fault.Fault{Code: f.Code, Subject: f.Subject, What: f.What, Remedy: f.Remedy}
 	}
 	fmt.Fprintln(w, f.Error())

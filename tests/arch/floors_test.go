@@ -11,6 +11,10 @@ import (
 // its own tree. The table is explained in docs/ARCHITECTURE.md.
 var floors = [][]string{
 	{"fault"},
+	{"dataplane/readiness/initramfs", "dataplane/readiness/volume"},
+	{"dataplane/readiness"},
+	{"dataplane/readiness/survey"},
+	{"dataplane/readiness/repair"},
 	{"."},
 	{"dataplane/block"},
 	{"dataplane/segment", "dataplane/vhd"},
@@ -32,7 +36,8 @@ var floors = [][]string{
 
 // pure are the trees that do no I/O: they may not import these packages.
 var (
-	pure      = []string{".", "fault", "dataplane/block", "dataplane/segment", "dataplane/vhd", "dataplane/chain", "dataplane/session", "dataplane/hashes", "dataplane/hrl", "dataplane/wire"}
+	pure = []string{".", "fault", "dataplane/block", "dataplane/segment", "dataplane/vhd", "dataplane/chain", "dataplane/session", "dataplane/hashes", "dataplane/hrl", "dataplane/wire",
+		"dataplane/readiness", "dataplane/readiness/initramfs", "dataplane/readiness/volume"}
 	forbidden = []string{"os", "net", "net/http", "os/exec", "syscall", "math/rand", "crypto/rand", "golang.org/x/sys/unix", "context"}
 )
 
