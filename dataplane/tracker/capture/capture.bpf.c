@@ -92,7 +92,7 @@ struct bucket {
 	__u64 birth;   // boot clock, not later than the first of them
 };
 
-struct flight { __u64 sector; __u32 bytes; __u32 op; };
+struct flight { __u64 sector; __u32 bytes; __u16 index; __u8 op, unused; };
 
 // A piece of a write, or a whole operation without data. All pieces of a bio bear its heading.
 struct piece {
@@ -465,7 +465,7 @@ int on_remap(__u64 *ctx)
 }
 
 // Completions can be lost (BPF programs are skipped on some kernels while certain threads are current). What a request held
-// is taken out of pending when another request appears in its place.
+// is taken out of pending when another request appears in its place; how it ended is not known.
 SEC("tp_btf/block_rq_issue")
 int on_issue(__u64 *ctx)
 {
@@ -482,11 +482,13 @@ int on_issue(__u64 *ctx)
 			lose(s);
 		return 0;
 	}
-	struct flight now = {.sector = BPF_CORE_READ(rq, __sector), .bytes = BPF_CORE_READ(rq, __data_len), .op = op};
+	struct flight now = {.sector = BPF_CORE_READ(rq, __sector), .bytes = BPF_CORE_READ(rq, __data_len), .op = op, .index = d->index};
 	struct flight *old = bpf_map_lookup_elem(&flights, &key);
 	// The same range once more is most likely the same request, issued again.
-	if (old && (old->sector != now.sector || old->bytes != now.bytes || old->op != now.op))
+	if (old && old->index == now.index && (old->sector != now.sector || old->bytes != now.bytes || old->op != now.op)) {
+		fail(d, key, old->sector, old->bytes);
 		leave(d, old->op, old->sector, old->bytes);
+	}
 	bpf_map_update_elem(&flights, &key, &now, BPF_ANY);
 	return 0;
 }

@@ -55,3 +55,5 @@ func TestAKernelThatCapturesIsRecognised(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func disksOf(devices ...*disk.Device) []*disk.Device { return devices }

@@ -33,7 +33,7 @@ const (
 	pieceBytes = 4096
 )
 
-// captured, state and bucket are the structs of the same names in capture.bpf.c.
+// captured, state, bucket and flight are the structs of the same names in capture.bpf.c.
 type captured struct {
 	Base, Mask, Ranges, Index uint32
 	Begun                     uint64
@@ -52,6 +52,13 @@ type state struct {
 type bucket struct {
 	sectors int64
 	birth   uint64
+}
+
+type flight struct {
+	Sector     uint64
+	Bytes      uint32
+	Index      uint16
+	Op, Unused uint8
 }
 
 // heading is struct piece of capture.bpf.c without its data.

@@ -112,7 +112,7 @@ func fit(d *disk.Device) error {
 
 // start loads the programs, and tests them on a scratch disk.
 func (c *Capture) start(ctx context.Context, config Config) error {
-	size := min(max(uint32(config.RingBytes), minRing), maxRing)
+	size := uint32(min(max(config.RingBytes, minRing), maxRing))
 	size = 1 << bits.Len32(size-1)
 	each := uint32(maxBuckets)
 	for each*uint32(len(c.devices)+1) > allBuckets {

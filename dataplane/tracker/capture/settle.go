@@ -4,11 +4,15 @@ package capture
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"farshore/dataplane/block"
 )
 
 const (
@@ -102,6 +106,32 @@ func (c *Capture) doubt(ctx context.Context, i int, before uint64) error {
 	}
 	for b, n := range held {
 		atomic.CompareAndSwapInt64(&c.pending[b].sectors, n, 0)
+	}
+	return c.unseen(i)
+}
+
+// unseen makes the writes ambiguous whose end was not seen on a disk that is idle: they may have failed.
+func (c *Capture) unseen(i int) error {
+	var address uint64
+	var f flight
+	var ended []uint64
+	each := c.maps["flights"].Iterate()
+	for each.Next(&address, &f) {
+		if int(f.Index) != i {
+			continue
+		}
+		ended = append(ended, address)
+		c.mu.Lock()
+		c.ambiguous[i].Add(block.Extent{Start: block.Sector(f.Sector), Count: block.Count((f.Bytes + 511) / block.SectorSize)})
+		c.mu.Unlock()
+	}
+	if err := each.Err(); err != nil {
+		return fmt.Errorf("list the writes under way to %s: %w", c.devices[i].Path(), err)
+	}
+	for _, address := range ended {
+		if err := c.maps["flights"].Delete(address); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("forget a write to %s: %w", c.devices[i].Path(), err)
+		}
 	}
 	return nil
 }

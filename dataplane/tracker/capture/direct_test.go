@@ -1,0 +1,510 @@
+//go:build linux && amd64
+
+package capture
+
+import (
+	"encoding/binary"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"farshore/dataplane/block"
+	"farshore/dataplane/disk"
+	"farshore/dataplane/disk/disktest"
+	"farshore/dataplane/tracker/kernel"
+)
+
+// direct makes writes by the loop's node go past the page cache.
+func direct(t testing.TB, loop *disk.Loop) *os.File {
+	t.Helper()
+	if err := kernel.Direct(loop.Node(), true); err != nil {
+		t.Fatal(err)
+	}
+	return loop.Node()
+}
+
+// stamped is a buffer each of whose sectors begins with the stamp.
+func stamped(stamp uint64, bytes int) []byte {
+	b := disk.Buffer(bytes)
+	for at := 0; at < bytes; at += block.SectorSize {
+		binary.LittleEndian.PutUint64(b[at:], stamp)
+	}
+	return b
+}
+
+func put(t testing.TB, node *os.File, at int64, b []byte) {
+	t.Helper()
+	if _, err := node.WriteAt(b, at); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTheAgentsOwnWritesComeWithoutData(t *testing.T) {
+	needCapture(t)
+	loop := disktest.NewLoop(t, 16<<20)
+	own := Own{PID: os.Getpid(), Cookie: [16]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}}
+	c := openWith(t, Config{Devices: disksOf(disktest.Open(t, loop.Path)), RingBytes: 1 << 20, Own: own})
+	node := direct(t, loop)
+	mine := stamped(7, 64<<10)
+	copy(mine, own.Cookie[:])
+	put(t, node, 1<<20, mine)
+	put(t, node, 2<<20, stamped(8, 8<<10))
+	var got []Write
+	if err := c.Read(func(w Write) error { got = append(got, w); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 2 {
+		t.Fatalf("%d writes were recorded, want 2: %+v", len(got), got)
+	}
+	if w, want := got[0], (block.Extent{Start: 2048, Count: 128}); w.Kind != block.Unspecified || w.Pieces != nil || w.Extent != want {
+		t.Errorf("the agent's own write came as %v of %v with %d pieces", w.Kind, w.Extent, len(w.Pieces))
+	}
+	if w := got[1]; w.Kind != block.Data || len(w.Pieces) != 2 {
+		t.Errorf("another write of the agent came as %v with %d pieces", w.Kind, len(w.Pieces))
+	}
+}
+
+// On three disks in turn, each write is made when the one before it is done: no cut may show a later one without the earlier.
+func TestManyDisksHaveOneOrder(t *testing.T) {
+	needCapture(t)
+	loops := []*disk.Loop{disktest.NewLoop(t, 1<<20), disktest.NewLoop(t, 1<<20), disktest.NewLoop(t, 1<<20)}
+	c := open(t, 8<<20, loops...)
+	f := follow(t, c)
+	lost := c.Lost()
+	const chains = 3 // each with a place of its own on all the disks
+	var group sync.WaitGroup
+	for chain := range int64(chains) {
+		nodes := make([]*os.File, len(loops))
+		for i, l := range loops {
+			nodes[i] = direct(t, l)
+		}
+		group.Go(func() {
+			for n := uint64(1); n <= 200; n++ {
+				for _, node := range nodes {
+					put(t, node, chain*4096, stamped(n, 4096))
+					if err := node.Sync(); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	group.Wait()
+	writes := f.through(c.Produced())
+	if c.Lost() != lost {
+		t.Fatalf("%d writes were lost", c.Lost()-lost)
+	}
+	var state [chains][3]uint64
+	for i, w := range writes {
+		chain := w.Extent.Start.Offset() / 4096
+		state[chain][w.Disk] = binary.LittleEndian.Uint64(w.data)
+		if s := state[chain]; s[0] < s[1] || s[1] < s[2] || s[0]-s[2] > 1 {
+			t.Fatalf("a cut behind write %d shows %v on the disks of chain %d", i, s, chain)
+		}
+	}
+	if want := chains * 3 * 200; len(writes) != want {
+		t.Errorf("%d writes were recorded, want %d", len(writes), want)
+	}
+}
+
+// Writes of 32 KiB by many writers: their pieces may interleave in the ring, a cut shows each of them whole or not at all.
+// The planted cutter cuts between pieces.
+func TestACutHoldsWholeBios(t *testing.T) {
+	needCapture(t)
+	loop := disktest.NewLoop(t, 16<<20)
+	c := open(t, 16<<20, loop)
+	node := direct(t, loop)
+	const writers, size = 4, 32 << 10
+	var group sync.WaitGroup
+	for w := range int64(writers) {
+		group.Go(func() {
+			for n := uint64(1); n <= 50; n++ {
+				put(t, node, w*size, stamped(n, size))
+			}
+		})
+	}
+	group.Wait()
+	image := make([]byte, writers*size)
+	torn := func() int {
+		n := 0
+		for w := range writers {
+			one := image[w*size : (w+1)*size]
+			for at := 0; at < size; at += 4096 {
+				if binary.LittleEndian.Uint64(one[at:]) != binary.LittleEndian.Uint64(one) {
+					n++
+					break
+				}
+			}
+		}
+		return n
+	}
+	bios, planted := 0, 0
+	if err := c.Read(func(w Write) error {
+		at := w.Extent.Start.Offset()
+		for _, p := range w.Pieces {
+			at += int64(copy(image[at:], p))
+			planted += torn()
+		}
+		bios++
+		if torn() > 0 {
+			t.Errorf("the cut behind write %d holds a part of a bio", bios)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if bios != writers*50 {
+		t.Errorf("%d bios were read, want %d", bios, writers*50)
+	}
+	if planted == 0 {
+		t.Error("cutting inside of bios went unnoticed: the test is blind")
+	}
+}
+
+// compete lets writers write the same place at the same time.
+func compete(t testing.TB, node *os.File, r *rand.Rand) {
+	t.Helper()
+	var group sync.WaitGroup
+	for range 4 {
+		b := stamped(r.Uint64(), 128<<10)
+		group.Go(func() { put(t, node, 1<<20, b) })
+	}
+	group.Wait()
+}
+
+// The planted replica takes the ring's order for the disk's.
+func TestWritersThatOverlapAreFoundAndHealed(t *testing.T) {
+	needCapture(t)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	loop := disktest.NewLoop(t, 4<<20)
+	c := open(t, 16<<20, loop)
+	node := direct(t, loop)
+	rep := newReplica(t, c.devices[0])
+	f := follow(t, c)
+	lost, most, wrong, n := c.Lost(), 20000, 0, 0
+	for n = 0; n < most && (wrong == 0 || n < 100); n++ {
+		compete(t, node, r)
+		rep.apply(f.through(c.Produced()))
+		doubtful := ambiguous(c, 0)
+		if rep.differences() > 0 {
+			wrong++
+		}
+		rep.copy(doubtful)
+		if n := rep.differences(); n > 0 {
+			t.Fatalf("the replica differs in %d pieces of which none is said to be ambiguous (%v)", n, doubtful)
+		}
+	}
+	t.Logf("%d contests, in %d the disk ended otherwise than the ring", n, wrong)
+	if wrong == 0 {
+		t.Error("ignoring ambiguity went unnoticed: the test is blind")
+	}
+	if c.Lost() != lost {
+		t.Errorf("%d writes were lost", c.Lost()-lost)
+	}
+}
+
+func TestASequentialLoadOfManyWritesInFlightIsNotAmbiguous(t *testing.T) {
+	needCapture(t)
+	loop := disktest.NewLoop(t, 64<<20)
+	c := open(t, 128<<20, loop)
+	node := direct(t, loop)
+	for range 2 { // the second time over what was written before
+		next := make(chan int64, 32)
+		var group sync.WaitGroup
+		for range 32 {
+			group.Go(func() {
+				b := stamped(1, 4096)
+				for at := range next {
+					put(t, node, at, b)
+				}
+			})
+		}
+		for at := int64(0); at < 16<<20; at += 4096 {
+			next <- at
+		}
+		close(next)
+		group.Wait()
+	}
+	n := 0
+	if err := c.Read(func(Write) error { n++; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if set := ambiguous(c, 0); !set.Empty() || n != 2*4096 {
+		t.Errorf("%d writes, ambiguous: %v", n, set)
+	}
+}
+
+// FIFREEZE and FITHAW of linux/fs.h.
+const (
+	fiFreeze = 0xc0045877
+	fiThaw   = 0xc0045878
+)
+
+// frozen is a captured loop device whose backing file lies on a file system that is held still: its writes do not end.
+func frozen(t *testing.T) (loop *disk.Loop, freeze, thaw func()) {
+	t.Helper()
+	below := disktest.NewLoop(t, 64<<20)
+	mnt, _ := disktest.Mount(t, below.Path, "ext4")
+	path := filepath.Join(mnt, "disk.img")
+	if err := os.WriteFile(path, make([]byte, 8<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	loop, err := disk.AttachLoop(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := loop.Detach(); err != nil {
+			t.Error(err)
+		}
+	})
+	dir, err := os.Open(mnt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := dir.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	held := false
+	freeze = func() {
+		if err := unix.IoctlSetInt(int(dir.Fd()), fiFreeze, 0); err != nil {
+			t.Fatal(err)
+		}
+		held = true
+	}
+	thaw = func() {
+		if held {
+			held = false
+			if err := unix.IoctlSetInt(int(dir.Fd()), fiThaw, 0); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	t.Cleanup(thaw)
+	return loop, freeze, thaw
+}
+
+// queued waits until a write is pending.
+func (c *Capture) queued(t *testing.T, sectors int64) {
+	t.Helper()
+	for c.filled(0, never) < sectors {
+		time.Sleep(pause)
+	}
+}
+
+func TestSettleWaitsForWhatWasQueuedBefore(t *testing.T) {
+	needCapture(t)
+	loop, freeze, thaw := frozen(t)
+	c := open(t, 1<<20, loop)
+	node := direct(t, loop)
+	freeze()
+	var written, settled sync.WaitGroup
+	var done time.Time
+	written.Go(func() {
+		put(t, node, 1<<20, stamped(9, 64<<10))
+	})
+	c.queued(t, 128)
+	settled.Go(func() {
+		if err := c.Settle(t.Context()); err != nil {
+			t.Error(err)
+		}
+		done = time.Now()
+	})
+	time.Sleep(2 * doubtAfter) // long enough for Settle to doubt, and to be wrong
+	begun := time.Now()
+	thaw()
+	settled.Wait()
+	written.Wait()
+	if done.Before(begun) {
+		t.Error("Settle returned while the write was held up")
+	}
+}
+
+// A write that was queued before the return begins, whose record is thrown away, and that completes behind the exchange is
+// in no copy: the bitmap marks at completion. Begin waits for it; the planted one does not.
+func TestACopyThatDoesNotWaitForQueuedWritesMissesThem(t *testing.T) {
+	needCapture(t)
+	for name, waits := range map[string]bool{"waits": true, "planted: does not wait": false} {
+		t.Run(name, func(t *testing.T) {
+			loop, freeze, thaw := frozen(t)
+			d := newDriver(t, loop.Path, 1<<20)
+			node := direct(t, loop)
+			d.replica.copy(d.replica.whole())
+			d.reader.dropping(true)
+			freeze()
+			var written sync.WaitGroup
+			written.Go(func() { put(t, node, 1<<20, stamped(9, 64<<10)) })
+			d.capture.queued(t, 128)
+			d.reader.reach(d.capture.Produced())
+			d.reader.dropping(false)
+			var back Return
+			if waits {
+				var begun sync.WaitGroup
+				begun.Go(func() {
+					var err error
+					if back, err = d.capture.Begin(t.Context()); err != nil {
+						t.Error(err)
+					}
+				})
+				thaw()
+				begun.Wait()
+			} else {
+				back = Return{Lost: d.capture.Lost(), From: d.capture.Produced()}
+			}
+			set := d.marked()
+			thaw()
+			written.Wait()
+			d.replica.copy(set)
+			through, held := d.capture.End(back)
+			if !held {
+				t.Fatal("a write was lost")
+			}
+			for _, w := range d.reader.through(through) {
+				if back.Covers(w.Write) {
+					d.replica.apply([]kept{w})
+				}
+			}
+			if equal := d.replica.differences() == 0; equal != waits {
+				t.Errorf("the replica is equal: %v, want %v", equal, waits)
+			}
+		})
+	}
+}
+
+// A write that is lost behind the copy is in the replica only if the loss is noticed.
+func TestALossBehindTheCopyIsNoticed(t *testing.T) {
+	needCapture(t)
+	for name, looks := range map[string]bool{"looks at the losses": true, "planted: overflow ignored": false} {
+		t.Run(name, func(t *testing.T) {
+			loop := disktest.NewLoop(t, 8<<20)
+			d := newDriver(t, loop.Path, 1<<18)
+			node := direct(t, loop)
+			d.reader.dropping(false)
+			back, err := d.capture.Begin(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.replica.copy(d.replica.whole())
+			d.reader.held.Store(true)
+			for n := int64(0); n < 64; n++ { // 512 KiB into a ring of 256 KiB
+				put(t, node, n*8192, stamped(uint64(n+1), 8192))
+			}
+			position, lost := d.capture.Unbroken(back)
+			d.reader.held.Store(false)
+			through, held := d.capture.End(back)
+			d.replica.apply(d.reader.through(through))
+			if held || !lost || position > through {
+				t.Errorf("the return holds: %v; unbroken up to %d of %d, lost %v", held, position, through, lost)
+			}
+			if looks && !held {
+				d.comeBack(false)
+			}
+			if equal := d.replica.differences() == 0; equal != looks {
+				t.Errorf("the replica is equal: %v, want %v", equal, looks)
+			}
+		})
+	}
+}
+
+// What was recorded before the first loss is a point; what stands in the ring behind it is none.
+func TestWhatWasRecordedBeforeALossIsAPrefix(t *testing.T) {
+	needCapture(t)
+	loop := disktest.NewLoop(t, 8<<20)
+	c := open(t, 1<<18, loop)
+	node := direct(t, loop)
+	back, err := c.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range int64(100) {
+		put(t, node, n*4096, stamped(uint64(n+1), 4096))
+	}
+	var got []kept
+	f := &follower{t: t, capture: c}
+	if err := c.Read(f.take); err != nil {
+		t.Fatal(err)
+	}
+	put(t, node, 0, stamped(1000, 4096))
+	if err := c.Read(f.take); err != nil {
+		t.Fatal(err)
+	}
+	position, lost := c.Unbroken(back)
+	if !lost {
+		t.Fatal("100 writes of 4 KiB went into 256 KiB")
+	}
+	got = f.writes
+	n := 0
+	for n < len(got) && got[n].Position <= position {
+		if stamp := binary.LittleEndian.Uint64(got[n].data); stamp != uint64(n+1) {
+			t.Errorf("write %d of the unbroken ones has stamp %d", n, stamp)
+		}
+		n++
+	}
+	if n == 0 || n == len(got) {
+		t.Errorf("%d of %d records are unbroken", n, len(got))
+	}
+}
+
+// A loop device over a file on a full file system refuses writes.
+func TestAWriteThatFailsIsAmbiguous(t *testing.T) {
+	needCapture(t)
+	dir := filepath.Join(disktest.Dir(t), "full")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("farshore-test", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	path := filepath.Join(dir, "disk.img")
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "full"), make([]byte, 1<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("1 MiB went into 64 KiB: %v", err)
+	}
+	if err := file.Truncate(8 << 20); err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	loop, err := disk.AttachLoop(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := loop.Detach(); err != nil {
+			t.Error(err)
+		}
+	})
+	c := open(t, 8<<20, loop)
+	node := direct(t, loop)
+	if _, err := node.WriteAt(stamped(1, 1<<20), 1<<20); err == nil {
+		t.Fatal("a full file system took 1 MiB")
+	}
+	if err := c.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Read(func(Write) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if set := ambiguous(c, 0); !set.Overlaps(block.Extent{Start: 2048, Count: 2048}) {
+		t.Errorf("ambiguous: %v, want a part of what was refused", set)
+	}
+}
