@@ -87,6 +87,9 @@ struct state {
 	__u64 caller;     // the process that calibrate saw
 };
 
+// What was queued for a disk and has not ended without a request, in sectors: the kernel counts the same when it ends.
+struct entered { __u64 written, discarded; };
+
 struct bucket {
 	__s64 sectors; // queued and not completed
 	__u64 birth;   // boot clock, not later than the first of them
@@ -114,6 +117,7 @@ struct piece {
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, __u32); __type(value, struct captured); __uint(max_entries, MAX_DISKS); } disks SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __type(key, __u32); __type(value, struct state); __uint(max_entries, 1); } common SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __type(key, __u32); __type(value, struct bucket); __uint(max_entries, 1); } pending SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __type(key, __u32); __type(value, struct entered); __uint(max_entries, MAX_DISKS); } counts SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 20); } ring SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, __u64); __type(value, struct flight); __uint(max_entries, 16384); } flights SEC(".maps");
 
@@ -273,6 +277,14 @@ static __always_inline void leave(struct captured *d, __u64 op, __u64 sector, __
 	bpf_loop(MAX_CHUNKS, remove_part, &s, 0);
 }
 
+static __always_inline void count(struct captured *d, __u64 op, __s64 sectors)
+{
+	__u32 index = d->index;
+	struct entered *e = bpf_map_lookup_elem(&counts, &index);
+	if (e)
+		__sync_fetch_and_add(op == OP_DISCARD ? &e->discarded : &e->written, sectors);
+}
+
 // ---- recording
 
 struct walk {
@@ -411,6 +423,7 @@ int on_queue(__u64 *ctx)
 	w.begun = bpf_ktime_get_boot_ns();
 	w.at = w.failed = w.begun >> 63; // 0, but the verifier cannot know it
 	w.since = enter(d, op, w.sector, w.size, w.begun);
+	count(d, op, w.size >> 9);
 	w.stamp = bpf_ktime_get_boot_ns();
 	if (*(volatile __u64 *)&s->recording)
 		record(s, &w, op);
@@ -444,6 +457,7 @@ int on_bio_complete(__u64 *ctx)
 	if (!(op & 1) || !size)
 		return 0;
 	fail(d, (__u64)bio, sector, size);
+	count(d, op, -(__s64)(size >> 9));
 	leave(d, op, sector, size);
 	return 0;
 }

@@ -33,7 +33,7 @@ const (
 	pieceBytes = 4096
 )
 
-// captured, state, bucket and flight are the structs of the same names in capture.bpf.c.
+// captured, state, entered, bucket and flight are the structs of the same names in capture.bpf.c.
 type captured struct {
 	Base, Mask, Ranges, Index uint32
 	Begun                     uint64
@@ -48,6 +48,8 @@ type state struct {
 	faults, remapped, early               uint64
 	calls, caller                         uint64
 }
+
+type entered struct{ written, discarded uint64 }
 
 type bucket struct {
 	sectors int64

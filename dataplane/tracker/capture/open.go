@@ -45,6 +45,8 @@ type Capture struct {
 	mmaps   [][]byte
 	state   *state
 	pending []bucket
+	counts  []entered
+	zeros   []*zero // of the witness, by disk; nil before there was a quiet moment
 	restore []func() error
 	stable  []Stable
 
@@ -74,7 +76,7 @@ func Open(ctx context.Context, config Config) (*Capture, error) {
 	}
 	c := &Capture{
 		devices: config.Devices, open: map[uint64]*unfinished{}, recent: newRecent(), maps: map[string]*ebpf.Map{},
-		ambiguous: make([]block.Set, len(config.Devices)),
+		ambiguous: make([]block.Set, len(config.Devices)), zeros: make([]*zero, len(config.Devices)),
 	}
 	err := c.start(ctx, config)
 	if err == nil {
@@ -160,6 +162,11 @@ func (c *Capture) mmap(ringBytes uint32) (err error) {
 		return err
 	}
 	c.pending = unsafe.Slice((*bucket)(unsafe.Pointer(unsafe.SliceData(buckets))), n)
+	counts, err := c.mapped("counts", maxDisks*int(unsafe.Sizeof(entered{})))
+	if err != nil {
+		return err
+	}
+	c.counts = unsafe.Slice((*entered)(unsafe.Pointer(unsafe.SliceData(counts))), maxDisks)
 	c.ring, err = openRing(c.maps["ring"].FD(), ringBytes)
 	return err
 }
@@ -268,7 +275,11 @@ func (c *Capture) missed() uint64 {
 
 // lose counts a loss on this side of the ring: of what lies behind the position.
 func (c *Capture) lose(position uint64) {
-	atomic.CompareAndSwapUint64(&c.state.firstLoss, 0, position|1)
+	for first := atomic.LoadUint64(&c.state.firstLoss); first == 0 || first > position|1; first = atomic.LoadUint64(&c.state.firstLoss) {
+		if atomic.CompareAndSwapUint64(&c.state.firstLoss, first, position|1) {
+			break
+		}
+	}
 	c.refused.Add(1)
 }
 

@@ -52,6 +52,9 @@ func (c *Capture) Settle(context.Context) error { return elsewhere() }
 // Ambiguous takes the ranges whose order is not knowable.
 func (c *Capture) Ambiguous(int, tracker.Sink) {}
 
+// Check compares what was queued with what the kernel has counted.
+func (c *Capture) Check(int) (gap string, err error) { return "", elsewhere() }
+
 // Stable says what became of the disks' queue/stable_writes.
 func (c *Capture) Stable() []Stable { return nil }
 
