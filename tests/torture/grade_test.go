@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"encoding/binary"
 	"errors"
 	"io/fs"
 	"os"
@@ -38,17 +39,13 @@ func shapeGrade(t *testing.T, grade, dir string, d *agent.Deps) {
 	}
 }
 
-// counted is the line of counters of a disk, and underway an entry of the table of requests in flight, as track.bpf.c has them.
-type (
-	counted struct {
-		Written, Discarded, HealedWritten, HealedDiscarded, Passthrough, Unplaced, Outside, Crowded uint64
-	}
-	underway struct {
-		Sector, Stamp      uint64
-		Bytes, Done, Index uint32
-		Rest               [4]uint8
-	}
-)
+// underway is an entry of the table of requests in flight, as track.bpf.c has it. A line of counters begins with the sectors
+// written, discarded, healed of writes and healed of discards.
+type underway struct {
+	Sector, Stamp      uint64
+	Bytes, Done, Index uint32
+	Rest               [4]uint8
+}
 
 // losses reads the pinned tracker's own counters: the sectors of requests whose end it did not see, those it has healed since
 // and those still in its table. It is asked while nothing is under way.
@@ -77,12 +74,12 @@ func lossesOf(set string) (healed, unseen uint64, err error) {
 		return 0, 0, err
 	}
 	defer counts.Close()
-	var line counted
-	for i := range uint32(2) {
-		if err := counts.Lookup(i, &line); err != nil {
+	for i := range uint32(2) { // disks
+		line, err := counts.LookupBytes(i)
+		if err != nil {
 			return 0, 0, err
 		}
-		healed += line.HealedWritten + line.HealedDiscarded
+		healed += binary.NativeEndian.Uint64(line[16:]) + binary.NativeEndian.Uint64(line[24:])
 	}
 	flights, err := ebpf.LoadPinnedMap(filepath.Join(set, "flights"), nil)
 	if err != nil {

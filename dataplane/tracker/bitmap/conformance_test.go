@@ -125,7 +125,7 @@ func testWritesWhoseEndIsNotSeen(t *testing.T, f *form) {
 func TestAWriteBehindAQuietMomentIsNotTakenForDone(t *testing.T) {
 	pinDir := needBPF(t)
 	loop := disktest.NewLoop(t, 16<<20)
-	tr := open(t, pinDir, target(t, "a", loop))
+	tr := open(t, own(t), pinDir, target(t, "a", loop))
 	d := tr.Disk("a")
 	var read tracker.Marks
 	if err := d.Outstanding(false, &read); err != nil || !read.Set.Empty() {
@@ -147,7 +147,7 @@ func TestAWriteBehindAQuietMomentIsNotTakenForDone(t *testing.T) {
 func TestAWriteBetweenTheTwoCountsIsNoGap(t *testing.T) {
 	pinDir := needBPF(t)
 	loop := disktest.NewLoop(t, 16<<20)
-	d := open(t, pinDir, target(t, "a", loop)).Disk("a")
+	d := open(t, own(t), pinDir, target(t, "a", loop)).Disk("a")
 	stop, done := make(chan struct{}), make(chan error, 1)
 	go func() {
 		for {
