@@ -33,6 +33,10 @@ func open(path string) (*Device, error) {
 		if _, err := os.Stat(d.sys("partition")); err == nil {
 			return nil, unusable(path, "it is a partition, not a whole disk", "name the disk that it lies on", nil)
 		}
+		if directAccess(d.sys("")) {
+			return nil, unusable(path, "processors can write to it past the block layer (DAX), where nothing can be tracked or counted",
+				"protect what lies on it by other means, or make it a sector-mode namespace (ndctl)", nil)
+		}
 	case unix.S_IFREG:
 		if st.Size%block.SectorSize != 0 {
 			return nil, unusable(path, fmt.Sprintf("its size, %d bytes, is no multiple of %d", st.Size, block.SectorSize),
@@ -53,6 +57,9 @@ func open(path string) (*Device, error) {
 	}
 	return d, nil
 }
+
+// directAccess reports whether file systems on the device may let programs store to it without a request (queue/dax).
+func directAccess(sys string) bool { return attribute(filepath.Join(sys, "queue/dax")) == "1" }
 
 // Number gives the kernel's device number. It is zero for an image file.
 func (d *Device) Number() (major, minor uint32) { return d.major, d.minor }

@@ -28,6 +28,7 @@ func Find() ([]Source, error) {
 }
 
 // physical tells disks from what is made of them: loop and RAM disks, device mapper, md, and readers without a medium.
+// Memory that can be written past the block layer is none either.
 func physical(name string) bool {
 	dir := filepath.Join("/sys/block", name)
 	for _, made := range []string{"loop", "ram", "zram", "dm-", "md", "sr", "fd", "nbd"} {
@@ -35,7 +36,7 @@ func physical(name string) bool {
 			return false
 		}
 	}
-	return attribute(filepath.Join(dir, "size")) != "0" && attribute(filepath.Join(dir, "hidden")) != "1"
+	return !directAccess(dir) && attribute(filepath.Join(dir, "size")) != "0" && attribute(filepath.Join(dir, "hidden")) != "1"
 }
 
 func markBoot(sources []Source) error {

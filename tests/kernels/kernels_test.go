@@ -77,6 +77,9 @@ func image(t *testing.T, dir, name string, bytes int64) string {
 	return path
 }
 
+// daxMemory makes a disk of 64 MiB of a machine's memory.
+const daxMemory = "memmap=64M!768M"
+
 // everyBus gives one disk on each kind of bus.
 func everyBus(t *testing.T) []qemu.Disk {
 	t.Helper()
@@ -186,40 +189,65 @@ func TestTheTrackerIsRightOnEveryKernelAndBus(t *testing.T) {
 	// The oldest and the newest: with the programs of either form.
 	releases := []kernel.Release{kernel.Debian11, kernel.Debian13}
 	trials := []trial{
-		{"^(probe|passthrough)$", ""},
+		{"^(probe|dax|passthrough)$", ""},
 		{"^single$/^(scsi-fua|nvme)$", ""},
 		{"^rounds$/^nvme$", "SYSTEMS=ext4 ROUNDS=1 COPIES=1 PACE_MS=3 MOUNT=discard"},
 	}
 	if long() {
 		releases = []kernel.Release{kernel.Debian11, kernel.Debian12, kernel.Debian12New, kernel.Debian13}
 		trials = []trial{
-			{"^(probe|single|passthrough)$", ""},
+			{"^(probe|dax|single|passthrough)$", ""},
 			{"^rounds$", "SYSTEMS='ext4 xfs' ROUNDS=3 COPIES=3 PACE_MS=2"},
 			{"^rounds$/^nvme$", "SYSTEMS='ext4 xfs' ROUNDS=3 COPIES=3 PACE_MS=2 MOUNT=discard"},
+			{"^stacked$", "SYSTEMS='ext4 xfs' ROUNDS=2 COPIES=3 PACE_MS=2 MOUNT=discard"},
 		}
+	}
+	for _, r := range releases {
+		all := trials
+		if long() && r != kernel.Debian11 { // no capture before 5.17
+			all = append(all[:len(all):len(all)], trial{"^captured$", "SYSTEMS='ext4 xfs' ROUNDS=2 PACE_MS=2"})
+		}
+		t.Run(r.Name, func(t *testing.T) { try(t, r, all) })
+	}
+}
+
+// The programs are the same bytes on every little-endian machine; the layouts of the kernel's structs are not.
+func TestTheTrackerIsRightOnARM64(t *testing.T) {
+	if !long() {
+		t.Skip("SKIPPED: booting another architecture takes minutes; run: make kernels")
+	}
+	trials := []trial{
+		{"^(probe|single|passthrough)$", ""},
+		{"^rounds$/^(virtio|nvme)$", "SYSTEMS='ext4 xfs' ROUNDS=1 COPIES=2 PACE_MS=3 MOUNT=discard"},
+	}
+	for _, r := range []kernel.Release{kernel.Debian12ARM, kernel.Debian13ARM} {
+		t.Run(r.Name, func(t *testing.T) { try(t, r, trials) })
+	}
+}
+
+// try boots a kernel with one disk on every bus and runs the trials.
+func try(t *testing.T, r kernel.Release, trials []trial) {
+	if !wanted(r) {
+		t.Skipf("SKIPPED: ONLY asks for other kernels")
 	}
 	if run := os.Getenv("TRIALS"); run != "" {
 		trials = []trial{{run, os.Getenv("TRIALENV")}}
 	}
-	for _, r := range releases {
-		if !wanted(r) {
-			continue
-		}
-		t.Run(r.Name, func(t *testing.T) {
-			k, userland := fetch(t, r)
-			disks := everyBus(t)
-			initrd := filepath.Join(t.TempDir(), "initrd")
-			pack := kernel.Pack{
-				Kernel: k, Userland: userland, Job: job(trials, len(disks)),
-				Files: map[string]string{"/guest": program(t, r.Arch, "farshore/tests/kernels/guest")},
-			}
-			if err := pack.Write(t.Context(), initrd); err != nil {
-				t.Fatal(err)
-			}
-			results := boot(t, kernel.Machine{Kernel: k, Initrd: initrd, Disks: disks, MemoryMiB: 1024, Dir: t.TempDir()})
-			judge(t, results)
-		})
+	k, userland := fetch(t, r)
+	disks := everyBus(t)
+	initrd := filepath.Join(t.TempDir(), "initrd")
+	pack := kernel.Pack{
+		Kernel: k, Userland: userland, Job: job(trials, len(disks)),
+		Files: map[string]string{"/guest": program(t, r.Arch, "farshore/tests/kernels/guest")},
 	}
+	if err := pack.Write(t.Context(), initrd); err != nil {
+		t.Fatal(err)
+	}
+	m := kernel.Machine{Kernel: k, Initrd: initrd, Disks: disks, MemoryMiB: 1536, Dir: t.TempDir()}
+	if r.Arch == qemu.AMD64 {
+		m.Append = daxMemory
+	}
+	judge(t, boot(t, m))
 }
 
 // judge looks at what must hold over all reports.

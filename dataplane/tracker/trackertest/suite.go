@@ -44,7 +44,8 @@ type Options struct {
 	Copies     int    // rounds of copying under load, in each round
 	Plant      func(*Copier)
 	Node       string        // the disk, whose content is lost; empty means a loop device that is made for the run
-	Tracked    []string      // the disks to keep replicas of, where Node is stacked on them; empty means Node
+	Tracked    []string      // the disks to keep replicas of, where another is stacked on them; empty means Node
+	Stack      func() string // stacks a device on the tracked disks, which are copied before, and gives its node
 	Mount      string        // options of the mount, such as "discard"
 	Pace       time.Duration // how long each writer rests between two changes
 }
@@ -60,7 +61,7 @@ func Run(t testing.TB, open Opener, o Options) Result {
 	t.Helper()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	if o.Node == "" {
+	if o.Node == "" && o.Stack == nil {
 		loop := disktest.NewLoop(t, diskBytes)
 		disktest.Make(t, loop.Path, o.FileSystem)
 		o.Node = loop.Path
@@ -75,6 +76,10 @@ func Run(t testing.TB, open Opener, o Options) Result {
 			o.Plant(all[i])
 		}
 	}
+	if o.Stack != nil {
+		all.each(t, (*Copier).All)
+		o.Node = o.Stack()
+	}
 	mnt, unmount := disktest.MountWith(t, o.Node, o.FileSystem, o.Mount)
 	systems, err := disk.FileSystems(all.devices()...)
 	if err != nil || len(systems) == 0 {
@@ -83,7 +88,7 @@ func Run(t testing.TB, open Opener, o Options) Result {
 	result := Result{Rounds: o.Rounds}
 	for round := range o.Rounds {
 		load := StartLoad(t, mnt, seed+uint64(round), o.Pace)
-		if round == 0 { // the initial copy, under load
+		if round == 0 && o.Stack == nil { // the initial copy, under load
 			all.each(t, (*Copier).All)
 		}
 		for range o.Copies {

@@ -28,6 +28,11 @@ func main() {
 		{Name: "single", F: eachDisk(single)},
 		{Name: "rounds", F: eachDisk(rounds)},
 		{Name: "passthrough", F: eachDisk(passthrough)},
+		{Name: "captured", F: eachDisk(captured)},
+		{Name: "stacked", F: stacked},
+		{Name: "dax", F: dax},
+		{Name: "load", F: load},
+		{Name: "postgres", F: postgres},
 	}, nil, nil)
 }
 

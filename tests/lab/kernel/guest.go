@@ -33,6 +33,8 @@ type Guest struct {
 	VM      *qemu.VM
 	report  string
 	console string
+	read    int  // how much of the report was given out
+	ended   bool // the job's end was among it
 }
 
 // Report is one line that a guest reported. Those of the guest's own beginning and end have an Action; all others are the
@@ -65,11 +67,11 @@ func Boot(ctx context.Context, m Machine) (*Guest, error) {
 func (g *Guest) Stop() { g.VM.Stop() }
 
 // Reports gives each line that the guest reports to take, until take gives false, the guest is off, or ctx ends. A guest
-// that is off before it said that its job ended is an error which shows the console.
+// that is off before it said that its job ended is an error which shows the console. A further call goes on where the one
+// before ended.
 func (g *Guest) Reports(ctx context.Context, take func(Report) bool) error {
 	tick := time.NewTicker(readEvery)
 	defer tick.Stop()
-	read, ended := 0, false
 	for {
 		running := g.VM.Running() // asked before reading: what it reported last is not missed
 		raw, err := os.ReadFile(g.report)
@@ -77,19 +79,19 @@ func (g *Guest) Reports(ctx context.Context, take func(Report) bool) error {
 			return fmt.Errorf("read the guest's report: %w", err)
 		}
 		for {
-			line, _, whole := bytes.Cut(raw[min(read, len(raw)):], []byte("\n"))
+			line, _, whole := bytes.Cut(raw[min(g.read, len(raw)):], []byte("\n"))
 			if !whole {
 				break
 			}
-			read += len(line) + 1
+			g.read += len(line) + 1
 			r := parseReport(line)
-			ended = ended || r.Action == "ended"
+			g.ended = g.ended || r.Action == "ended"
 			if !take(r) {
 				return nil
 			}
 		}
 		switch {
-		case !running && ended:
+		case !running && g.ended:
 			return nil
 		case !running:
 			return fmt.Errorf("the guest went off before its job ended; the console ends with:\n%s", g.Console())

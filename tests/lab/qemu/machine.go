@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 
 	"farshore/tests/lab/need"
 )
@@ -66,8 +67,9 @@ type Disk struct {
 	Path     string
 	Format   string // "raw", "vpc" or "vmdk"; empty means raw
 	Bus      Bus
-	Snapshot bool // leave the file as it is: writes are dropped at the end
-	FUA      bool // SCSI: the disk knows forced unit access (DPOFUA)
+	Snapshot bool   // leave the file as it is: writes are dropped at the end
+	FUA      bool   // SCSI: the disk knows forced unit access (DPOFUA)
+	Serial   string // serial number; empty means none, but for NVMe, which must have one
 }
 
 // Direct is a kernel that is booted without a boot loader.
@@ -83,8 +85,8 @@ type Machine struct {
 	Firmware  Firmware
 	Direct    *Direct // boots this instead of a disk, on every feature that the emulator has
 	Disks     []Disk  // the first is the boot disk
-	MemoryMiB int    // 0 means [DefaultMemoryMiB]
-	CPUs      int    // 0 means 1
+	MemoryMiB int     // 0 means [DefaultMemoryMiB]
+	CPUs      int     // 0 means 1
 	Network   Network
 	NIC       NIC    // empty means [VirtioNet]
 	SerialLog string // what the first serial port prints; made anew. QEMU's own words go to the same name with ".qemu"
@@ -197,6 +199,10 @@ func (d Disk) arguments(n int, bootable bool) ([]string, error) {
 		drive += ",snapshot=on"
 	}
 	boot, fua := ",drive="+id, ""
+	serial := id
+	if d.Serial != "" {
+		boot, serial = boot+",serial="+d.Serial, d.Serial
+	}
 	if bootable { // a kernel that is given has the first place
 		boot += fmt.Sprintf(",bootindex=%d", n)
 	}
@@ -212,11 +218,19 @@ func (d Disk) arguments(n int, bootable bool) ([]string, error) {
 	case PVSCSI:
 		return append(args, "-device", "pvscsi,id=bus-"+id, "-device", "scsi-hd,bus=bus-"+id+".0"+boot), nil
 	case NVMe:
-		return append(args, "-device", "nvme,serial="+id+boot), nil
+		return append(args, "-device", "nvme"+withSerial(boot, serial)), nil
 	case IDE:
 		return append(args, "-device", "ide-hd"+boot), nil
 	}
 	return nil, fmt.Errorf("%q is no bus", d.Bus)
+}
+
+// withSerial adds a serial number to properties that have none.
+func withSerial(properties, serial string) string {
+	if strings.Contains(properties, ",serial=") {
+		return properties
+	}
+	return properties + ",serial=" + serial
 }
 
 // escape doubles commas, which separate QEMU's options.

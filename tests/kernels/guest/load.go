@@ -1,0 +1,40 @@
+package main
+
+import (
+	"math/rand/v2"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"farshore/dataplane/tracker/trackertest"
+)
+
+// load writes to the mounted folder DATA until the power goes; with "final" on the kernel's command line for LOAD_MS, after
+// which it unmounts the folder and says that all is quiet.
+func load(t *testing.T) {
+	dir := os.Getenv("DATA")
+	line, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed := rand.Uint64()
+	work, err := os.MkdirTemp(dir, "load-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := trackertest.StartLoad(t, work, seed, time.Duration(number(t, "PACE_MS", 20))*time.Millisecond)
+	report(t, "loading", map[string]any{"Seed": seed})
+	if !strings.Contains(string(line), "final") {
+		select {}
+	}
+	time.Sleep(time.Duration(number(t, "LOAD_MS", 3000)) * time.Millisecond)
+	changes := l.Stop(t)
+	if err := unix.Unmount(dir, 0); err != nil {
+		t.Fatal(err)
+	}
+	report(t, "quiet", map[string]any{"Changes": changes})
+	select {} // the agent goes on until the power goes
+}

@@ -1,0 +1,213 @@
+package kernels
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"farshore"
+	"farshore/dataplane/disk/disktest"
+	"farshore/tests/lab/kernel"
+	"farshore/tests/lab/need"
+	"farshore/tests/lab/qemu"
+)
+
+// protectedBytes is the size of the disk that is replicated. The load needs 150 MiB of it.
+const protectedBytes = 256 << 20
+
+// guestJob mounts the disks by their serial numbers, runs the agent and then something else. What the agent says is reported.
+func guestJob(then string) string {
+	return `find() { for b in /sys/block/vd*; do [ "$(cat $b/serial)" = $1 ] && echo /dev/${b##*/}; done; }
+while [ -z "$(find state)" ] || [ -z "$(find protected)" ]; do sleep 0.1; done
+ip addr add 10.0.2.15/24 dev eth0
+ip link set eth0 up
+ip route add default via 10.0.2.2
+mkdir -p /state /data
+mount -t ext4 $(find state) /state || exit 1
+mount -t ext4 $(find protected) /data || exit 1
+/agent run --config /agent.yaml 2>&1 &
+` + then
+}
+
+// power is a guest with an agent, whose power is cut again and again.
+type power struct {
+	*site
+	machine   kernel.Machine
+	protected string
+	restorer  string
+}
+
+func newPower(t *testing.T, s *site, r kernel.Release, protected, job string, more ...qemu.Disk) *power {
+	t.Helper()
+	k, userland := fetch(t, r)
+	s.write("machine-id", "0123456789abcdef0123456789abcdef\n")
+	initrd := filepath.Join(t.TempDir(), "initrd")
+	pack := kernel.Pack{Kernel: k, Userland: userland, Job: job, Files: map[string]string{
+		"/guest": program(t, r.Arch, "farshore/tests/kernels/guest"), "/agent": program(t, r.Arch, "farshore/cmd/farshore-agent"),
+		"/agent.yaml": s.path("agent.yaml"), "/etc/machine-id": s.path("machine-id"),
+	}}
+	if err := pack.Write(t.Context(), initrd); err != nil {
+		t.Fatal(err)
+	}
+	disks := []qemu.Disk{
+		{Path: protected, Bus: qemu.Virtio, Serial: "protected"},
+		{Path: s.ext4("state.img", 32<<20, s.state), Bus: qemu.Virtio, Serial: "state"},
+	}
+	return &power{
+		site: s, protected: protected, restorer: program(t, qemu.AMD64, "farshore/cmd/farshore-restore"),
+		machine: kernel.Machine{Kernel: k, Initrd: initrd, Disks: append(disks, more...), MemoryMiB: 1024, Network: qemu.Loopback},
+	}
+}
+
+// turn is one time from power on to power off.
+type turn struct {
+	guest   *kernel.Guest
+	why     []string // the reasons that the agent gave for copying, word by word
+	started time.Time
+}
+
+// on boots the guest and returns when its agent has made the machine protected, which needs a point.
+func (p *power) on(ctx context.Context, final bool) *turn {
+	p.Helper()
+	m := p.machine
+	m.Dir = p.TempDir()
+	if final {
+		m.Append = "final"
+	}
+	g, err := kernel.Boot(ctx, m)
+	if err != nil {
+		p.Fatal(err)
+	}
+	p.Cleanup(g.Stop)
+	t := &turn{guest: g, started: time.Now()}
+	p.follow(ctx, t, func(r kernel.Report) bool { return strings.Contains(string(r.Raw), "the machine is protected") })
+	return t
+}
+
+// follow reads the guest's reports until one is as wanted.
+func (p *power) follow(ctx context.Context, t *turn, wanted func(kernel.Report) bool) {
+	p.Helper()
+	met := false
+	err := t.guest.Reports(ctx, func(r kernel.Report) bool {
+		line := string(r.Raw)
+		if _, why, ok := strings.Cut(line, " why="); ok && strings.Contains(line, "copied") {
+			t.why = append(t.why, why)
+		}
+		if os.Getenv("VERBOSE") != "" {
+			p.Logf("%.1f s: %s", time.Since(t.started).Seconds(), line)
+		}
+		if strings.Contains(line, "FAIL") || strings.Contains(line, "level=ERROR") {
+			p.Errorf("guest: %s", line)
+		}
+		met = wanted(r)
+		return !met
+	})
+	if err != nil || !met {
+		p.Fatalf("the guest did not come so far: %v\nprocess server:\n%s", err, p.server.Tail())
+	}
+}
+
+// equal restores the newest point and compares it with the disk.
+func (p *power) equal() (point farshore.Position, pieces int, first []int64) {
+	p.Helper()
+	points := p.points(p.restorer)
+	newest := points[len(points)-1]
+	restored := p.path("restored.img")
+	p.restore(p.restorer, "write", guestName, "--at", newest.Position.String(), "--to", "raw", "--out", restored, "--yes")
+	a, b := disktest.Open(p.T, p.protected), disktest.Open(p.T, restored)
+	pieces, first, err := disktest.Differences(a, b, protectedBytes)
+	if err != nil {
+		p.Fatal(err)
+	}
+	return newest.Position, pieces, first
+}
+
+// cuts is how often the power is cut.
+func cuts(t *testing.T) int {
+	if text := os.Getenv("POWER_CUTS"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	return 20
+}
+
+// Whatever was written while the power went and came back was seen by nobody. The agent must know, say why, and bring the
+// replica back to what is on the disk.
+func TestAfterPowerCutsTheReplicaEqualsTheDiskAgain(t *testing.T) {
+	if !long() {
+		t.Skip("SKIPPED: cutting the power takes a minute each time; run: make kernels")
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	s := newSite(t, 2)
+	p := newPower(t, s, kernel.Debian12, s.ext4("protected.img", protectedBytes, ""), guestJob("DATA=/data PACE_MS=20 /guest -test.v -test.timeout 0 -test.run '^load$'"))
+	total := cuts(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
+	defer cancel()
+	for n := range total {
+		now := p.on(ctx, false)
+		ready := time.Since(now.started)
+		if wait := time.Duration(random.Int64N(int64(5 * time.Second))); true {
+			time.Sleep(wait) // the cut comes at a random moment
+		}
+		now.guest.Stop()
+		points := len(p.points(p.restorer))
+		t.Logf("turn %d: protected after %.1f s, off after %.1f s, %d points; copied because %q", n, ready.Seconds(), time.Since(now.started).Seconds(), points, now.why)
+		if len(now.why) == 0 {
+			t.Errorf("turn %d: the agent copied nothing, though it could not know what was written before it ran", n)
+		}
+	}
+	now := p.on(ctx, true)
+	p.follow(ctx, now, func(r kernel.Report) bool { return r.Action == "quiet" })
+	p.await(ctx)
+	now.guest.Stop()
+	p.examine(random, 6)
+}
+
+// await waits until the newest point is what is on the disk, on which nothing writes any more.
+func (p *power) await(ctx context.Context) {
+	p.Helper()
+	for {
+		at, pieces, first := p.equal()
+		if pieces == 0 {
+			p.Logf("point %v equals the disk", at)
+			return
+		}
+		p.Logf("point %v differs from the disk in %d pieces yet, first at %v", at, pieces, first)
+		select {
+		case <-ctx.Done():
+			p.Fatalf("the replica never became what is on the disk: %v", ctx.Err())
+		case <-time.After(2 * time.Second):
+		}
+	}
+}
+
+// examine restores some points, lets the journal of the file system be replayed, and has it checked.
+func (p *power) examine(random *rand.Rand, some int) {
+	p.Helper()
+	points := p.points(p.restorer)
+	for range min(some, len(points)) {
+		at := points[random.IntN(len(points))].Position
+		restored := p.path("examined.img")
+		p.restore(p.restorer, "write", guestName, "--at", at.String(), "--to", "raw", "--out", restored, "--yes")
+		for _, how := range []string{"-fp", "-fn"} { // first as a boot would, then as a judge
+			if out, err := need.Run(p.Context(), "e2fsck", how, restored); err != nil && (how == "-fn" || !strings.Contains(fmt.Sprint(err), "exit status 1")) {
+				p.Errorf("point %v: e2fsck %s: %v\n%s", at, how, err, out)
+			}
+		}
+		if err := os.Remove(restored); err != nil {
+			p.Error(err)
+		}
+	}
+	p.Logf("%d points, %d of them examined", len(points), min(some, len(points)))
+}
