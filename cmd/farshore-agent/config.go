@@ -3,11 +3,14 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/goccy/go-yaml"
 
+	"farshore/dataplane/changelog"
 	"farshore/dataplane/disk"
+	"farshore/dataplane/footprint"
 	"farshore/dataplane/host"
 	"farshore/fault"
 )
@@ -26,14 +29,30 @@ type config struct {
 	WindowMiB     int `yaml:"windowMiB"`
 	// CopyMiBPerSecond bounds full copies; 0 does not.
 	CopyMiBPerSecond int `yaml:"copyMiBPerSecond"`
+	// RingMiB is the kernel's memory for captured writes; 0 leaves it, like WindowMiB, to the memory of the machine.
+	RingMiB int       `yaml:"ringMiB"`
+	HRL     hrlConfig `yaml:"hrl"`
+}
+
+// hrlConfig is where the change log may keep how much.
+type hrlConfig struct {
+	Path      string `yaml:"path"`      // of the file behind the memory; none: memory only
+	MemoryMiB int    `yaml:"memoryMiB"` // 0: by the memory of the machine
+	FileMiB   int    `yaml:"fileMiB"`
 }
 
 const (
 	defaultHook   = 60
 	defaultFreeze = 10
-	defaultWindow = 64
+	defaultFile   = 1024
 	maxSeconds    = 600
 	maxWindow     = 4096
+	minRing       = 4
+	maxRing       = 1024
+	minLogMemory  = changelog.MinMemoryBytes >> 20
+	maxLogMemory  = 16384
+	minLogFile    = 16
+	maxLogFile    = changelog.MaxFileBytes >> 20
 	maxCopyRate   = 1 << 20
 )
 
@@ -41,7 +60,7 @@ const (
 func loadConfig(path string) (config, error) {
 	c := config{
 		State: defaultState, Run: defaultRun, Pins: defaultPins, Hooks: defaultHooks,
-		HookSeconds: defaultHook, FreezeSeconds: defaultFreeze, WindowMiB: defaultWindow,
+		HookSeconds: defaultHook, FreezeSeconds: defaultFreeze,
 	}
 	content, err := os.ReadFile(path)
 	if err == nil {
@@ -55,12 +74,40 @@ func loadConfig(path string) (config, error) {
 		return config{}, badConfig(path, "control is missing: HOST:PORT of the configuration server", nil)
 	case c.HookSeconds < 1 || c.HookSeconds > maxSeconds || c.FreezeSeconds < 1 || c.FreezeSeconds > maxSeconds:
 		return config{}, badConfig(path, fmt.Sprintf("hookSeconds is %d and freezeSeconds %d, want 1 to %d", c.HookSeconds, c.FreezeSeconds, maxSeconds), nil)
-	case c.WindowMiB < 1 || c.WindowMiB > maxWindow:
-		return config{}, badConfig(path, fmt.Sprintf("windowMiB is %d, want 1 to %d", c.WindowMiB, maxWindow), nil)
+	case c.WindowMiB < 0 || c.WindowMiB > maxWindow:
+		return config{}, badConfig(path, fmt.Sprintf("windowMiB is %d, want 1 to %d, or 0", c.WindowMiB, maxWindow), nil)
+	case c.RingMiB != 0 && (c.RingMiB < minRing || c.RingMiB > maxRing || c.RingMiB&(c.RingMiB-1) != 0):
+		return config{}, badConfig(path, fmt.Sprintf("ringMiB is %d, want a power of two from %d to %d, or 0", c.RingMiB, minRing, maxRing), nil)
 	case c.CopyMiBPerSecond < 0 || c.CopyMiBPerSecond > maxCopyRate:
 		return config{}, badConfig(path, fmt.Sprintf("copyMiBPerSecond is %d, want 0 to %d", c.CopyMiBPerSecond, maxCopyRate), nil)
 	}
+	if what := c.HRL.check(); what != "" {
+		return config{}, badConfig(path, what, nil)
+	}
 	return c, nil
+}
+
+// check says what is wrong with the part for the change log, and fills in the size of a file.
+func (h *hrlConfig) check() string {
+	switch {
+	case h.Path != "" && !filepath.IsAbs(h.Path):
+		return fmt.Sprintf("hrl.path is %q, want a path from the root", h.Path)
+	case h.Path == "" && h.FileMiB != 0:
+		return "hrl.fileMiB is given without hrl.path"
+	case h.MemoryMiB != 0 && (h.MemoryMiB < minLogMemory || h.MemoryMiB > maxLogMemory):
+		return fmt.Sprintf("hrl.memoryMiB is %d, want %d to %d, or 0", h.MemoryMiB, minLogMemory, maxLogMemory)
+	case h.FileMiB != 0 && (h.FileMiB < minLogFile || h.FileMiB > maxLogFile):
+		return fmt.Sprintf("hrl.fileMiB is %d, want %d to %d", h.FileMiB, minLogFile, maxLogFile)
+	}
+	if h.Path != "" && h.FileMiB == 0 {
+		h.FileMiB = defaultFile
+	}
+	return ""
+}
+
+// wish is what the configuration says of memory.
+func (c config) wish() footprint.Wish {
+	return footprint.Wish{RingBytes: int64(c.RingMiB) << 20, LogBytes: int64(c.HRL.MemoryMiB) << 20, WindowBytes: int64(c.WindowMiB) << 20}
 }
 
 func badConfig(path, what string, err error) error {

@@ -5,6 +5,7 @@
 //	farshore-agent probe  say how this machine's disks can be tracked, and why not better
 //	farshore-agent disks  list the disks of this machine by the names they are protected under
 //	farshore-agent hrl    explain the file of a change log, and name its damages
+//	farshore-agent thaw   thaw what an agent that was killed has left frozen
 //	farshore-agent readiness      say what would stop this machine from starting elsewhere
 //	farshore-agent readiness fix  mend that
 //

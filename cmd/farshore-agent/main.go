@@ -48,7 +48,7 @@ func newRoot() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(usage)
-	root.AddCommand(newJoin(), newRun(), newProbe(), newDisks(), newHRL())
+	root.AddCommand(newJoin(), newRun(), newProbe(), newDisks(), newHRL(), newThaw())
 	root.AddCommand(newReadiness())
 	return root
 }

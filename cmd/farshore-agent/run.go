@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -15,6 +16,8 @@ import (
 	farshorev1 "farshore/api/gen/farshore/v1"
 	"farshore/dataplane/agent"
 	"farshore/dataplane/credential"
+	"farshore/dataplane/disk"
+	"farshore/dataplane/footprint"
 	"farshore/dataplane/hub"
 	"farshore/dataplane/session"
 )
@@ -50,10 +53,14 @@ func runAgent(ctx context.Context, c config, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("find the agent's own program for the watchdog: %w", err)
 	}
+	if points, err := disk.ThawRemembered(filepath.Join(c.Run, agent.FrozenFile)); err != nil || len(points) > 0 {
+		log.Warn("an agent that was killed had file systems frozen", "points", points, "err", err)
+	}
+	budgets := c.budgets(log)
 	a := agent.New(agent.Deps{
 		Machine: machine, Node: node, Sources: c.sources, StateDir: c.State, RunDir: c.Run, PinDir: c.Pins, Hooks: c.hooks(),
 		Watchdog: []string{self, watchdogVerb}, FreezeBound: time.Duration(c.FreezeSeconds) * time.Second,
-		WindowBytes: int64(c.WindowMiB) << 20, CopyRate: int64(c.CopyMiBPerSecond) << 20, Limits: session.DefaultLimits(), Log: log, Now: time.Now,
+		WindowBytes: budgets.WindowBytes, Pressure: footprint.NewWatch(os.DirFS("/"), time.Now).Pressure, CopyRate: int64(c.CopyMiBPerSecond) << 20, Limits: session.DefaultLimits(), Log: log, Now: time.Now,
 	})
 	client := hub.NewClient(hub.Config{Address: c.Control, Node: node, Dir: c.State, Build: version(), Now: time.Now, Log: log})
 	g, ctx := errgroup.WithContext(ctx)
@@ -66,6 +73,39 @@ func runAgent(ctx context.Context, c config, log *slog.Logger) error {
 	// Outside systemd there is nobody to notify, which is no error.
 	daemon.SdNotify(false, daemon.SdNotifyReady) //nolint:errcheck
 	return g.Wait()
+}
+
+// budgets divides the memory that the machine gives, and says so once.
+func (c config) budgets(log *slog.Logger) footprint.Budgets {
+	limits := footprint.Read(os.DirFS("/"))
+	limits.ProtectedBytes = c.diskBytes()
+	b := footprint.Budget(limits).With(c.wish())
+	log.Info("memory budgets", "allowedBytes", b.AllowedBytes, "ringBytes", b.RingBytes, "logBytes", b.LogBytes, "windowBytes", b.WindowBytes,
+		"trackerBytes", b.TrackerBytes)
+	if f := b.Fault(); f != nil {
+		log.Warn("memory is short", "err", f)
+	}
+	return b
+}
+
+// diskBytes is the size of the disks that may be protected. Whatever cannot be opened now counts nothing: whoever protects
+// it says why.
+func (c config) diskBytes() (bytes int64) {
+	sources, err := c.sources()
+	if err != nil {
+		return 0
+	}
+	for _, s := range sources {
+		d, err := disk.Open(s.Path)
+		if err != nil {
+			continue
+		}
+		if n, err := d.Sectors(); err == nil {
+			bytes += n.Bytes()
+		}
+		d.Close() //nolint:errcheck // only read
+	}
+	return bytes
 }
 
 func loadNode(state string) (*credential.Node, farshore.MachineID, error) {

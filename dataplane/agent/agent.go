@@ -61,6 +61,10 @@ var (
 	errReopen   = errors.New("a disk is not the one that was tracked")
 )
 
+// FrozenFile is the file in RunDir that names the mount points held still now: what has to be thawed if the agent and its
+// watchdog are both killed.
+const FrozenFile = "frozen.json"
+
 // Pauses between tries to reach a process server.
 const (
 	firstPause   = 500 * time.Millisecond
@@ -69,8 +73,10 @@ const (
 
 // New makes an agent that protects nothing yet.
 func New(d Deps) *Agent {
+	freezer := disk.NewFreezer(d.Watchdog...)
+	freezer.Remember(filepath.Join(d.RunDir, FrozenFile))
 	return &Agent{
-		deps: d, freezer: disk.NewFreezer(d.Watchdog...), copying: newThrottle(d.CopyRate, d.Pressure), changed: make(chan struct{}),
+		deps: d, freezer: freezer, copying: newThrottle(d.CopyRate, d.Pressure), changed: make(chan struct{}),
 		observed: Observed{Phase: Idle}, faults: map[string]*fault.Fault{},
 	}
 }

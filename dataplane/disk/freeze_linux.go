@@ -24,6 +24,7 @@ type Freezer struct {
 	answers *json.Decoder
 	pipe    *os.File // answers come from here
 	points  []string // what the watchdog was last told to freeze
+	record  string   // file that says so to others; "": none
 }
 
 // NewFreezer takes the command line that makes a process serve as the watchdog (see [ServeWatchdog]): this program's own
@@ -40,9 +41,13 @@ func (f *Freezer) Freeze(ctx context.Context, systems []FileSystem, bound time.D
 	for _, fs := range systems {
 		f.points = append(f.points, fs.MountPoint)
 	}
-	a, err := f.ask(ctx, order{Freeze: f.points, Bound: bound.Milliseconds()})
+	var a answer
+	err = f.remember()
+	if err == nil {
+		a, err = f.ask(ctx, order{Freeze: f.points, Bound: bound.Milliseconds()})
+	}
 	if err == nil && a.Failure != "" {
-		err = errors.New(a.Failure)
+		err = errors.Join(errors.New(a.Failure), f.forget())
 	}
 	if err != nil {
 		f.points = f.points[:0]
@@ -60,6 +65,9 @@ func (f *Freezer) Thaw(ctx context.Context) (held bool, err error) {
 		return true, nil
 	}
 	a, err := f.ask(ctx, order{})
+	if err == nil {
+		err = f.forget()
+	}
 	f.points = f.points[:0]
 	return a.Held && err == nil, err
 }
@@ -121,6 +129,9 @@ func (f *Freezer) Close() error {
 		for _, path := range f.points {
 			err = errors.Join(err, thawAt(path))
 		}
+	}
+	if err == nil {
+		err = f.forget()
 	}
 	f.process, f.points = nil, f.points[:0]
 	return err

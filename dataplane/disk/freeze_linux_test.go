@@ -188,3 +188,45 @@ func TestAFreezeThatCannotBeMadeLeavesNothingFrozenAndSaysWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestWhatAKilledWatchdogLeftFrozenIsThawedByTheRecord(t *testing.T) {
+	loop := disktest.NewLoop(t, 512<<20)
+	mnt, _ := disktest.Mount(t, loop.Path, "ext4")
+	systems := systemsOn(t, loop.Path)
+	record := filepath.Join(t.TempDir(), "frozen.json")
+	f := newFreezer(t)
+	f.Remember(record)
+	if _, err := f.Freeze(t.Context(), systems, tooLong); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(record); err != nil {
+		t.Fatalf("while it is frozen: %v", err)
+	}
+	if held, err := f.Thaw(t.Context()); !held || err != nil {
+		t.Fatalf("held %v: %v", held, err)
+	}
+	if _, err := os.Stat(record); !os.IsNotExist(err) {
+		t.Fatalf("after the thaw the record is still there: %v", err)
+	}
+	if points, err := disk.ThawRemembered(record); err != nil || len(points) > 0 {
+		t.Fatalf("without a record: %v %v", points, err)
+	}
+
+	dir, err := os.Open(mnt) // as if agent and watchdog had been killed in a freeze
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	if err := unix.IoctlSetInt(int(dir.Fd()), 0xC0045877, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(record, fmt.Appendf(nil, "[%q]", mnt), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if points, err := disk.ThawRemembered(record); err != nil || len(points) != 1 {
+		t.Fatalf("thawed %v: %v", points, err)
+	}
+	if err := tryWrite(t, filepath.Join(mnt, "file")).Wait(); err != nil {
+		t.Errorf("after the thaw: %v", err)
+	}
+}

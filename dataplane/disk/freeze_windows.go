@@ -15,6 +15,12 @@ type Freezer struct{}
 // NewFreezer makes a freezer that refuses.
 func NewFreezer(...string) *Freezer { return &Freezer{} }
 
+// Remember has nothing to keep.
+func (f *Freezer) Remember(string) {}
+
+// ThawRemembered has nothing to thaw.
+func ThawRemembered(string) (points []string, err error) { return nil, nil }
+
 // Freeze fails unless there is nothing to freeze. The error is a *fault.Fault (FS-1002).
 func (f *Freezer) Freeze(_ context.Context, systems []FileSystem, _ time.Duration) (skipped []string, err error) {
 	if len(systems) == 0 {

@@ -21,7 +21,7 @@ var floors = [][]string{
 	{"dataplane/chain", "dataplane/session", "dataplane/hashes", "dataplane/hrl"},
 	{"dataplane/wire"},
 	{"dataplane/host"},
-	{"dataplane/disk", "dataplane/changelog", "dataplane/vault", "dataplane/credential", "api/gen"},
+	{"dataplane/disk", "dataplane/changelog", "dataplane/footprint", "dataplane/vault", "dataplane/credential", "api/gen"},
 	{"dataplane/tracker", "dataplane/journal", "dataplane/transport", "dataplane/hub"},
 	{"dataplane/uplink"},
 	{"dataplane/agent", "dataplane/processserver", "dataplane/applier"},

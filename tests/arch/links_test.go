@@ -1,12 +1,17 @@
 package arch
 
 import (
+	"debug/elf"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
+
+// maxAgentBytes is the most that the agent may weigh: it is pushed to every machine.
+const maxAgentBytes = 25 << 20
 
 // mayNotLink says which modules a binary must be free of: a small trusted base on customers' servers, and a restore tool
 // that works when everything else is gone.
@@ -36,6 +41,48 @@ func TestBinariesLinkOnlyWhatTheyMay(t *testing.T) {
 					t.Errorf("%s links %s", binary, dep)
 				}
 			}
+		}
+	}
+}
+
+func TestTheAgentIsOneSmallStaticFile(t *testing.T) {
+	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := regexp.MustCompile(`(?m)^LDFLAGS *:= *(.*)$`).FindSubmatch(makefile)
+	if flags == nil || !strings.Contains(string(makefile), "go build -trimpath -ldflags '$(LDFLAGS)'") {
+		t.Fatal("the Makefile builds otherwise than this test does")
+	}
+	out := filepath.Join(t.TempDir(), "farshore-agent")
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", string(flags[1]), "-o", out, "./cmd/farshore-agent")
+	build.Dir = root
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
+	if said, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	state, err := os.Stat(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state.Size() > maxAgentBytes {
+		t.Errorf("the agent has %d bytes, at most %d", state.Size(), maxAgentBytes)
+	}
+	t.Logf("%d bytes", state.Size())
+	static(t, out)
+}
+
+// static checks that a program needs no other file to run.
+func static(t *testing.T, path string) {
+	t.Helper()
+	f, err := elf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC {
+			t.Errorf("the agent has a %v segment: it is linked dynamically", p.Type)
 		}
 	}
 }
