@@ -14,10 +14,14 @@ import (
 type agent struct {
 	*world
 	disk       image
+	few        bool      // programs write again what was there before, and some blocks seldom
+	calm       time.Time // until then nothing is written
+	flaky      bool      // the kernel loses events
 	writes     int
 	writesLeft int
-	inFlight   map[int]bool // blocks with a write under way
-	frozen     bool
+	owed
+	inFlight map[int]bool // blocks with a write under way
+	frozen   bool
 
 	dirty    map[int]bool // the kernel's bitmap: survives the agent
 	pending  []interval   // on a memory file system: survives the agent
@@ -44,10 +48,17 @@ func newAgent(w *world) *agent {
 	for b := range blocks { // the base: everything is to be sent
 		a.pending[0].blocks[b] = true
 	}
-	w.every(25*time.Millisecond, a.write)
+	w.every([]time.Duration{25, 25, 80}[w.rng.IntN(3)]*time.Millisecond, a.write)
+	a.few, a.flaky = w.rng.IntN(2) == 0, w.rng.IntN(4) == 0
+	w.every(2*time.Second, func() {
+		if a.few && w.rng.IntN(2) == 0 {
+			a.calm = w.now.Add(w.spread(1500 * time.Millisecond))
+		}
+	})
 	w.every(150*time.Millisecond, a.round)
 	w.every(500*time.Millisecond, a.tick)
 	w.every(3*time.Second, a.mayCrash)
+	w.every(4*time.Second, a.mayReboot)
 	w.after(0, a.connect)
 	return a
 }
@@ -55,12 +66,18 @@ func newAgent(w *world) *agent {
 // write issues a write: it reaches the disk after a while, and completes after another.
 func (a *agent) write() {
 	b := a.rng.IntN(blocks)
-	if a.frozen || a.inFlight[b] || a.writesLeft == 0 {
+	if a.few && a.rng.IntN(6) > 0 {
+		b %= 4 // most writes go to few blocks
+	}
+	if a.now.Before(a.calm) || a.frozen || a.inFlight[b] || a.writesLeft == 0 {
 		return
 	}
 	a.writesLeft--
 	a.writes++
 	value := a.writes
+	if a.few {
+		value = 1 + a.rng.IntN(3)
+	}
 	a.inFlight[b] = true
 	if a.bug == MarkAtIssue {
 		a.dirty[b] = true
@@ -70,7 +87,7 @@ func (a *agent) write() {
 		a.after(a.spread(5*time.Millisecond), func() {
 			delete(a.inFlight, b)
 			if a.bug != MarkAtIssue {
-				a.dirty[b] = true
+				a.completed(b)
 			}
 		})
 	})
@@ -133,9 +150,10 @@ func (a *agent) connect() {
 	a.pending = []interval{again}
 	a.numbers++
 	a.mustJump = true
+	ticket := a.track()
 	p := &pipe{world: a.world, open: true}
 	core, effects := session.NewAgent(a.now, &session.Hello{
-		Machine: stream.Machine, Session: a.numbers, Ticket: []byte("ticket"), Disks: []segment.Disk{{ID: "disk", Sectors: blocks}},
+		Machine: stream.Machine, Session: a.numbers, Ticket: []byte(ticket), Disks: []segment.Disk{{ID: "disk", Sectors: blocks}},
 	}, limits)
 	a.core, a.pipe, a.lastMark = core, p, a.now
 	p.atAgent = func(m session.Message) {
@@ -181,6 +199,9 @@ func (a *agent) deliver(m session.Message) {
 	case *session.Durable:
 		a.lastMark = a.now
 		a.forget(m)
+		a.forgetBase(m.Through)
+	case *session.Offer:
+		a.answered(m)
 	}
 }
 
@@ -216,6 +237,9 @@ func (a *agent) round() {
 	a.busy = true
 	life, core := a.life, a.core
 	live := func() bool { return a.life == life && a.core == core }
+	if a.resync(live) {
+		return
+	}
 	values := map[int]int{}
 	if a.bug == ReadThenClear {
 		for b := range blocks {
@@ -260,7 +284,9 @@ func (a *agent) freeze(live func() bool) {
 		for _, b := range late {
 			a.send(b, a.disk[b])
 		}
-		a.cut(live)
+		if !a.gapFound() {
+			a.cut(live)
+		}
 		a.frozen = false
 	})
 }
@@ -275,12 +301,16 @@ func (a *agent) afterFlight(do func()) {
 
 // send sends one block as a log record. The window is never full in this world: rounds are short.
 func (a *agent) send(b, value int) {
-	batch := &session.Batch{Jump: a.mustJump, Records: []segment.Record{{
+	a.sendBatch(&session.Batch{Records: []segment.Record{{
 		Extent: block.Extent{Start: block.Sector(b), Count: 1}, Kind: block.Data, Data: dataOf(value),
-	}}}
-	a.mustJump = false
+	}}})
+}
+
+func (a *agent) sendBatch(batch *session.Batch) {
+	batch.Jump, a.mustJump = a.mustJump, false
 	if a.core != nil && a.core.Room(batch) {
 		a.step(session.Outgoing{Message: batch})
+		a.last = batch.Number
 	} else if a.core != nil {
 		a.reconnect()
 	}
@@ -289,6 +319,9 @@ func (a *agent) send(b, value int) {
 // cut ends the open interval with a clean cut and notes the truth.
 func (a *agent) cut(live func() bool) {
 	defer func() { a.busy = false }()
+	if live() && a.mustJump && a.compared { // everything was equal: an empty copy
+		a.sendBatch(&session.Batch{Copy: true})
+	}
 	if !live() || a.mustJump || !a.core.Room(&session.Cut{}) { // nothing was sent, or the session ended
 		return
 	}

@@ -16,11 +16,18 @@ type applier struct {
 	intent  farshore.Position
 	life    int
 	busy    bool
+	away    time.Time // until then
 }
 
 func newApplier(w *world) *applier {
 	a := &applier{world: w, applied: chain.Start(stream)}
 	w.every(200*time.Millisecond, a.window)
+	w.every(6*time.Second, func() {
+		if a.fault(400) { // it is away for a while, and lags when it comes back
+			a.life++
+			a.busy, a.away = false, a.now.Add(a.spread(5*time.Second))
+		}
+	})
 	w.every(700*time.Millisecond, func() {
 		if a.fault(400) {
 			a.life++
@@ -32,7 +39,7 @@ func newApplier(w *world) *applier {
 
 // window applies a few segments, merged: of each block only the last write.
 func (a *applier) window() {
-	if a.busy {
+	if a.busy || a.now.Before(a.away) || a.offer() {
 		return
 	}
 	end, merged := a.collect()
@@ -66,6 +73,9 @@ func (a *applier) collect() (chain.Link, []record) {
 		}
 		for _, r := range o.records {
 			last[r.block] = r.value
+		}
+		if !resuming && a.asked(cursor.At()) {
+			break
 		}
 	}
 	var merged []record

@@ -1,7 +1,8 @@
 // Package sim puts the pure core of the stream into a seeded world of faults: the real session machines of both ends, the
 // real take-over of epochs, the real rules of the chain, between a network that breaks, servers that crash and come back
 // as zombies, a store that loses requests and replies and repeats them late, an agent that is killed, and an applier that
-// stops between any two pages.
+// stops between any two pages. Machines are started again, and events are missed; then the sink offers what it holds, and
+// the agent sends what differs.
 //
 // The shells around the core are written here for the purpose, as simply as can be, and each rule that a shell must keep
 // can be broken on purpose ([Bug]). What must hold, whatever the seed:

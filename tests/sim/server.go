@@ -38,6 +38,7 @@ type writer struct {
 	through     uint64
 	uploads     []*upload // prepared and not yet acknowledged, in order
 	dead        bool
+	owes        bool // the agent asks for hashes
 }
 
 // upload is a prepared segment on its way.
@@ -86,7 +87,10 @@ func (w *writer) step(e session.Event) {
 			w.dead = true
 			w.pipe.cut()
 		case session.Claim:
+			w.owes = string(effect.Hello.Ticket) == owesTicket
 			w.claim()
+		case session.Fetch:
+			w.fetch(effect.Want)
 		case session.Append:
 			w.append(effect.Batch)
 		case session.End:
@@ -111,6 +115,7 @@ func (w *writer) claim() {
 				return
 			}
 			w.vault.claims[top+1] = w.id
+			w.vault.asked[top+1] = w.owes
 			w.Sessions++
 			if w.fault(60) { // it dies at once after its claim
 				w.crash()

@@ -36,12 +36,14 @@ type vault struct {
 	*world
 	objects map[farshore.Position]*object
 	claims  map[farshore.Epoch]int
+	asked   map[farshore.Epoch]bool  // the claim asks for hashes
+	offers  map[farshore.Epoch]image // what the sink offered
 	acked   map[farshore.Position]segment.Hash
 	order   []farshore.Position // of acknowledgements
 }
 
 func newVault(w *world) *vault {
-	v := &vault{world: w, objects: map[farshore.Position]*object{}, claims: map[farshore.Epoch]int{}, acked: map[farshore.Position]segment.Hash{}}
+	v := &vault{asked: map[farshore.Epoch]bool{}, offers: map[farshore.Epoch]image{}, world: w, objects: map[farshore.Position]*object{}, claims: map[farshore.Epoch]int{}, acked: map[farshore.Position]segment.Hash{}}
 	w.every(3*time.Second, v.judge)
 	return v
 }

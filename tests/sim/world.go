@@ -30,6 +30,15 @@ const (
 	MarkAtIssue       Bug = "blocks are marked when a write is issued, not when it completes"
 	FuzzyIsClean      Bug = "a round without a freeze is offered as a point"
 	NoIntent          Bug = "the applier stores no intent"
+
+	LaggingOffer       Bug = "the sink offers hashes of wherever it stands"
+	OlderOffer         Bug = "an offer to an earlier epoch is taken"
+	OfferOverGap       Bug = "a session goes on with its offer over a gap"
+	ReadBeforeTracking Bug = "chunks are read before tracking has begun"
+	CleanWhileOwed     Bug = "a cut is called clean while a base is owed"
+	EraBeforeBase      Bug = "the new era is believed before the base is full"
+	ForgottenJump      Bug = "what is pending is not sent again where a base is compared"
+	BaseForgottenSent  Bug = "a block leaves the base when it is sent, not when that is durable"
 )
 
 // Bugs lists every bug that can be planted.
@@ -37,6 +46,7 @@ func Bugs() []Bug {
 	return []Bug{
 		NoSeal, SealLastOnly, SealBehindHole, ResumeBeforeSeal, AckOutOfOrder, ConflictIsSuccess, ReaderSkipsHole,
 		ForgetOnUnclean, ForgetOnReconnect, ReadThenClear, MarkAtIssue, FuzzyIsClean, NoIntent,
+		LaggingOffer, OlderOffer, OfferOverGap, ReadBeforeTracking, CleanWhileOwed, EraBeforeBase, ForgottenJump, BaseForgottenSent,
 	}
 }
 
@@ -59,6 +69,10 @@ type Result struct {
 	Fenced    int
 	Sessions  int
 	GapSeals  int // seals set in front of segments that nobody may read
+	Gaps      int // reboots and missed events
+	Offers    int // made by the sink
+	Compared  int // blocks
+	Equal     int // of these
 }
 
 // event is something that will happen.
