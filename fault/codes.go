@@ -17,7 +17,7 @@ var Codes = []Code{
 	{"FS-1003", "a hook that quiesces applications did not succeed"},
 	{"FS-1004", "two disks have the same identity"},
 	{"FS-1005", "the eBPF tracker does not work on this kernel"},
-	{"FS-1006", "changes may have been missed; the disk is copied again"},
+	{"FS-1006", "changes may have been missed; the disk is resynced"},
 	{"FS-1007", "no consistent point could be made"},
 	{"FS-1009", "the agent's folders cannot be used"},
 	{"FS-1010", "the disks to protect are not there"},

@@ -32,6 +32,7 @@ type Deps struct {
 	Watchdog    []string       // command line of the thaw watchdog
 	FreezeBound time.Duration  // file systems are never frozen for longer
 	WindowBytes int64          // changes that may be read into memory for one point
+	Patience    time.Duration  // how long a resync waits for hashes before it copies in full; 0: half a minute
 	CopyRate    int64          // bytes of a full copy in a second; 0: as fast as it goes
 	Pressure    func() float64 // how starved the machine is, from 0 to 1: a full copy makes way; nil: never
 	Limits      session.Limits
@@ -150,7 +151,7 @@ func (a *Agent) rest() {
 	if err := errors.Join(a.letGo(), forget(a.deps)); err != nil {
 		a.deps.Log.Warn("what was left of tracking could not be removed", "err", err)
 	}
-	for _, place := range []string{atDisks, atSession, atTracker, atPoint, atHooks} {
+	for _, place := range []string{atDisks, atSession, atTracker, atPoint, atHooks, atResync} {
 		a.blame(place, nil)
 	}
 }

@@ -28,10 +28,13 @@ func (s *sending) copyBase(ctx context.Context, due time.Time) error {
 	}
 	read, err := s.sendBase(ctx, s.agent.copying.round())
 	s.agent.copying.spent(now, s.agent.deps.Now(), read)
+	if err == nil && read == 0 && s.baseLeft() { // it waits for hashes
+		return s.makeWay(ctx, min(s.waiting(), longestRest, max(due.Sub(now), time.Millisecond)))
+	}
 	return err
 }
 
-// makeWay lets time go by, or less of it when acknowledgements come.
+// makeWay lets time go by, or less of it when the process server says something.
 func (s *sending) makeWay(ctx context.Context, wait time.Duration) error {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -43,7 +46,7 @@ func (s *sending) makeWay(ctx context.Context, wait time.Duration) error {
 	return ctx.Err()
 }
 
-// sendBase sends some of the base. Zeros of a fresh disk are left out: the replica begins with them.
+// sendBase sends some of the base. A disk that waits for hashes is passed over.
 func (s *sending) sendBase(ctx context.Context, most int64) (read int64, err error) {
 	for _, from := range s.sources {
 		for read < most {
@@ -51,13 +54,14 @@ func (s *sending) sendBase(ctx context.Context, most int64) (read int64, err err
 			if !ok {
 				break
 			}
-			message, err := s.put(ctx, from, run, !from.run.Fresh)
+			n, err := s.copyRun(ctx, from, run)
 			if err != nil {
 				return read, err
 			}
-			from.sending(sentBase{message: message, extent: run})
-			from.at = run.End()
-			read += run.Count.Bytes()
+			if n == 0 {
+				break
+			}
+			read += n
 		}
 	}
 	return read, s.flush(ctx)

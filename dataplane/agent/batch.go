@@ -55,6 +55,9 @@ func (s *source) read(e block.Extent, into []byte) ([]byte, error) {
 		}
 	}
 	s.track.Sent(e, into[:want])
+	if s.seen != nil {
+		s.seen.Mark(e)
+	}
 	return into[:want], nil
 }
 
@@ -151,7 +154,10 @@ func (s *sending) send(ctx context.Context, records []segment.Record) error {
 		return err
 	}
 	s.jump, s.owesCut = false, true
-	s.agent.note(func(o *Observed) { o.Sent += b.Bytes() })
+	s.agent.note(func(o *Observed) {
+		o.Sent += b.Bytes()
+		o.Resync.sent(b.Bytes())
+	})
 	return nil
 }
 

@@ -100,6 +100,18 @@ func (b *bitset) remove(e block.Extent) {
 	}
 }
 
+// holds reports whether every unit that the extent touches is in the set.
+func (b *bitset) holds(e block.Extent) bool {
+	missing, ok := b.find(uint64(e.Start)>>b.shift, true)
+	return !ok || missing<<b.shift >= uint64(e.End())
+}
+
+// meets reports whether a unit that the extent touches is in the set.
+func (b *bitset) meets(e block.Extent) bool {
+	first, ok := b.find(uint64(e.Start)>>b.shift, false)
+	return ok && first<<b.shift < uint64(e.End())
+}
+
 // unmark takes every unit out of the set that the extent touches.
 func (b *bitset) unmark(e block.Extent) {
 	if e.Empty() {

@@ -90,6 +90,7 @@ func (p *protection) openSources(specs []farshore.DiskSpec, devices []*disk.Devi
 			return err
 		}
 		if why != "" {
+			p.agent.owes(why)
 			p.agent.deps.Log.Info("the whole disk is copied", "disk", s.id, "bytes", s.base.bytes(0), "why", why)
 		}
 		if s.track.Grade() == tracker.Scan {
@@ -151,10 +152,11 @@ func forget(d Deps) error {
 func (p *protection) gap(s *source, why string) error {
 	s.owe()
 	s.run.Fresh = false
+	p.agent.owes(why)
 	f := &fault.Fault{
 		Code: "FS-1006", Kind: fault.Transient, Subject: "disk " + string(s.id),
-		What:   fmt.Sprintf("changes may have been missed, so its %d bytes are copied again: %s", s.base.bytes(0), why),
-		Remedy: "nothing; points made before stay good, new ones follow when the copy is done",
+		What:   fmt.Sprintf("changes may have been missed, so its %d bytes are resynced: %s", s.base.bytes(0), why),
+		Remedy: "nothing; points made before stay good, new ones follow when the resync is done",
 	}
 	if p.agent.blame(atTracker, f) {
 		p.agent.deps.Log.Warn("a disk is copied again", "disk", s.id, "bytes", s.base.bytes(0), "why", why)
@@ -180,6 +182,9 @@ func (p *protection) serve(ctx context.Context, wish Desired) error {
 			opened, err = p.session(ctx, server, wish)
 			if ctx.Err() != nil || errors.Is(err, errReopen) {
 				return err
+			}
+			if errors.Is(err, errAfresh) { // the pause goes on growing, should it come again and again
+				break
 			}
 			p.stalled(server, err)
 			if opened {

@@ -35,11 +35,13 @@ type sending struct {
 	lastApp, lastTry time.Time
 	reported         time.Time
 	progress         progress
-	tried            uint64 // the last request for which a window was tried
+	tried            uint64  // the last request for which a window was tried
+	resync           *resync // nil: no hashes were asked for
 
-	mu   sync.Mutex
-	acks []session.Durable // not yet looked at
-	news chan struct{}     // has one element when there are acks
+	mu     sync.Mutex
+	acks   []session.Durable // not yet looked at
+	offers []session.Offer   // not yet looked at
+	news   chan struct{}     // has one element when there are acks or offers
 }
 
 // cut is a clean end on its way.
@@ -61,15 +63,19 @@ func (p *protection) session(ctx context.Context, server string, wish Desired) (
 	if err := a.state.save(); err != nil { // a number is used up before it is used
 		return false, err
 	}
+	asking, err := p.ask(fresh)
+	if err != nil {
+		return false, err
+	}
 	hello := session.Hello{Machine: a.deps.Machine, Session: a.state.Session, Disks: p.disks(false)}
 	link, answer, err := uplink.Open(ctx, uplink.Config{
 		Node: a.deps.Node, Address: server, Hello: hello, Limits: a.deps.Limits, Now: a.deps.Now,
-		Ticket: func(to farshore.Identity) ([]byte, error) { return p.ticket(to, fresh) },
+		Ticket: func(to farshore.Identity) ([]byte, error) { return p.ticket(to, fresh, asking) },
 	})
 	if err != nil {
 		return false, err
 	}
-	s := &sending{protection: p, server: server, link: link, opened: answer, news: make(chan struct{}, 1), lastApp: a.deps.Now()}
+	s := &sending{protection: p, server: server, link: link, opened: answer, news: make(chan struct{}, 1), lastApp: a.deps.Now(), resync: asking}
 	g, gctx := errgroup.WithContext(ctx)
 	var why error // closing the link ends its Run too, with a lesser reason
 	g.Go(func() error { return link.Run(gctx) })
@@ -87,7 +93,7 @@ func (p *protection) session(ctx context.Context, server string, wish Desired) (
 }
 
 // ticket signs the permission for one process server to claim the stream.
-func (p *protection) ticket(to farshore.Identity, fresh bool) ([]byte, error) {
+func (p *protection) ticket(to farshore.Identity, fresh bool, asking *resync) ([]byte, error) {
 	boot, err := host.BootID()
 	if err != nil {
 		return nil, err
@@ -101,6 +107,7 @@ func (p *protection) ticket(to farshore.Identity, fresh bool) ([]byte, error) {
 		fmt.Fprintf(eras, "%s %s\n", s.id, s.run.Era)
 		t.Disks = append(t.Disks, journal.TicketDisk{ID: s.id, Sectors: s.run.Sectors})
 	}
+	asking.request(&t, p.sources)
 	t.Capture = hex.EncodeToString(eras.Sum(nil)[:16])
 	signed, err := journal.SignTicket(p.agent.deps.Node, t)
 	if err != nil {
@@ -125,15 +132,17 @@ func (p *protection) disks(clean bool) []segment.Disk {
 	return all
 }
 
-// listen takes acknowledgements until the session ends.
+// listen takes acknowledgements and offers until the session ends.
 func (s *sending) listen() error {
 	for m := range s.link.Events() {
-		d, ok := m.(*session.Durable)
-		if !ok {
-			continue // the session ends with it
-		}
 		s.mu.Lock()
-		s.acks = append(s.acks, *d)
+		switch m := m.(type) {
+		case *session.Durable:
+			s.acks = append(s.acks, *m)
+		case *session.Offer:
+			s.offers = append(s.offers, *m)
+		default: // the session ends with it
+		}
 		s.mu.Unlock()
 		select {
 		case s.news <- struct{}{}:
@@ -198,6 +207,7 @@ func (s *sending) begin(fresh bool) error {
 	}
 	s.jump = s.jump || !s.opened.TailClean
 	s.owesCut = s.jump
+	s.beginResync()
 	a.blame(atSession, nil)
 	a.note(func(o *Observed) { o.ProcessServer = s.server })
 	a.deps.Log.Info("session open", "server", s.server, "generation", s.opened.Generation, "epoch", s.opened.Epoch,
@@ -298,6 +308,7 @@ func (s *sending) confirm(c cut, d session.Durable) error {
 		s.agent.deps.Log.Info("the machine is protected", "point", d.Position)
 	}
 	s.agent.blame(atTracker, nil)
+	s.endResync()
 	s.agent.note(func(o *Observed) { o.LastPoint = point })
 	if c.ask.number == 0 {
 		return nil

@@ -25,6 +25,7 @@ type source struct {
 
 	base *bitset            // owed of the full copy
 	free *bitset            // left out of it, and not yet durably stated as unspecified
+	seen *bitset            // of a scanned disk: read in this session; in memory only
 	todo *bitset            // to be sent in this session; in memory only, for a new session makes it anew
 	kept [intervals]*bitset // pending, by interval
 	open int                // the interval that changes go into now
@@ -46,8 +47,12 @@ type sentBase struct {
 	free    bool // stated as unspecified, not copied
 }
 
-// Mark takes a change: it is pending, and to be sent.
+// Mark takes a change: it is pending, and to be sent. A scan finds everything that was never read to be a change; what the
+// base will read in this session is none.
 func (s *source) Mark(e block.Extent) {
+	if s.seen != nil && e.Start >= s.at && s.base.holds(e) && !s.seen.meets(e) {
+		return
+	}
 	s.kept[s.open].Mark(e)
 	s.todo.Mark(e)
 	s.free.unmark(e)
@@ -67,6 +72,11 @@ func openSource(runDir string, s *source) (why string, err error) {
 	if s.todo, err = openBitset("", sectors); err != nil {
 		return "", err
 	}
+	if s.track.Grade() == tracker.Scan {
+		if s.seen, err = openBitset("", sectors); err != nil {
+			return "", err
+		}
+	}
 	switch {
 	case s.run.Era == "":
 		why = "nothing is known of it here: it is new, or the machine was started again"
@@ -85,7 +95,7 @@ func openSource(runDir string, s *source) (why string, err error) {
 
 func (s *source) close() error {
 	var err error
-	for _, b := range append(s.kept[:], s.base, s.free, s.todo) {
+	for _, b := range append(s.kept[:], s.base, s.free, s.seen, s.todo) {
 		if b != nil {
 			err = errors.Join(err, b.close())
 		}
@@ -102,6 +112,9 @@ func (s *source) begin() {
 	s.open, s.shut, s.sent, s.at, s.stated = 0, nil, nil, 0, false
 	s.todo.reset()
 	s.todo.union(s.kept[0])
+	if s.seen != nil {
+		s.seen.reset()
+	}
 }
 
 // owe makes the whole disk the base. What was free may be in use.

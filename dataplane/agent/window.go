@@ -192,10 +192,12 @@ func (s *sending) exchange(ctx context.Context) error {
 	return nil
 }
 
-// missed answers a gap within the session.
+// missed answers a gap within the session, and ends it.
 func (s *sending) missed(from *source, gap string) error {
-	s.jump, s.owesCut = true, true
-	return s.gap(from, gap)
+	if err := s.gap(from, gap); err != nil {
+		return err
+	}
+	return errAfresh
 }
 
 func (p *protection) todoBytes() int64 {

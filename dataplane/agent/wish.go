@@ -69,6 +69,7 @@ type Observed struct {
 	Sent          int64     // bytes since the agent started
 	Read          int64     // bytes, from the protected disks, since the agent started
 	Pending       int64     // bytes changed and not yet durable behind a clean end
+	Resync        Resync    // the last one, or the one under way
 	LastPoint     farshore.RecoveryPoint
 	CutNumber     uint64 // the last request answered
 	CutPoint      farshore.RecoveryPoint
@@ -84,6 +85,7 @@ const (
 	atTracker = "tracker"
 	atPoint   = "point"
 	atHooks   = "hooks"
+	atResync  = "resync"
 )
 
 // Desire tells the agent what is wanted of it from now on. It may be called at any time.
@@ -117,7 +119,7 @@ func (a *Agent) Observe() Observed {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	o := a.observed
-	for _, place := range []string{atDisks, atSession, atTracker, atPoint, atHooks} {
+	for _, place := range []string{atDisks, atSession, atTracker, atPoint, atHooks, atResync} {
 		if f := a.faults[place]; f != nil {
 			o.Faults = append(o.Faults, f)
 		}

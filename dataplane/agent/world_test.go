@@ -41,6 +41,8 @@ type part struct {
 	Node, State, Run, Pins, Hooks string
 	Sources                       []disk.Source
 	Desired                       agent.Desired
+	Patience                      time.Duration // for hashes of a resync
+	CopyRate                      int64
 }
 
 // The test binary plays three parts: the tests, the thaw watchdog, and an agent that will be killed.
@@ -93,7 +95,7 @@ func (p part) deps(node *credential.Node, log *slog.Logger) agent.Deps {
 		Machine: machine, Node: node, Sources: func() ([]disk.Source, error) { return p.Sources, nil },
 		StateDir: p.State, RunDir: p.Run, PinDir: p.Pins, Hooks: disk.Hooks{Dir: p.Hooks, Limit: 10 * time.Second},
 		Watchdog: []string{os.Args[0], trackertest.WatchdogVerb}, FreezeBound: time.Minute, WindowBytes: 512 << 20,
-		Limits: session.DefaultLimits(), Log: log, Now: time.Now,
+		Limits: session.DefaultLimits(), Log: log, Now: time.Now, Patience: p.Patience, CopyRate: p.CopyRate,
 	}
 }
 
@@ -127,7 +129,7 @@ func newWorld(t *testing.T, sources ...disk.Source) *world {
 	w.part = part{
 		Node: filepath.Join(dir, "node"), State: filepath.Join(dir, "state"), Run: filepath.Join(dir, "run"),
 		Pins: filepath.Join(dir, "bpf", "farshore"), Hooks: filepath.Join(dir, "hooks"), Sources: sources,
-		Desired: agent.Desired{Protect: true, CrashEvery: 300 * time.Millisecond},
+		Desired: agent.Desired{Protect: true, CrashEvery: 300 * time.Millisecond}, Patience: time.Second,
 	}
 	w.ca.NodeIn(t, w.part.Node, farshore.RoleAgent, string(machine))
 	for _, s := range sources {

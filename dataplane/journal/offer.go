@@ -170,6 +170,9 @@ func (o HashOffer) answers(want HashOffer) error {
 	return nil
 }
 
+// VaultID is the vault that the offer is for.
+func (o HashOffer) VaultID() (segment.VaultID, error) { return vault.ParseID(o.Vault) }
+
 // Claim gives the believed claim of an epoch, or nil.
 func (r Reader) Claim(ctx context.Context, m farshore.MachineID, g farshore.Generation, e farshore.Epoch) (*Claimed, error) {
 	return r.claims().read(ctx, m, g, e)
