@@ -322,7 +322,9 @@ func TestALostServerIsMadeAgainFromTheVaultAndItsRecoveryKey(t *testing.T) {
 	client := hub.HTTPClient(agent)
 	defer client.CloseIdleConnections()
 	_, err = farshorev1connect.NewHubServiceClient(client, "https://"+s.config.Listen).Sync(t.Context(), connect.NewRequest(&farshorev1.SyncRequest{
-		Observed: &farshorev1.SyncRequest_Agent{Agent: &farshorev1.AgentObserved{Machine: &farshorev1.MachineSpec{Hostname: "web"}}},
+		Observed: &farshorev1.SyncRequest_Agent{Agent: &farshorev1.AgentObserved{
+			Machine: &farshorev1.MachineSpec{Hostname: "web"}, ReadinessUnix: 7, Readiness: []*farshorev1.ReadinessFinding{{Code: "efi-fallback"}},
+		}},
 	}))
 	if err != nil {
 		t.Fatal(err)
@@ -331,5 +333,8 @@ func TestALostServerIsMadeAgainFromTheVaultAndItsRecoveryKey(t *testing.T) {
 	list, err := api.ListMachines(t.Context(), connect.NewRequest(&farshorev1.ListMachinesRequest{}))
 	if err != nil || len(list.Msg.GetMachines()) != 1 || list.Msg.GetMachines()[0].GetSpec().GetHostname() != "web" {
 		t.Errorf("machines %v, %v", list, err)
+	}
+	if m := list.Msg.GetMachines()[0]; m.GetReadinessUnix() != 7 || len(m.GetReadiness()) != 1 || m.GetReadiness()[0].GetCode() != "efi-fallback" {
+		t.Errorf("readiness %v, want what the agent reported", m.GetReadiness())
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"farshore/dataplane/readiness"
+	"farshore/dataplane/readiness/initramfs"
 	"farshore/dataplane/readiness/survey"
 	"farshore/fault"
 )
@@ -117,5 +118,24 @@ func listFindings(w io.Writer, findings []readiness.Finding) {
 		if f.Fixable {
 			fmt.Fprintf(w, "  or:   farshore-agent readiness fix %s\n", f.Code)
 		}
+	}
+}
+
+// maxImages is how many initramfs are remembered from one look to the next.
+const maxImages = 8
+
+// examiner looks at this machine again and again; it unpacks an initramfs only when that has changed.
+func examiner() func() ([]readiness.Finding, error) {
+	images := map[string]*initramfs.Image{}
+	return func() ([]readiness.Finding, error) {
+		view, err := survey.Take(survey.Running, "/")
+		if err != nil {
+			return nil, err
+		}
+		if len(images) > maxImages {
+			clear(images)
+		}
+		view.Images = images
+		return readiness.Check(&view.Machine), view.Close()
 	}
 }

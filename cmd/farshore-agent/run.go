@@ -63,10 +63,16 @@ func runAgent(ctx context.Context, c config, log *slog.Logger) error {
 		WindowBytes: budgets.WindowBytes, Pressure: footprint.NewWatch(os.DirFS("/"), time.Now).Pressure, CopyRate: int64(c.CopyMiBPerSecond) << 20, Limits: session.DefaultLimits(), Log: log, Now: time.Now,
 	})
 	client := hub.NewClient(hub.Config{Address: c.Control, Node: node, Dir: c.State, Build: version(), Now: time.Now, Log: log})
+	watch := &readinessWatch{dir: c.State, look: examiner(), changed: client.Report, now: time.Now, log: log}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.Run(ctx) })
+	g.Go(func() error { return watch.Run(ctx) })
 	g.Go(func() error {
-		return client.Run(ctx, func(r *farshorev1.SyncRequest) { r.Observed = observed(a.Observe()) },
+		return client.Run(ctx, func(r *farshorev1.SyncRequest) {
+			o := observed(a.Observe())
+			watch.put(o.Agent)
+			r.Observed = o
+		},
 			func(r *farshorev1.SyncResponse) { a.Desire(desired(r.GetAgent())) })
 	})
 	g.Go(func() error { return reportChanges(ctx, a, client) })

@@ -116,6 +116,7 @@ func (t *tool) showMachine(x *text, m *farshorev1.Machine) {
 	}
 	showFailover(x, m)
 	t.showLastTest(x, m.GetLastTest())
+	t.showReadiness(x, m)
 	for _, f := range m.GetFaults() {
 		x.fault(f)
 	}

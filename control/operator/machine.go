@@ -158,6 +158,7 @@ func (v view) message() *farshorev1.Machine {
 	m := &farshorev1.Machine{
 		Id: v.agent.Identity.Name, Spec: observed.GetMachine(), State: stateMessage(st.State), RpoSeconds: -1,
 		Target: TargetMessage(st.Target), Policy: PolicyMessage(st.Policy),
+		Readiness: observed.GetReadiness(), ReadinessUnix: observed.GetReadinessUnix(),
 		Replication: &farshorev1.Replication{
 			AgentConnected: v.agent.Connected, AgentLastSeenUnix: unix(v.agent.LastSeen), Phase: phase(observed.GetPhase()),
 			Grade: observed.GetGrade(), CopyTotalBytes: observed.GetCopyTotalBytes(), CopyDoneBytes: observed.GetCopyDoneBytes(),

@@ -1331,6 +1331,8 @@ type AgentObserved struct {
 	ReadBytes          uint64                 `protobuf:"varint,13,opt,name=read_bytes,json=readBytes,proto3" json:"read_bytes,omitempty"`                                // from the protected disks, since the agent started
 	CopyBytesPerSecond uint64                 `protobuf:"varint,30,opt,name=copy_bytes_per_second,json=copyBytesPerSecond,proto3" json:"copy_bytes_per_second,omitempty"` // of late
 	CopyEndUnix        int64                  `protobuf:"varint,31,opt,name=copy_end_unix,json=copyEndUnix,proto3" json:"copy_end_unix,omitempty"`                        // when the copy will be done at that rate; 0: not known
+	Readiness          []*ReadinessFinding    `protobuf:"bytes,40,rep,name=readiness,proto3" json:"readiness,omitempty"`                                                  // what would stop the machine from starting elsewhere
+	ReadinessUnix      int64                  `protobuf:"varint,41,opt,name=readiness_unix,json=readinessUnix,proto3" json:"readiness_unix,omitempty"`                    // when that was looked at; 0: not yet
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -1470,6 +1472,129 @@ func (x *AgentObserved) GetCopyEndUnix() int64 {
 	return 0
 }
 
+func (x *AgentObserved) GetReadiness() []*ReadinessFinding {
+	if x != nil {
+		return x.Readiness
+	}
+	return nil
+}
+
+func (x *AgentObserved) GetReadinessUnix() int64 {
+	if x != nil {
+		return x.ReadinessUnix
+	}
+	return 0
+}
+
+// ReadinessFinding is readiness.Finding, with the time since when it was found.
+type ReadinessFinding struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	Severity      string                 `protobuf:"bytes,2,opt,name=severity,proto3" json:"severity,omitempty"` // "blocks", "degrades", "note"
+	Targets       []string               `protobuf:"bytes,3,rep,name=targets,proto3" json:"targets,omitempty"`   // "azure", "vmware", "kvm", "metal"
+	Subject       string                 `protobuf:"bytes,4,opt,name=subject,proto3" json:"subject,omitempty"`
+	What          string                 `protobuf:"bytes,5,opt,name=what,proto3" json:"what,omitempty"`
+	Why           string                 `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
+	Commands      []string               `protobuf:"bytes,7,rep,name=commands,proto3" json:"commands,omitempty"` // what mends it on this machine
+	Fixable       bool                   `protobuf:"varint,8,opt,name=fixable,proto3" json:"fixable,omitempty"`  // farshore-agent readiness fix does it
+	SinceUnix     int64                  `protobuf:"varint,9,opt,name=since_unix,json=sinceUnix,proto3" json:"since_unix,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadinessFinding) Reset() {
+	*x = ReadinessFinding{}
+	mi := &file_farshore_v1_hub_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadinessFinding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadinessFinding) ProtoMessage() {}
+
+func (x *ReadinessFinding) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_hub_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadinessFinding.ProtoReflect.Descriptor instead.
+func (*ReadinessFinding) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ReadinessFinding) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *ReadinessFinding) GetSeverity() string {
+	if x != nil {
+		return x.Severity
+	}
+	return ""
+}
+
+func (x *ReadinessFinding) GetTargets() []string {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+func (x *ReadinessFinding) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *ReadinessFinding) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *ReadinessFinding) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *ReadinessFinding) GetCommands() []string {
+	if x != nil {
+		return x.Commands
+	}
+	return nil
+}
+
+func (x *ReadinessFinding) GetFixable() bool {
+	if x != nil {
+		return x.Fixable
+	}
+	return false
+}
+
+func (x *ReadinessFinding) GetSinceUnix() int64 {
+	if x != nil {
+		return x.SinceUnix
+	}
+	return 0
+}
+
 type ProcessServerDesired struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Machines      []string               `protobuf:"bytes,1,rep,name=machines,proto3" json:"machines,omitempty"` // whose streams it accepts
@@ -1479,7 +1604,7 @@ type ProcessServerDesired struct {
 
 func (x *ProcessServerDesired) Reset() {
 	*x = ProcessServerDesired{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[16]
+	mi := &file_farshore_v1_hub_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1491,7 +1616,7 @@ func (x *ProcessServerDesired) String() string {
 func (*ProcessServerDesired) ProtoMessage() {}
 
 func (x *ProcessServerDesired) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[16]
+	mi := &file_farshore_v1_hub_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1504,7 +1629,7 @@ func (x *ProcessServerDesired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessServerDesired.ProtoReflect.Descriptor instead.
 func (*ProcessServerDesired) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{16}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ProcessServerDesired) GetMachines() []string {
@@ -1527,7 +1652,7 @@ type ProcessServerObserved struct {
 
 func (x *ProcessServerObserved) Reset() {
 	*x = ProcessServerObserved{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[17]
+	mi := &file_farshore_v1_hub_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1539,7 +1664,7 @@ func (x *ProcessServerObserved) String() string {
 func (*ProcessServerObserved) ProtoMessage() {}
 
 func (x *ProcessServerObserved) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[17]
+	mi := &file_farshore_v1_hub_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1552,7 +1677,7 @@ func (x *ProcessServerObserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessServerObserved.ProtoReflect.Descriptor instead.
 func (*ProcessServerObserved) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{17}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ProcessServerObserved) GetAddress() string {
@@ -1604,7 +1729,7 @@ type StreamObserved struct {
 
 func (x *StreamObserved) Reset() {
 	*x = StreamObserved{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[18]
+	mi := &file_farshore_v1_hub_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1616,7 +1741,7 @@ func (x *StreamObserved) String() string {
 func (*StreamObserved) ProtoMessage() {}
 
 func (x *StreamObserved) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[18]
+	mi := &file_farshore_v1_hub_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1629,7 +1754,7 @@ func (x *StreamObserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamObserved.ProtoReflect.Descriptor instead.
 func (*StreamObserved) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{18}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StreamObserved) GetMachine() string {
@@ -1684,7 +1809,7 @@ type ApplierDesired struct {
 
 func (x *ApplierDesired) Reset() {
 	*x = ApplierDesired{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[19]
+	mi := &file_farshore_v1_hub_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1696,7 +1821,7 @@ func (x *ApplierDesired) String() string {
 func (*ApplierDesired) ProtoMessage() {}
 
 func (x *ApplierDesired) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[19]
+	mi := &file_farshore_v1_hub_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1709,7 +1834,7 @@ func (x *ApplierDesired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplierDesired.ProtoReflect.Descriptor instead.
 func (*ApplierDesired) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{19}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ApplierDesired) GetMachines() []string {
@@ -1740,7 +1865,7 @@ type ApplierJob struct {
 
 func (x *ApplierJob) Reset() {
 	*x = ApplierJob{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[20]
+	mi := &file_farshore_v1_hub_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1752,7 +1877,7 @@ func (x *ApplierJob) String() string {
 func (*ApplierJob) ProtoMessage() {}
 
 func (x *ApplierJob) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[20]
+	mi := &file_farshore_v1_hub_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1765,7 +1890,7 @@ func (x *ApplierJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplierJob.ProtoReflect.Descriptor instead.
 func (*ApplierJob) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{20}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ApplierJob) GetId() string {
@@ -1814,7 +1939,7 @@ type ApplierObserved struct {
 
 func (x *ApplierObserved) Reset() {
 	*x = ApplierObserved{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[21]
+	mi := &file_farshore_v1_hub_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1826,7 +1951,7 @@ func (x *ApplierObserved) String() string {
 func (*ApplierObserved) ProtoMessage() {}
 
 func (x *ApplierObserved) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[21]
+	mi := &file_farshore_v1_hub_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1839,7 +1964,7 @@ func (x *ApplierObserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplierObserved.ProtoReflect.Descriptor instead.
 func (*ApplierObserved) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{21}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ApplierObserved) GetReplicas() []*ReplicaObserved {
@@ -1875,7 +2000,7 @@ type ReplicaObserved struct {
 
 func (x *ReplicaObserved) Reset() {
 	*x = ReplicaObserved{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[22]
+	mi := &file_farshore_v1_hub_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1887,7 +2012,7 @@ func (x *ReplicaObserved) String() string {
 func (*ReplicaObserved) ProtoMessage() {}
 
 func (x *ReplicaObserved) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[22]
+	mi := &file_farshore_v1_hub_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1900,7 +2025,7 @@ func (x *ReplicaObserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaObserved.ProtoReflect.Descriptor instead.
 func (*ReplicaObserved) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{22}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ReplicaObserved) GetMachine() string {
@@ -1945,7 +2070,7 @@ type ApplierJobObserved struct {
 
 func (x *ApplierJobObserved) Reset() {
 	*x = ApplierJobObserved{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[23]
+	mi := &file_farshore_v1_hub_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1957,7 +2082,7 @@ func (x *ApplierJobObserved) String() string {
 func (*ApplierJobObserved) ProtoMessage() {}
 
 func (x *ApplierJobObserved) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[23]
+	mi := &file_farshore_v1_hub_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1970,7 +2095,7 @@ func (x *ApplierJobObserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplierJobObserved.ProtoReflect.Descriptor instead.
 func (*ApplierJobObserved) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{23}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ApplierJobObserved) GetId() string {
@@ -2027,7 +2152,7 @@ type MaterialisedDisk struct {
 
 func (x *MaterialisedDisk) Reset() {
 	*x = MaterialisedDisk{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[24]
+	mi := &file_farshore_v1_hub_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2039,7 +2164,7 @@ func (x *MaterialisedDisk) String() string {
 func (*MaterialisedDisk) ProtoMessage() {}
 
 func (x *MaterialisedDisk) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[24]
+	mi := &file_farshore_v1_hub_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2052,7 +2177,7 @@ func (x *MaterialisedDisk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MaterialisedDisk.ProtoReflect.Descriptor instead.
 func (*MaterialisedDisk) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{24}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *MaterialisedDisk) GetDisk() string {
@@ -2174,7 +2299,7 @@ const file_farshore_v1_hub_proto_rawDesc = "" +
 	"CutRequest\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12 \n" +
 	"\vconsistency\x18\x02 \x01(\tR\vconsistency\x12\x14\n" +
-	"\x05label\x18\x03 \x01(\tR\x05label\"\xfa\x04\n" +
+	"\x05label\x18\x03 \x01(\tR\x05label\"\xde\x05\n" +
 	"\rAgentObserved\x122\n" +
 	"\amachine\x18\x01 \x01(\v2\x18.farshore.v1.MachineSpecR\amachine\x12-\n" +
 	"\x05phase\x18\x02 \x01(\x0e2\x17.farshore.v1.AgentPhaseR\x05phase\x12\x14\n" +
@@ -2195,7 +2320,20 @@ const file_farshore_v1_hub_proto_rawDesc = "" +
 	"\n" +
 	"read_bytes\x18\r \x01(\x04R\treadBytes\x121\n" +
 	"\x15copy_bytes_per_second\x18\x1e \x01(\x04R\x12copyBytesPerSecond\x12\"\n" +
-	"\rcopy_end_unix\x18\x1f \x01(\x03R\vcopyEndUnix\"2\n" +
+	"\rcopy_end_unix\x18\x1f \x01(\x03R\vcopyEndUnix\x12;\n" +
+	"\treadiness\x18( \x03(\v2\x1d.farshore.v1.ReadinessFindingR\treadiness\x12%\n" +
+	"\x0ereadiness_unix\x18) \x01(\x03R\rreadinessUnix\"\xf1\x01\n" +
+	"\x10ReadinessFinding\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x1a\n" +
+	"\bseverity\x18\x02 \x01(\tR\bseverity\x12\x18\n" +
+	"\atargets\x18\x03 \x03(\tR\atargets\x12\x18\n" +
+	"\asubject\x18\x04 \x01(\tR\asubject\x12\x12\n" +
+	"\x04what\x18\x05 \x01(\tR\x04what\x12\x10\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why\x12\x1a\n" +
+	"\bcommands\x18\a \x03(\tR\bcommands\x12\x18\n" +
+	"\afixable\x18\b \x01(\bR\afixable\x12\x1d\n" +
+	"\n" +
+	"since_unix\x18\t \x01(\x03R\tsinceUnix\"2\n" +
 	"\x14ProcessServerDesired\x12\x1a\n" +
 	"\bmachines\x18\x01 \x03(\tR\bmachines\"\xea\x01\n" +
 	"\x15ProcessServerObserved\x12\x18\n" +
@@ -2284,7 +2422,7 @@ func file_farshore_v1_hub_proto_rawDescGZIP() []byte {
 }
 
 var file_farshore_v1_hub_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_farshore_v1_hub_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_farshore_v1_hub_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_farshore_v1_hub_proto_goTypes = []any{
 	(AgentPhase)(0),               // 0: farshore.v1.AgentPhase
 	(ApplierJobKind)(0),           // 1: farshore.v1.ApplierJobKind
@@ -2305,26 +2443,27 @@ var file_farshore_v1_hub_proto_goTypes = []any{
 	(*AgentDesired)(nil),          // 16: farshore.v1.AgentDesired
 	(*CutRequest)(nil),            // 17: farshore.v1.CutRequest
 	(*AgentObserved)(nil),         // 18: farshore.v1.AgentObserved
-	(*ProcessServerDesired)(nil),  // 19: farshore.v1.ProcessServerDesired
-	(*ProcessServerObserved)(nil), // 20: farshore.v1.ProcessServerObserved
-	(*StreamObserved)(nil),        // 21: farshore.v1.StreamObserved
-	(*ApplierDesired)(nil),        // 22: farshore.v1.ApplierDesired
-	(*ApplierJob)(nil),            // 23: farshore.v1.ApplierJob
-	(*ApplierObserved)(nil),       // 24: farshore.v1.ApplierObserved
-	(*ReplicaObserved)(nil),       // 25: farshore.v1.ReplicaObserved
-	(*ApplierJobObserved)(nil),    // 26: farshore.v1.ApplierJobObserved
-	(*MaterialisedDisk)(nil),      // 27: farshore.v1.MaterialisedDisk
+	(*ReadinessFinding)(nil),      // 19: farshore.v1.ReadinessFinding
+	(*ProcessServerDesired)(nil),  // 20: farshore.v1.ProcessServerDesired
+	(*ProcessServerObserved)(nil), // 21: farshore.v1.ProcessServerObserved
+	(*StreamObserved)(nil),        // 22: farshore.v1.StreamObserved
+	(*ApplierDesired)(nil),        // 23: farshore.v1.ApplierDesired
+	(*ApplierJob)(nil),            // 24: farshore.v1.ApplierJob
+	(*ApplierObserved)(nil),       // 25: farshore.v1.ApplierObserved
+	(*ReplicaObserved)(nil),       // 26: farshore.v1.ReplicaObserved
+	(*ApplierJobObserved)(nil),    // 27: farshore.v1.ApplierJobObserved
+	(*MaterialisedDisk)(nil),      // 28: farshore.v1.MaterialisedDisk
 }
 var file_farshore_v1_hub_proto_depIdxs = []int32{
 	13, // 0: farshore.v1.EnrolRequest.machine:type_name -> farshore.v1.MachineSpec
 	7,  // 1: farshore.v1.SyncRequest.have:type_name -> farshore.v1.Version
 	18, // 2: farshore.v1.SyncRequest.agent:type_name -> farshore.v1.AgentObserved
-	20, // 3: farshore.v1.SyncRequest.process_server:type_name -> farshore.v1.ProcessServerObserved
-	24, // 4: farshore.v1.SyncRequest.applier:type_name -> farshore.v1.ApplierObserved
+	21, // 3: farshore.v1.SyncRequest.process_server:type_name -> farshore.v1.ProcessServerObserved
+	25, // 4: farshore.v1.SyncRequest.applier:type_name -> farshore.v1.ApplierObserved
 	7,  // 5: farshore.v1.SyncResponse.version:type_name -> farshore.v1.Version
 	16, // 6: farshore.v1.SyncResponse.agent:type_name -> farshore.v1.AgentDesired
-	19, // 7: farshore.v1.SyncResponse.process_server:type_name -> farshore.v1.ProcessServerDesired
-	22, // 8: farshore.v1.SyncResponse.applier:type_name -> farshore.v1.ApplierDesired
+	20, // 7: farshore.v1.SyncResponse.process_server:type_name -> farshore.v1.ProcessServerDesired
+	23, // 8: farshore.v1.SyncResponse.applier:type_name -> farshore.v1.ApplierDesired
 	11, // 9: farshore.v1.RecoveryPoint.position:type_name -> farshore.v1.Position
 	14, // 10: farshore.v1.MachineSpec.disks:type_name -> farshore.v1.DiskSpec
 	15, // 11: farshore.v1.MachineSpec.nics:type_name -> farshore.v1.NicSpec
@@ -2334,31 +2473,32 @@ var file_farshore_v1_hub_proto_depIdxs = []int32{
 	12, // 15: farshore.v1.AgentObserved.last_point:type_name -> farshore.v1.RecoveryPoint
 	12, // 16: farshore.v1.AgentObserved.cut_point:type_name -> farshore.v1.RecoveryPoint
 	10, // 17: farshore.v1.AgentObserved.faults:type_name -> farshore.v1.Fault
-	21, // 18: farshore.v1.ProcessServerObserved.streams:type_name -> farshore.v1.StreamObserved
-	10, // 19: farshore.v1.ProcessServerObserved.faults:type_name -> farshore.v1.Fault
-	11, // 20: farshore.v1.StreamObserved.durable:type_name -> farshore.v1.Position
-	23, // 21: farshore.v1.ApplierDesired.jobs:type_name -> farshore.v1.ApplierJob
-	1,  // 22: farshore.v1.ApplierJob.kind:type_name -> farshore.v1.ApplierJobKind
-	11, // 23: farshore.v1.ApplierJob.position:type_name -> farshore.v1.Position
-	25, // 24: farshore.v1.ApplierObserved.replicas:type_name -> farshore.v1.ReplicaObserved
-	26, // 25: farshore.v1.ApplierObserved.jobs:type_name -> farshore.v1.ApplierJobObserved
-	10, // 26: farshore.v1.ApplierObserved.faults:type_name -> farshore.v1.Fault
-	11, // 27: farshore.v1.ReplicaObserved.applied:type_name -> farshore.v1.Position
-	11, // 28: farshore.v1.ReplicaObserved.checkpoint:type_name -> farshore.v1.Position
-	2,  // 29: farshore.v1.ApplierJobObserved.state:type_name -> farshore.v1.ApplierJobState
-	27, // 30: farshore.v1.ApplierJobObserved.disks:type_name -> farshore.v1.MaterialisedDisk
-	10, // 31: farshore.v1.ApplierJobObserved.fault:type_name -> farshore.v1.Fault
-	3,  // 32: farshore.v1.HubService.Enrol:input_type -> farshore.v1.EnrolRequest
-	5,  // 33: farshore.v1.HubService.Renew:input_type -> farshore.v1.RenewRequest
-	8,  // 34: farshore.v1.HubService.Sync:input_type -> farshore.v1.SyncRequest
-	4,  // 35: farshore.v1.HubService.Enrol:output_type -> farshore.v1.EnrolResponse
-	6,  // 36: farshore.v1.HubService.Renew:output_type -> farshore.v1.RenewResponse
-	9,  // 37: farshore.v1.HubService.Sync:output_type -> farshore.v1.SyncResponse
-	35, // [35:38] is the sub-list for method output_type
-	32, // [32:35] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	19, // 18: farshore.v1.AgentObserved.readiness:type_name -> farshore.v1.ReadinessFinding
+	22, // 19: farshore.v1.ProcessServerObserved.streams:type_name -> farshore.v1.StreamObserved
+	10, // 20: farshore.v1.ProcessServerObserved.faults:type_name -> farshore.v1.Fault
+	11, // 21: farshore.v1.StreamObserved.durable:type_name -> farshore.v1.Position
+	24, // 22: farshore.v1.ApplierDesired.jobs:type_name -> farshore.v1.ApplierJob
+	1,  // 23: farshore.v1.ApplierJob.kind:type_name -> farshore.v1.ApplierJobKind
+	11, // 24: farshore.v1.ApplierJob.position:type_name -> farshore.v1.Position
+	26, // 25: farshore.v1.ApplierObserved.replicas:type_name -> farshore.v1.ReplicaObserved
+	27, // 26: farshore.v1.ApplierObserved.jobs:type_name -> farshore.v1.ApplierJobObserved
+	10, // 27: farshore.v1.ApplierObserved.faults:type_name -> farshore.v1.Fault
+	11, // 28: farshore.v1.ReplicaObserved.applied:type_name -> farshore.v1.Position
+	11, // 29: farshore.v1.ReplicaObserved.checkpoint:type_name -> farshore.v1.Position
+	2,  // 30: farshore.v1.ApplierJobObserved.state:type_name -> farshore.v1.ApplierJobState
+	28, // 31: farshore.v1.ApplierJobObserved.disks:type_name -> farshore.v1.MaterialisedDisk
+	10, // 32: farshore.v1.ApplierJobObserved.fault:type_name -> farshore.v1.Fault
+	3,  // 33: farshore.v1.HubService.Enrol:input_type -> farshore.v1.EnrolRequest
+	5,  // 34: farshore.v1.HubService.Renew:input_type -> farshore.v1.RenewRequest
+	8,  // 35: farshore.v1.HubService.Sync:input_type -> farshore.v1.SyncRequest
+	4,  // 36: farshore.v1.HubService.Enrol:output_type -> farshore.v1.EnrolResponse
+	6,  // 37: farshore.v1.HubService.Renew:output_type -> farshore.v1.RenewResponse
+	9,  // 38: farshore.v1.HubService.Sync:output_type -> farshore.v1.SyncResponse
+	36, // [36:39] is the sub-list for method output_type
+	33, // [33:36] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_farshore_v1_hub_proto_init() }
@@ -2382,7 +2522,7 @@ func file_farshore_v1_hub_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_farshore_v1_hub_proto_rawDesc), len(file_farshore_v1_hub_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   25,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -792,6 +792,8 @@ type Machine struct {
 	VmId             string                 `protobuf:"bytes,12,opt,name=vm_id,json=vmId,proto3" json:"vm_id,omitempty"`                                     // the machine at the recovery site
 	VmAddress        string                 `protobuf:"bytes,13,opt,name=vm_address,json=vmAddress,proto3" json:"vm_address,omitempty"`
 	LastTest         *TestOutcome           `protobuf:"bytes,14,opt,name=last_test,json=lastTest,proto3" json:"last_test,omitempty"`
+	Readiness        []*ReadinessFinding    `protobuf:"bytes,40,rep,name=readiness,proto3" json:"readiness,omitempty"`                               // what would stop it from starting elsewhere, as its agent last reported
+	ReadinessUnix    int64                  `protobuf:"varint,41,opt,name=readiness_unix,json=readinessUnix,proto3" json:"readiness_unix,omitempty"` // when that was looked at; 0: not yet
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -922,6 +924,20 @@ func (x *Machine) GetLastTest() *TestOutcome {
 		return x.LastTest
 	}
 	return nil
+}
+
+func (x *Machine) GetReadiness() []*ReadinessFinding {
+	if x != nil {
+		return x.Readiness
+	}
+	return nil
+}
+
+func (x *Machine) GetReadinessUnix() int64 {
+	if x != nil {
+		return x.ReadinessUnix
+	}
+	return 0
 }
 
 // TestOutcome is how the last test failover ended.
@@ -2454,7 +2470,7 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"\x11GetMachineRequest\x12\x18\n" +
 	"\amachine\x18\x01 \x01(\tR\amachine\"D\n" +
 	"\x12GetMachineResponse\x12.\n" +
-	"\amachine\x18\x01 \x01(\v2\x14.farshore.v1.MachineR\amachine\"\xd1\x04\n" +
+	"\amachine\x18\x01 \x01(\v2\x14.farshore.v1.MachineR\amachine\"\xb5\x05\n" +
 	"\aMachine\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12,\n" +
 	"\x04spec\x18\x02 \x01(\v2\x18.farshore.v1.MachineSpecR\x04spec\x12/\n" +
@@ -2473,7 +2489,9 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"\x05vm_id\x18\f \x01(\tR\x04vmId\x12\x1d\n" +
 	"\n" +
 	"vm_address\x18\r \x01(\tR\tvmAddress\x125\n" +
-	"\tlast_test\x18\x0e \x01(\v2\x18.farshore.v1.TestOutcomeR\blastTest\"\xd2\x01\n" +
+	"\tlast_test\x18\x0e \x01(\v2\x18.farshore.v1.TestOutcomeR\blastTest\x12;\n" +
+	"\treadiness\x18( \x03(\v2\x1d.farshore.v1.ReadinessFindingR\treadiness\x12%\n" +
+	"\x0ereadiness_unix\x18) \x01(\x03R\rreadinessUnix\"\xd2\x01\n" +
 	"\vTestOutcome\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x16\n" +
 	"\x06passed\x18\x02 \x01(\bR\x06passed\x12!\n" +
@@ -2673,7 +2691,8 @@ var file_farshore_v1_operator_proto_goTypes = []any{
 	(*Fault)(nil),                   // 37: farshore.v1.Fault
 	(*MachineSpec)(nil),             // 38: farshore.v1.MachineSpec
 	(*RecoveryPoint)(nil),           // 39: farshore.v1.RecoveryPoint
-	(*Position)(nil),                // 40: farshore.v1.Position
+	(*ReadinessFinding)(nil),        // 40: farshore.v1.ReadinessFinding
+	(*Position)(nil),                // 41: farshore.v1.Position
 }
 var file_farshore_v1_operator_proto_depIdxs = []int32{
 	2,  // 0: farshore.v1.GetStatusResponse.parts:type_name -> farshore.v1.Part
@@ -2689,49 +2708,50 @@ var file_farshore_v1_operator_proto_depIdxs = []int32{
 	18, // 10: farshore.v1.Machine.replication:type_name -> farshore.v1.Replication
 	39, // 11: farshore.v1.Machine.last_point:type_name -> farshore.v1.RecoveryPoint
 	15, // 12: farshore.v1.Machine.last_test:type_name -> farshore.v1.TestOutcome
-	17, // 13: farshore.v1.MachineState.drills:type_name -> farshore.v1.Drill
-	40, // 14: farshore.v1.Replication.durable:type_name -> farshore.v1.Position
-	40, // 15: farshore.v1.Replication.applied:type_name -> farshore.v1.Position
-	36, // 16: farshore.v1.Target.tags:type_name -> farshore.v1.Target.TagsEntry
-	23, // 17: farshore.v1.CanResponse.permissions:type_name -> farshore.v1.Permission
-	37, // 18: farshore.v1.Permission.refusal:type_name -> farshore.v1.Fault
-	39, // 19: farshore.v1.ListPointsResponse.points:type_name -> farshore.v1.RecoveryPoint
-	19, // 20: farshore.v1.StartRequest.target:type_name -> farshore.v1.Target
-	20, // 21: farshore.v1.StartRequest.policy:type_name -> farshore.v1.ReplicationPolicy
-	32, // 22: farshore.v1.ListRunsResponse.runs:type_name -> farshore.v1.Run
-	32, // 23: farshore.v1.GetRunResponse.run:type_name -> farshore.v1.Run
-	33, // 24: farshore.v1.GetRunResponse.steps:type_name -> farshore.v1.Step
-	37, // 25: farshore.v1.Run.fault:type_name -> farshore.v1.Fault
-	37, // 26: farshore.v1.Step.fault:type_name -> farshore.v1.Fault
-	0,  // 27: farshore.v1.OperatorService.GetStatus:input_type -> farshore.v1.GetStatusRequest
-	3,  // 28: farshore.v1.OperatorService.CreateJoinToken:input_type -> farshore.v1.CreateJoinTokenRequest
-	5,  // 29: farshore.v1.OperatorService.ListNodes:input_type -> farshore.v1.ListNodesRequest
-	8,  // 30: farshore.v1.OperatorService.RemoveNode:input_type -> farshore.v1.RemoveNodeRequest
-	10, // 31: farshore.v1.OperatorService.ListMachines:input_type -> farshore.v1.ListMachinesRequest
-	12, // 32: farshore.v1.OperatorService.GetMachine:input_type -> farshore.v1.GetMachineRequest
-	21, // 33: farshore.v1.OperatorService.Can:input_type -> farshore.v1.CanRequest
-	24, // 34: farshore.v1.OperatorService.ListPoints:input_type -> farshore.v1.ListPointsRequest
-	26, // 35: farshore.v1.OperatorService.Start:input_type -> farshore.v1.StartRequest
-	28, // 36: farshore.v1.OperatorService.ListRuns:input_type -> farshore.v1.ListRunsRequest
-	30, // 37: farshore.v1.OperatorService.GetRun:input_type -> farshore.v1.GetRunRequest
-	34, // 38: farshore.v1.OperatorService.CancelRun:input_type -> farshore.v1.CancelRunRequest
-	1,  // 39: farshore.v1.OperatorService.GetStatus:output_type -> farshore.v1.GetStatusResponse
-	4,  // 40: farshore.v1.OperatorService.CreateJoinToken:output_type -> farshore.v1.CreateJoinTokenResponse
-	6,  // 41: farshore.v1.OperatorService.ListNodes:output_type -> farshore.v1.ListNodesResponse
-	9,  // 42: farshore.v1.OperatorService.RemoveNode:output_type -> farshore.v1.RemoveNodeResponse
-	11, // 43: farshore.v1.OperatorService.ListMachines:output_type -> farshore.v1.ListMachinesResponse
-	13, // 44: farshore.v1.OperatorService.GetMachine:output_type -> farshore.v1.GetMachineResponse
-	22, // 45: farshore.v1.OperatorService.Can:output_type -> farshore.v1.CanResponse
-	25, // 46: farshore.v1.OperatorService.ListPoints:output_type -> farshore.v1.ListPointsResponse
-	27, // 47: farshore.v1.OperatorService.Start:output_type -> farshore.v1.StartResponse
-	29, // 48: farshore.v1.OperatorService.ListRuns:output_type -> farshore.v1.ListRunsResponse
-	31, // 49: farshore.v1.OperatorService.GetRun:output_type -> farshore.v1.GetRunResponse
-	35, // 50: farshore.v1.OperatorService.CancelRun:output_type -> farshore.v1.CancelRunResponse
-	39, // [39:51] is the sub-list for method output_type
-	27, // [27:39] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	40, // 13: farshore.v1.Machine.readiness:type_name -> farshore.v1.ReadinessFinding
+	17, // 14: farshore.v1.MachineState.drills:type_name -> farshore.v1.Drill
+	41, // 15: farshore.v1.Replication.durable:type_name -> farshore.v1.Position
+	41, // 16: farshore.v1.Replication.applied:type_name -> farshore.v1.Position
+	36, // 17: farshore.v1.Target.tags:type_name -> farshore.v1.Target.TagsEntry
+	23, // 18: farshore.v1.CanResponse.permissions:type_name -> farshore.v1.Permission
+	37, // 19: farshore.v1.Permission.refusal:type_name -> farshore.v1.Fault
+	39, // 20: farshore.v1.ListPointsResponse.points:type_name -> farshore.v1.RecoveryPoint
+	19, // 21: farshore.v1.StartRequest.target:type_name -> farshore.v1.Target
+	20, // 22: farshore.v1.StartRequest.policy:type_name -> farshore.v1.ReplicationPolicy
+	32, // 23: farshore.v1.ListRunsResponse.runs:type_name -> farshore.v1.Run
+	32, // 24: farshore.v1.GetRunResponse.run:type_name -> farshore.v1.Run
+	33, // 25: farshore.v1.GetRunResponse.steps:type_name -> farshore.v1.Step
+	37, // 26: farshore.v1.Run.fault:type_name -> farshore.v1.Fault
+	37, // 27: farshore.v1.Step.fault:type_name -> farshore.v1.Fault
+	0,  // 28: farshore.v1.OperatorService.GetStatus:input_type -> farshore.v1.GetStatusRequest
+	3,  // 29: farshore.v1.OperatorService.CreateJoinToken:input_type -> farshore.v1.CreateJoinTokenRequest
+	5,  // 30: farshore.v1.OperatorService.ListNodes:input_type -> farshore.v1.ListNodesRequest
+	8,  // 31: farshore.v1.OperatorService.RemoveNode:input_type -> farshore.v1.RemoveNodeRequest
+	10, // 32: farshore.v1.OperatorService.ListMachines:input_type -> farshore.v1.ListMachinesRequest
+	12, // 33: farshore.v1.OperatorService.GetMachine:input_type -> farshore.v1.GetMachineRequest
+	21, // 34: farshore.v1.OperatorService.Can:input_type -> farshore.v1.CanRequest
+	24, // 35: farshore.v1.OperatorService.ListPoints:input_type -> farshore.v1.ListPointsRequest
+	26, // 36: farshore.v1.OperatorService.Start:input_type -> farshore.v1.StartRequest
+	28, // 37: farshore.v1.OperatorService.ListRuns:input_type -> farshore.v1.ListRunsRequest
+	30, // 38: farshore.v1.OperatorService.GetRun:input_type -> farshore.v1.GetRunRequest
+	34, // 39: farshore.v1.OperatorService.CancelRun:input_type -> farshore.v1.CancelRunRequest
+	1,  // 40: farshore.v1.OperatorService.GetStatus:output_type -> farshore.v1.GetStatusResponse
+	4,  // 41: farshore.v1.OperatorService.CreateJoinToken:output_type -> farshore.v1.CreateJoinTokenResponse
+	6,  // 42: farshore.v1.OperatorService.ListNodes:output_type -> farshore.v1.ListNodesResponse
+	9,  // 43: farshore.v1.OperatorService.RemoveNode:output_type -> farshore.v1.RemoveNodeResponse
+	11, // 44: farshore.v1.OperatorService.ListMachines:output_type -> farshore.v1.ListMachinesResponse
+	13, // 45: farshore.v1.OperatorService.GetMachine:output_type -> farshore.v1.GetMachineResponse
+	22, // 46: farshore.v1.OperatorService.Can:output_type -> farshore.v1.CanResponse
+	25, // 47: farshore.v1.OperatorService.ListPoints:output_type -> farshore.v1.ListPointsResponse
+	27, // 48: farshore.v1.OperatorService.Start:output_type -> farshore.v1.StartResponse
+	29, // 49: farshore.v1.OperatorService.ListRuns:output_type -> farshore.v1.ListRunsResponse
+	31, // 50: farshore.v1.OperatorService.GetRun:output_type -> farshore.v1.GetRunResponse
+	35, // 51: farshore.v1.OperatorService.CancelRun:output_type -> farshore.v1.CancelRunResponse
+	40, // [40:52] is the sub-list for method output_type
+	28, // [28:40] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_farshore_v1_operator_proto_init() }
