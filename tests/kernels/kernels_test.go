@@ -33,6 +33,18 @@ func wanted(r kernel.Release) bool {
 	return only == "" || strings.Contains(" "+only+" ", " "+r.Name+" ")
 }
 
+// unitTests builds the tests of a package for a guest.
+func unitTests(t *testing.T, arch qemu.Arch, pkg string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), filepath.Base(pkg)+".test")
+	c := exec.CommandContext(t.Context(), "go", "test", "-c", "-trimpath", "-ldflags=-s -w", "-o", path, pkg)
+	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+string(arch))
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("build the tests of %s: %v\n%s", pkg, err, out)
+	}
+	return path
+}
+
 // program builds the guest's program for an architecture.
 func program(t *testing.T, arch qemu.Arch, pkg string) string {
 	t.Helper()
@@ -120,13 +132,18 @@ export DISKS
 type trial struct {
 	run         string // what of it: -test.run
 	environment string
+	unit        bool // of the unit tests of package bitmap instead
 }
 
 func job(trials []trial, disks int) string {
 	var b strings.Builder
 	b.WriteString(nameDisks(disks) + "status=0\n")
 	for _, one := range trials {
-		fmt.Fprintf(&b, "%s /guest -test.v -test.timeout 30m -test.run '%s' || status=$?\n", one.environment, one.run)
+		program := "/guest"
+		if one.unit {
+			program = "/bitmap.test"
+		}
+		fmt.Fprintf(&b, "%s %s -test.v -test.timeout 30m -test.run '%s' || status=$?\n", one.environment, program, one.run)
 	}
 	b.WriteString("exit $status\n")
 	return b.String()
@@ -189,23 +206,24 @@ func TestTheTrackerIsRightOnEveryKernelAndBus(t *testing.T) {
 	// The oldest and the newest: with the programs of either form.
 	releases := []kernel.Release{kernel.Debian11, kernel.Debian13}
 	trials := []trial{
-		{"^(probe|dax|passthrough)$", ""},
-		{"^single$/^(scsi-fua|nvme)$", ""},
-		{"^rounds$/^nvme$", "SYSTEMS=ext4 ROUNDS=1 COPIES=1 PACE_MS=3 MOUNT=discard"},
+		{run: "^(probe|dax|passthrough)$"},
+		{run: "^single$/^(scsi-fua|nvme)$"},
+		{run: "^rounds$/^nvme$", environment: "SYSTEMS=ext4 ROUNDS=1 COPIES=1 PACE_MS=3 MOUNT=discard"},
 	}
 	if long() {
 		releases = []kernel.Release{kernel.Debian11, kernel.Debian12, kernel.Debian12New, kernel.Debian13}
 		trials = []trial{
-			{"^(probe|dax|single|passthrough)$", ""},
-			{"^rounds$", "SYSTEMS='ext4 xfs' ROUNDS=3 COPIES=3 PACE_MS=2"},
-			{"^rounds$/^nvme$", "SYSTEMS='ext4 xfs' ROUNDS=3 COPIES=3 PACE_MS=2 MOUNT=discard"},
-			{"^stacked$", "SYSTEMS='ext4 xfs' ROUNDS=2 COPIES=3 PACE_MS=2 MOUNT=discard"},
+			{run: "^(probe|dax|single|passthrough)$"},
+			{run: "^rounds$", environment: "SYSTEMS='ext4 xfs' ROUNDS=2 COPIES=2 PACE_MS=2"},
+			{run: "^rounds$/^nvme$", environment: "SYSTEMS='ext4 xfs' ROUNDS=2 COPIES=2 PACE_MS=2 MOUNT=discard"},
+			{run: "^stacked$", environment: "SYSTEMS='ext4 xfs' ROUNDS=2 COPIES=2 PACE_MS=2 MOUNT=discard"},
+			{run: "^TestAnUnseenDiscard", environment: "TRACKER_DISK=/dev/nvme0n1", unit: true},
 		}
 	}
 	for _, r := range releases {
 		all := trials
 		if long() && r != kernel.Debian11 { // no capture before 5.17
-			all = append(all[:len(all):len(all)], trial{"^captured$", "SYSTEMS='ext4 xfs' ROUNDS=2 PACE_MS=2"})
+			all = append(all[:len(all):len(all)], trial{run: "^captured$", environment: "SYSTEMS='ext4 xfs' ROUNDS=2 PACE_MS=2"})
 		}
 		t.Run(r.Name, func(t *testing.T) { try(t, r, all) })
 	}
@@ -217,8 +235,8 @@ func TestTheTrackerIsRightOnARM64(t *testing.T) {
 		t.Skip("SKIPPED: booting another architecture takes minutes; run: make kernels")
 	}
 	trials := []trial{
-		{"^(probe|single|passthrough)$", ""},
-		{"^rounds$/^(virtio|nvme)$", "SYSTEMS='ext4 xfs' ROUNDS=1 COPIES=2 PACE_MS=3 MOUNT=discard"},
+		{run: "^(probe|single|passthrough)$"},
+		{run: "^rounds$/^(virtio|nvme)$", environment: "SYSTEMS='ext4 xfs' ROUNDS=1 COPIES=1 PACE_MS=5 MOUNT=discard"},
 	}
 	for _, r := range []kernel.Release{kernel.Debian12ARM, kernel.Debian13ARM} {
 		t.Run(r.Name, func(t *testing.T) { try(t, r, trials) })
@@ -231,7 +249,7 @@ func try(t *testing.T, r kernel.Release, trials []trial) {
 		t.Skipf("SKIPPED: ONLY asks for other kernels")
 	}
 	if run := os.Getenv("TRIALS"); run != "" {
-		trials = []trial{{run, os.Getenv("TRIALENV")}}
+		trials = []trial{{run: run, environment: os.Getenv("TRIALENV"), unit: strings.Contains(run, "Test")}}
 	}
 	k, userland := fetch(t, r)
 	disks := everyBus(t)
@@ -239,6 +257,12 @@ func try(t *testing.T, r kernel.Release, trials []trial) {
 	pack := kernel.Pack{
 		Kernel: k, Userland: userland, Job: job(trials, len(disks)),
 		Files: map[string]string{"/guest": program(t, r.Arch, "farshore/tests/kernels/guest")},
+	}
+	for _, one := range trials {
+		if one.unit {
+			pack.Files["/bitmap.test"] = unitTests(t, r.Arch, "farshore/dataplane/tracker/bitmap")
+			break
+		}
 	}
 	if err := pack.Write(t.Context(), initrd); err != nil {
 		t.Fatal(err)

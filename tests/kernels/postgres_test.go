@@ -160,20 +160,23 @@ func TestPostgreSQLRecoversFromEveryPointOfABusyGuest(t *testing.T) {
 	d := newDatabase(t, filepath.Join(disk, "pg"))
 	d.create()
 	_, tools := fetch(t, kernel.Debian12, "postgresql-15")
-	job := guestJob(fmt.Sprintf("mkdir -p /tools; mount -t ext4 $(find tools) /tools || exit 1\nPG_UID=%d BENCH_SECONDS=%s /guest -test.v -test.timeout 0 -test.run '^postgres$'",
-		d.uid, benchSeconds()))
+	job := guestJob(fmt.Sprintf("mkdir -p /tools; mount -t ext4 $(find tools) /tools || exit 1\nPG_UID=%d /guest -test.v -test.timeout 0 -test.run '^postgres$'", d.uid))
 	p := newPower(t, s, kernel.Debian12, s.ext4("protected.img", protectedBytes, disk), job,
 		qemu.Disk{Path: s.ext4("tools.img", 1<<30, tools), Bus: qemu.Virtio, Serial: "tools"})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
 	now := p.on(ctx, false)
-	p.follow(ctx, now, func(r kernel.Report) bool { return r.Action == "benched" })
-	now.guest.Stop()
-	points := p.points(p.restorer)
-	t.Logf("%d points", len(points))
-	if len(points) == 0 {
-		t.Fatal("no point was made")
+	var points []farshore.RecoveryPoint
+	for points = p.points(p.restorer); len(points) < pointsWanted(t); points = p.points(p.restorer) {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%d points were made: %v\n%s", len(points), ctx.Err(), now.guest.Console())
+		case <-time.After(2 * time.Second):
+		}
 	}
+	now.guest.Stop()
+	first, last := points[0].Time, points[len(points)-1].Time
+	t.Logf("%d points in %.0f s", len(points), last.Sub(first).Seconds())
 	random := rand.New(rand.NewPCG(seed, 0))
 	random.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
 	for _, point := range points[:min(restores, len(points))] {
@@ -184,11 +187,18 @@ func TestPostgreSQLRecoversFromEveryPointOfABusyGuest(t *testing.T) {
 // restores is how many points are restored.
 const restores = 8
 
-func benchSeconds() string {
-	if text := os.Getenv("BENCH_SECONDS"); text != "" {
-		return text
+// pointsWanted is how many points are made before the power is cut.
+func pointsWanted(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv("POINTS")
+	if text == "" {
+		return 20
 	}
-	return "120"
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // recover restores a point, mounts it, and has the database verified.

@@ -150,7 +150,7 @@ func TestAfterPowerCutsTheReplicaEqualsTheDiskAgain(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	s := newSite(t, 2)
-	p := newPower(t, s, kernel.Debian12, s.ext4("protected.img", protectedBytes, ""), guestJob("DATA=/data PACE_MS=20 /guest -test.v -test.timeout 0 -test.run '^load$'"))
+	p := newPower(t, s, kernel.Debian12, s.ext4("protected.img", protectedBytes, ""), guestJob("DATA=/data PACE_MS=500 /guest -test.v -test.timeout 0 -test.run '^load$'"))
 	total := cuts(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
 	defer cancel()
