@@ -70,7 +70,7 @@ crash: ## kill real processes, long form
 torture: build ## every file system, load, grade and trouble, and the agent killed 200 times: make torture TORTURE_ROUNDS=200
 	TORTURE_ROUNDS=$(TORTURE_ROUNDS) TORTURE_KILLS=$(TORTURE_KILLS) go test -count=1 -v -timeout 0 ./tests/torture
 
-kernels: build ## boot Debian's kernels in QEMU and prove the tracker on them, long form (ONLY="debian-11 debian-13" picks some)
+kernels: deps ## boot Debian's kernels in QEMU and prove the tracker on them, long form (ONLY="debian-11 debian-13" picks some)
 	KERNELS=long go test -count=1 -v -timeout 0 ./tests/kernels
 
 bench: build ## speed, as ratios measured side by side

@@ -14,8 +14,10 @@ import (
 	"time"
 
 	"farshore"
+	"farshore/dataplane/block"
 	"farshore/dataplane/credential/credentialtest"
 	"farshore/dataplane/hub"
+	"farshore/dataplane/journal"
 	"farshore/dataplane/vault"
 	"farshore/dataplane/vault/connect"
 	"farshore/tests/lab/need"
@@ -34,6 +36,7 @@ const (
 type site struct {
 	*testing.T
 	dir    string
+	reader journal.Reader
 	server *process.Process
 	port   int
 	state  string // the folder that becomes the agent's
@@ -56,13 +59,18 @@ func newSite(t *testing.T, pointsEverySeconds int) *site {
 		t.Fatal(err)
 	}
 	certificate, key := ca.Authority()
-	_, keys, err := vault.Init(t.Context(), store, vault.Authority{Certificate: certificate, Key: key}, time.Now())
+	about, keys, err := vault.Init(t.Context(), store, vault.Authority{Certificate: certificate, Key: key}, time.Now())
 	if err == nil {
 		err = errors.Join(keys[0].WriteFile(s.path("vault.key")), os.Mkdir(s.state, 0o700), os.Mkdir(s.path("server"), 0o700))
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
+	id, err := about.ID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.reader = journal.Reader{Store: store, Vault: id, Roots: ca.Roots(t), Keys: vault.KeyRing{keys[0]}}
 	ca.NodeIn(t, s.state, farshore.RoleAgent, guestName)
 	ca.NodeIn(t, s.path("server"), farshore.RoleProcessServer, "hq-1")
 	s.port = freePort(t)
@@ -149,4 +157,30 @@ func (s *site) points(program string) []farshore.RecoveryPoint {
 		s.Fatal(err)
 	}
 	return points
+}
+
+// unspecified gives what the stream leaves open at a point: free space, and what was discarded.
+func (s *site) unspecified(at farshore.Position) *block.Set {
+	s.Helper()
+	open := &block.Set{}
+	for part, err := range s.reader.Follow(s.Context(), s.reader.Start(guestName, at.Generation)) {
+		if err != nil {
+			s.Fatal(err)
+		}
+		for record, err := range part.Records() {
+			switch {
+			case err != nil:
+				s.Fatal(err)
+			case record.Kind == block.Unspecified:
+				open.Add(record.Extent)
+			default:
+				open.Remove(record.Extent)
+			}
+		}
+		if part.Header().Position() == at {
+			return open
+		}
+	}
+	s.Fatalf("the stream does not come to %v", at)
+	return nil
 }
