@@ -7,6 +7,7 @@
 //	lab          the parts a test runs against: guest images, QEMU, Azurite, an ARM server
 //	sim          the pure core in a seeded world of faults
 //	crash        real processes, killed
+//	kernels      Debian's kernels booted: the tracker on each, the power cut, a database recovered
 //	torture      file systems under every load and trouble, replicated in every grade; the agent killed
 //	e2e          the whole way of a block
 //	bench        speed, as ratios measured side by side
