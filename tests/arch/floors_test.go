@@ -20,7 +20,7 @@ var floors = [][]string{
 	{"dataplane/segment", "dataplane/vhd"},
 	{"dataplane/chain", "dataplane/session", "dataplane/hashes", "dataplane/hrl"},
 	{"dataplane/wire"},
-	{"dataplane/host"},
+	{"dataplane/host", "dataplane/windows"},
 	{"dataplane/disk", "dataplane/changelog", "dataplane/footprint", "dataplane/vault", "dataplane/credential", "api/gen"},
 	{"dataplane/tracker", "dataplane/journal", "dataplane/transport", "dataplane/hub"},
 	{"dataplane/uplink"},
