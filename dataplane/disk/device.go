@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"farshore/fault"
 )
@@ -14,6 +15,7 @@ type Device struct {
 	path   string
 	node   bool // a whole disk, not a file
 	system      // what the operating system knows it by
+	view   atomic.Pointer[io.ReaderAt]
 }
 
 // Open opens a whole disk or an image file for reading. The error is a *fault.Fault (FS-1001) that says what is wrong
@@ -39,16 +41,46 @@ func (d *Device) Path() string { return d.path }
 // Node reports whether the device is a block device; otherwise it is an image file.
 func (d *Device) Node() bool { return d.node }
 
+// View lets the device be read as a snapshot of it has it; nil lets it be read as it is again. Its size and its counters stay
+// those of the disk.
+func (d *Device) View(snapshot io.ReaderAt) {
+	if snapshot == nil {
+		d.view.Store(nil)
+		return
+	}
+	d.view.Store(&snapshot)
+}
+
+// Viewed reports whether reads see a snapshot.
+func (d *Device) Viewed() bool { return d.view.Load() != nil }
+
 // ReadAt reads len(p) bytes from the offset in bytes, as [io.ReaderAt] does. Buffers from [Buffer] at aligned offsets are
 // filled in place; others are copied.
 func (d *Device) ReadAt(p []byte, offset int64) (int, error) {
+	if snapshot := d.view.Load(); snapshot != nil {
+		return d.readAligned((*snapshot).ReadAt, p, offset)
+	}
+	return d.readAligned(d.read, p, offset)
+}
+
+// Itself reads the disk as it is, whatever view is on.
+func (d *Device) Itself() io.ReaderAt { return itself{d} }
+
+type itself struct{ *Device }
+
+func (i itself) ReadAt(p []byte, offset int64) (int, error) { return i.readAligned(i.read, p, offset) }
+
+// reading is one read that may be short.
+type reading func(p []byte, offset int64) (int, error)
+
+func (d *Device) readAligned(read reading, p []byte, offset int64) (int, error) {
 	if aligned(p, offset) {
-		return d.readFull(p, offset)
+		return d.readFull(read, p, offset)
 	}
 	start := offset &^ (Alignment - 1)
 	end := (offset + int64(len(p)) + Alignment - 1) &^ (Alignment - 1)
 	bounce := Buffer(int(end - start))
-	n, err := d.readFull(bounce, start)
+	n, err := d.readFull(read, bounce, start)
 	have := max(0, n-int(offset-start))
 	copied := copy(p, bounce[int(offset-start):][:have])
 	if copied == len(p) {
@@ -61,10 +93,10 @@ func (d *Device) ReadAt(p []byte, offset int64) (int, error) {
 }
 
 // readFull reads until p is full or the disk ends: the last block of a disk may be a part of one.
-func (d *Device) readFull(p []byte, offset int64) (int, error) {
+func (d *Device) readFull(read reading, p []byte, offset int64) (int, error) {
 	n := 0
 	for n < len(p) {
-		m, err := d.read(p[n:], offset+int64(n))
+		m, err := read(p[n:], offset+int64(n))
 		n += m
 		if errors.Is(err, io.EOF) {
 			return n, io.EOF

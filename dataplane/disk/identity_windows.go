@@ -1,6 +1,13 @@
 package disk
 
-// hardwareName is empty: the partition table names the disk.
-func hardwareName(*Device) string { return "" }
+import "farshore/dataplane/windows/drive"
+
+// hardwareName is what the drive calls itself, or the name of its partition table.
+func hardwareName(d *Device) string {
+	if !d.node {
+		return ""
+	}
+	return drive.Name(d.drive)
+}
 
 func backingName(d *Device) string { return d.path }

@@ -1,38 +1,29 @@
 package disk
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
+	"golang.org/x/sys/windows/registry"
 
 	"farshore"
+	"farshore/dataplane/windows/drive"
+	"farshore/fault"
 )
 
-// maxDrives bounds the numbers that are tried: Windows numbers drives from 0 and leaves holes where drives were taken away.
-const maxDrives = 128
-
-// Find lists the physical disks of the machine.
+// Find lists the physical drives of the machine. The error is a *fault.Fault (FS-1056).
 func Find() ([]Source, error) {
+	drives, err := drive.Find(drive.Local{})
+	if err != nil {
+		return nil, &fault.Fault{
+			Code: "FS-1056", Kind: fault.Operator, Subject: "physical drives", What: "they cannot be listed",
+			Remedy: "run it as an administrator; a single disk can be named in the configuration file", Err: err,
+		}
+	}
 	var found []Source
-	for n := range maxDrives {
-		path := fmt.Sprintf("%s%d", drivePrefix, n)
-		d, err := open(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("list the disks: %w", err)
-		}
-		size, serr := d.Sectors()
-		if err := d.Close(); err != nil {
-			return nil, err
-		}
-		if serr == nil && size > 0 { // a reader without a medium has no size
-			found = append(found, Source{Path: path, Boot: n == 0})
-		}
+	for _, d := range drives {
+		found = append(found, Source{Path: drive.Path(d.Number), Boot: d.Starts})
 	}
 	return found, nil
 }
@@ -60,7 +51,23 @@ func memoryBytes() uint64 {
 	return status.TotalPhys
 }
 
+const versionKey = `SOFTWARE\Microsoft\Windows NT\CurrentVersion`
+
+// osName is the product with its build, as "winver" shows them.
 func osName() string {
 	v := windows.RtlGetVersion()
-	return fmt.Sprintf("Windows %d.%d build %d", v.MajorVersion, v.MinorVersion, v.BuildNumber)
+	build := fmt.Sprintf("%d.%d.%d", v.MajorVersion, v.MinorVersion, v.BuildNumber)
+	key, err := registry.OpenKey(registry.LOCAL_MACHINE, versionKey, registry.QUERY_VALUE|registry.WOW64_64KEY)
+	if err != nil {
+		return "Windows " + build
+	}
+	defer key.Close() //nolint:errcheck // only read
+	name, _, err := key.GetStringValue("ProductName")
+	if err != nil {
+		name = "Windows"
+	}
+	if revision, _, err := key.GetIntegerValue("UBR"); err == nil {
+		build = fmt.Sprintf("%s.%d", build, revision)
+	}
+	return name + " " + build
 }
