@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"farshore/dataplane/disk"
 )
 
 const (
@@ -23,6 +25,9 @@ func (c config) checkPlaces() error {
 	}
 	return c.mountPins()
 }
+
+// snapshots is nil: points are made of proven instants and freezes.
+func (c config) snapshots() disk.Snapshotter { return nil }
 
 // mountPins makes sure that there is a bpf file system below the folder of pins. Without one the disks are scanned.
 func (c config) mountPins() error {

@@ -38,6 +38,9 @@ type Deps struct {
 	Limits      session.Limits
 	Log         *slog.Logger
 	Now         func() time.Time
+
+	// Snapshots makes points where file systems cannot be frozen; nil: points are made of proven instants and freezes.
+	Snapshots disk.Snapshotter
 }
 
 // Agent is the mobility agent of one machine. Make it with [New].

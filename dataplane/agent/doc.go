@@ -13,6 +13,9 @@
 // be right, and a freeze is not believed without the proof: a swap partition or a raw database can be written through it.
 // An idle machine is never frozen, for thawing writes to the disk and would make changes out of nothing.
 //
+// On Windows nothing can be frozen and nothing proves quiet: there a point is what a snapshot of the disks shows, found and read
+// in it (imaged.go).
+//
 // Invariants:
 //   - A block leaves the base when a segment that holds it is durable, and tracking was continuous since it was read.
 //   - A block leaves the pending sets only when a clean end behind all sendings of its interval is durable (R4).

@@ -38,7 +38,7 @@ func (s *sending) asked(wish Desired, now time.Time) ask {
 		return ask{number: c.Number, marker: true, consistency: c.Consistency, label: c.Label}
 	}
 	if wish.AppEvery > 0 && now.Sub(s.lastApp) >= wish.AppEvery {
-		if any, err := s.agent.deps.Hooks.Any(); any || err != nil {
+		if any, err := s.agent.deps.Hooks.Any(); any || err != nil || s.agent.deps.Snapshots != nil {
 			return ask{marker: true, consistency: farshore.AppConsistent}
 		}
 	}
@@ -67,6 +67,9 @@ func (s *sending) cycle(ctx context.Context) error {
 	wish, _ := s.agent.wish()
 	asked := s.asked(wish, now)
 	s.lastTry = now
+	if s.agent.deps.Snapshots != nil {
+		return s.imaged(ctx, asked)
+	}
 	if err := s.exchange(ctx); err != nil {
 		return err
 	}

@@ -110,6 +110,8 @@ type world struct {
 	part  part
 
 	unspecified []*block.Set // by disk, where the last restore stood last
+
+	snapshots disk.Snapshotter // of an agent that runs in this process
 }
 
 func newWorld(t *testing.T, sources ...disk.Source) *world {
@@ -192,7 +194,9 @@ func (w *world) start() (a *agent.Agent, stop func()) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	a = agent.New(w.part.deps(node, slog.New(slog.NewTextHandler(w.t.Output(), nil))))
+	deps := w.part.deps(node, slog.New(slog.NewTextHandler(w.t.Output(), nil)))
+	deps.Snapshots = w.snapshots
+	a = agent.New(deps)
 	a.Desire(w.part.Desired)
 	return a, w.background("agent", a.Run)
 }

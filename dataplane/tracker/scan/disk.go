@@ -140,8 +140,12 @@ func (d *Disk) Sent(e block.Extent, data []byte) {
 	}
 }
 
-// provable reports whether an equal later sample proves that nothing was written in between.
+// provable reports whether an equal later sample proves that nothing was written in between. What a snapshot shows is older
+// than any sample: it proves nothing.
 func (d *Disk) provable(before disk.Stat) bool {
+	if d.device.Viewed() {
+		return false
+	}
 	if d.device.Node() {
 		return d.device.Accounted() && before.InFlight == 0
 	}

@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"testing"
@@ -157,5 +158,28 @@ func TestAResizedImageBeginsANewEra(t *testing.T) {
 	}
 	if got := openScan(t, dir, "a", device).Era(); got == era {
 		t.Error("the era went on")
+	}
+}
+
+// What was written since a snapshot is in no scan of it: the counters of the disk, sampled meanwhile, must not hide it.
+func TestAScanOfASnapshotDoesNotVouchForTheDisk(t *testing.T) {
+	path, device := image(t, 1<<20)
+	d := openScan(t, t.TempDir(), "a", device)
+	send(t, d, changed(t, d))
+	device.View(bytes.NewReader(make([]byte, 1<<20)))
+	if err := os.WriteFile(path, bytes.Repeat([]byte{1}, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	old := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(path, old, old); err != nil {
+		t.Fatal(err)
+	}
+	d.now = func() time.Time { return time.Now().Add(time.Hour) } // the change of the file's times is old too
+	if got := changed(t, d); !got.Empty() {
+		t.Errorf("the snapshot shows %v", got)
+	}
+	device.View(nil)
+	if got := changed(t, d); got.Sectors() != 2048 {
+		t.Errorf("behind the snapshot: %v, want the whole disk", got)
 	}
 }
