@@ -10,7 +10,8 @@ import (
 )
 
 // Append puts a write at the end of the log; its data is copied. If there is no room it waits a bounded moment for memory
-// that is on its way to the file, and then gives ErrFull. An entry on a disk that the log does not have, or with another
+// that is on its way to the file, and then gives ErrFull. What the log itself wrote to its file is kept as unspecified,
+// even if it comes as data. An entry on a disk that the log does not have, or with another
 // length of data than its extent, is a broken invariant of the caller and panics.
 func (l *Log) Append(e Entry) error {
 	n := 0
@@ -24,11 +25,31 @@ func (l *Log) Append(e Entry) error {
 	if e.Extent.Empty() {
 		return nil
 	}
+	if l.own(e.Pieces) {
+		e.Kind, e.Pieces = block.Unspecified, nil
+	}
 	if err := l.admit(e); err != nil {
 		return err
 	}
 	l.fill(e)
 	return l.publish()
+}
+
+// own reports whether data is that of the log's own file. Normally the capture programs see that themselves, by process and
+// cookie. But below a mirror or under a limit of its group, a kernel thread may submit what the agent wrote; taken as data,
+// each piece written would come back as more to be written.
+func (l *Log) own(pieces [][]byte) bool {
+	if l.file == nil || len(pieces) == 0 {
+		return false
+	}
+	for _, p := range pieces {
+		for ; len(p) > 0; p = p[min(len(p), hrl.PageBytes):] {
+			if len(p) < hrl.PageBytes || hrl.Cookie(p[:len(l.header.Cookie)]) != l.header.Cookie {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // admission is an entry on its way in. It belongs to the goroutine that appends.

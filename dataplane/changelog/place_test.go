@@ -21,6 +21,13 @@ import (
 // fileSystem makes and mounts a file system of 320 MiB, in memory.
 func fileSystem(t *testing.T, mkfs, options string) (mountPoint string) {
 	t.Helper()
+	_, mountPoint = fileSystemOn(t, mkfs, options)
+	return mountPoint
+}
+
+// fileSystemOn gives also the device that it is on.
+func fileSystemOn(t *testing.T, mkfs, options string) (node, mountPoint string) {
+	t.Helper()
 	loop := disktest.NewLoop(t, 320<<20)
 	args := append(strings.Fields(mkfs), loop.Path)
 	if _, err := exec.LookPath(args[0]); err != nil {
@@ -44,11 +51,11 @@ func fileSystem(t *testing.T, mkfs, options string) (mountPoint string) {
 			t.Errorf("unmount %s: %v", mountPoint, err)
 		}
 	})
-	return mountPoint
+	return loop.Path, mountPoint
 }
 
 const (
-	mkfsExt4 = "mkfs.ext4 -q -b 4096 -E nodiscard"
+	mkfsExt4 = "mkfs.ext4 -q -b 4096 -E nodiscard,lazy_itable_init=0,lazy_journal_init=0" // nothing is written later, by itself
 	mkfsXFS  = "mkfs.xfs -q -f -K"
 	mkfsBTRS = "mkfs.btrfs -q -f -K"
 )
