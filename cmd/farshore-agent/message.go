@@ -37,7 +37,7 @@ var phases = map[agent.Phase]farshorev1.AgentPhase{
 // observed writes the agent's state for the hub.
 func observed(o agent.Observed) *farshorev1.SyncRequest_Agent {
 	m := &farshorev1.AgentObserved{
-		Machine: hub.MachineMessage(o.Machine), Phase: phases[o.Phase], Grade: o.Grade,
+		Machine: hub.MachineMessage(o.Machine), Phase: phases[o.Phase], Grade: o.Grade, GradeWhy: o.GradeWhy, Upgrades: uint64(o.Upgrades), Downgrades: uint64(o.Downgrades),
 		CopyTotalBytes: uint64(o.CopyTotal), CopyDoneBytes: uint64(o.CopyDone), SentBytes: uint64(o.Sent), ReadBytes: uint64(o.Read),
 		PendingBytes: uint64(o.Pending), CutNumber: o.CutNumber, ProcessServer: o.ProcessServer,
 	}

@@ -132,6 +132,9 @@ func (t *tool) showReplication(x *text, r *farshorev1.Replication) {
 	}
 	x.line("agent\t%s", agent)
 	x.line("tracking\t%s", or(r.GetGrade(), "unknown"))
+	if why := r.GetGradeWhy(); why != "" {
+		x.line("\tno write order: %s", why)
+	}
 	if r.GetCopyTotalBytes() > 0 && r.GetCopyDoneBytes() < r.GetCopyTotalBytes() {
 		x.line("copied\t%s of %s%s", size(r.GetCopyDoneBytes()), size(r.GetCopyTotalBytes()), t.copySpeed(r))
 	}

@@ -161,7 +161,7 @@ func (v view) message() *farshorev1.Machine {
 		Readiness: observed.GetReadiness(), ReadinessUnix: observed.GetReadinessUnix(),
 		Replication: &farshorev1.Replication{
 			AgentConnected: v.agent.Connected, AgentLastSeenUnix: unix(v.agent.LastSeen), Phase: phase(observed.GetPhase()),
-			Grade: observed.GetGrade(), CopyTotalBytes: observed.GetCopyTotalBytes(), CopyDoneBytes: observed.GetCopyDoneBytes(),
+			Grade: observed.GetGrade(), GradeWhy: observed.GetGradeWhy(), CopyTotalBytes: observed.GetCopyTotalBytes(), CopyDoneBytes: observed.GetCopyDoneBytes(),
 			PendingBytes: observed.GetPendingBytes(), SentBytes: observed.GetSentBytes(), ProcessServer: observed.GetProcessServer(),
 			SealedBytes: v.stream.GetSealedBytes(), UploadedBytes: v.stream.GetUploadedBytes(),
 			CopyBytesPerSecond: observed.GetCopyBytesPerSecond(), CopyEndUnix: observed.GetCopyEndUnix(),

@@ -35,12 +35,21 @@ type Deps struct {
 	Patience    time.Duration  // how long a resync waits for hashes before it copies in full; 0: half a minute
 	CopyRate    int64          // bytes of a full copy in a second; 0: as fast as it goes
 	Pressure    func() float64 // how starved the machine is, from 0 to 1: a full copy makes way; nil: never
+	RingBytes   int            // of the kernel's ring that captures writes, a power of two; 0: writes are not captured
+	ChangeLog   ChangeLog
 	Limits      session.Limits
 	Log         *slog.Logger
 	Now         func() time.Time
 
 	// Snapshots makes points where file systems cannot be frozen; nil: points are made of proven instants and freezes.
 	Snapshots disk.Snapshotter
+}
+
+// ChangeLog says where writes are kept in order until they are durable.
+type ChangeLog struct {
+	MemoryBytes int64
+	Path        string // of the file behind the memory; "": none
+	FileBytes   int64
 }
 
 // Agent is the mobility agent of one machine. Make it with [New].
@@ -154,7 +163,7 @@ func (a *Agent) rest() {
 	if err := errors.Join(a.letGo(), forget(a.deps)); err != nil {
 		a.deps.Log.Warn("what was left of tracking could not be removed", "err", err)
 	}
-	for _, place := range []string{atDisks, atSession, atTracker, atPoint, atHooks, atResync} {
+	for _, place := range []string{atDisks, atSession, atTracker, atPoint, atHooks, atResync, atLog} {
 		a.blame(place, nil)
 	}
 }
@@ -189,6 +198,7 @@ func (a *Agent) inventory() (*disk.Inventory, error) {
 
 // serve protects the disks of one wish until something else is wanted, a disk changes, or ctx ends.
 func (a *Agent) serve(ctx context.Context, wish Desired) error {
+	life := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	a.mu.Lock()
@@ -203,7 +213,7 @@ func (a *Agent) serve(ctx context.Context, wish Desired) error {
 		a.cancel = nil
 		a.mu.Unlock()
 	}()
-	p, err := a.hold(ctx, wish.Disks)
+	p, err := a.hold(life, wish.Disks)
 	if err != nil {
 		return causeOf(ctx, err)
 	}
@@ -216,7 +226,8 @@ func (a *Agent) serve(ctx context.Context, wish Desired) error {
 	return causeOf(ctx, p.serve(ctx, wish))
 }
 
-// hold gives the protection of the disks: the one that is held, or a new one.
+// hold gives the protection of the disks: the one that is held, or a new one. Order that is kept goes on through whatever
+// else changes.
 func (a *Agent) hold(ctx context.Context, disks []farshore.DiskID) (*protection, error) {
 	if a.held != nil && slices.Equal(a.held.ids(), disks) {
 		return a.held, nil

@@ -4,10 +4,18 @@
 //
 //   - the *base* of a disk: the blocks still owed of a full copy. What no file system uses when it begins is taken out of it
 //     and stated as unspecified (package freespace says why that is right);
+//
 //   - the *pending* blocks: changed and not yet durable behind a clean end, kept per sending interval;
+//
 //   - a *round*: what changed is taken from the tracker and sent, under load; its end is no recovery point;
+//
 //   - a *window*: the changes are taken, read into memory, and it is proven by the kernel's own counters that no write
 //     reached any disk meanwhile. What was read is then the state of the machine at one instant. Its end is a point.
+//
+//   - *order*: where writes can be captured, a recorder moves them from the kernel's ring into the change log in the order in
+//     which they were submitted, and the stream follows the log. Every end of a write is a point then, and nothing is held
+//     still. An *upgrade* gains order (copy under load, then redo what was recorded meanwhile); whatever cannot be recorded
+//     loses it, and the agent falls back to rounds and windows.
 //
 // Windows are first tried as they come; on a busy machine the file systems are frozen for one. A window needs no freeze to
 // be right, and a freeze is not believed without the proof: a swap partition or a raw database can be written through it.
@@ -20,6 +28,9 @@
 //   - A block leaves the base when a segment that holds it is durable, and tracking was continuous since it was read.
 //   - A block leaves the pending sets only when a clean end behind all sendings of its interval is durable (R4).
 //   - What is pending is sent again in every new session, behind a Jump.
+//   - Nothing behind a write that was not recorded is sent as a part of the order.
+//   - A session goes on with the change log only if the stream's end lies behind the copies that order began with, and the
+//     log reaches back to it; else what is pending is copied.
 //   - A gap in tracking (reboot, missed events, resize, another medium) makes the whole disk the base again, within the same
 //     generation; its reason and size are reported. It ends the session: the next one begins behind a sealed end, of which
 //     a sink can offer hashes, and sends of the base only what differs (a *resync*).

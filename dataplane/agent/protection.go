@@ -23,7 +23,9 @@ type protection struct {
 	trackers  *choose.Set
 	sources   []*source
 	run       runState
-	scans     bool // some disk is scanned
+	recorder  *recorder // nil: writes cannot be captured
+	place     *place    // of the recorder's log in the stream; nil: it has none
+	scans     bool      // some disk is scanned
 	scanTook  time.Duration
 }
 
@@ -60,10 +62,35 @@ func (a *Agent) protect(ctx context.Context, ids []farshore.DiskID) (_ *protecti
 	if err := a.checkRunDir(devices); err != nil {
 		return nil, err
 	}
-	if p.trackers, err = choose.Open(ctx, choose.Places{Pins: a.deps.PinDir, Run: a.deps.RunDir}, specs, devices); err != nil {
+	cookie := newCookie()
+	places := choose.Places{Pins: a.deps.PinDir, Run: a.deps.RunDir, RingBytes: a.deps.RingBytes, Own: own(cookie)}
+	if p.trackers, err = choose.Open(ctx, places, specs, devices); err != nil {
 		return nil, err
 	}
-	return p, p.openSources(specs, devices)
+	if err := p.openSources(specs, devices); err != nil {
+		return nil, err
+	}
+	return p, p.openRecorder(ctx, cookie)
+}
+
+// openRecorder begins to empty the ring, if there is one. Without a change log the disks are protected by bitmap.
+func (p *protection) openRecorder(ctx context.Context, cookie [16]byte) error {
+	ring := p.trackers.Capture()
+	if ring == nil {
+		return nil
+	}
+	r, err := p.agent.openRecorder(ring, cookie, p.ids())
+	if err != nil {
+		p.agent.deps.Log.Warn("there is no change log, so writes are not kept in order", "err", err)
+		f, _ := fault.As(err)
+		p.agent.blame(atLog, f)
+		p.agent.note(func(o *Observed) { o.GradeWhy = err.Error() })
+		return nil
+	}
+	p.agent.blame(atLog, nil)
+	p.recorder = r
+	r.start(ctx)
+	return nil
 }
 
 func indexOf(specs []farshore.DiskSpec, id farshore.DiskID) int {
@@ -122,6 +149,9 @@ func (p *protection) save() error {
 
 func (p *protection) close() error {
 	var err error
+	if p.recorder != nil {
+		err = p.recorder.close()
+	}
 	for _, s := range p.sources {
 		err = errors.Join(err, s.close())
 	}

@@ -38,6 +38,14 @@ type sending struct {
 	tried            uint64  // the last request for which a window was tried
 	resync           *resync // nil: no hashes were asked for
 
+	ordered   bool          // the stream follows the change log
+	next      uint64        // the record of the log to be sent next
+	lsn       farshore.LSN  // the last one sent
+	cutAt     uint64        // where in the log the last cut was made
+	healed    time.Time     // when blocks in doubt were copied last
+	upgradeAt time.Time     // not before that is write order tried for
+	pause     time.Duration // between two tries
+
 	mu     sync.Mutex
 	acks   []session.Durable // not yet looked at
 	offers []session.Offer   // not yet looked at
@@ -50,6 +58,8 @@ type cut struct {
 	ask     ask
 	note    string    // why it is less than was asked for
 	clean   []*source // the disks that are clean there
+	anchors *place    // write order began with it
+	heals   bool      // it ends a copy of blocks in doubt
 }
 
 // session opens a session with one process server and serves it until it ends. opened says whether it came to be.
@@ -165,6 +175,12 @@ func (s *sending) serve(ctx context.Context, fresh bool) error {
 			return err
 		}
 		s.report()
+		if s.ordered || s.upgradable() {
+			if err := s.order(ctx); err != nil {
+				return err
+			}
+			continue
+		}
 		due := s.lastTry.Add(s.wishNow().crashEvery())
 		if s.baseLeft() && s.agent.deps.Now().Before(due) {
 			if err := s.copyBase(ctx, due); err != nil {
@@ -201,17 +217,19 @@ func (s *sending) begin(fresh bool) error {
 			return err
 		}
 	}
+	s.lsn = s.opened.ResumeLSN
 	for _, source := range s.sources {
 		source.begin()
 		s.jump = s.jump || source.pending() > 0
 	}
 	s.jump = s.jump || !s.opened.TailClean
+	s.goOn()
 	s.owesCut = s.jump
 	s.beginResync()
 	a.blame(atSession, nil)
 	a.note(func(o *Observed) { o.ProcessServer = s.server })
 	a.deps.Log.Info("session open", "server", s.server, "generation", s.opened.Generation, "epoch", s.opened.Epoch,
-		"new_generation", s.opened.NewGeneration, "tail_clean", s.opened.TailClean, "pending", s.pending())
+		"new_generation", s.opened.NewGeneration, "tail_clean", s.opened.TailClean, "pending", s.pending(), "in_order", s.ordered)
 	return nil
 }
 
@@ -224,6 +242,9 @@ func (p *protection) pending() int64 {
 	n := int64(0)
 	for _, s := range p.sources {
 		n += s.pending()
+	}
+	if p.recorder != nil {
+		n = max(n, p.recorder.held()) // of the same writes
 	}
 	return n
 }
@@ -274,15 +295,26 @@ func (s *sending) takeAcks() error {
 		for _, source := range s.sources {
 			source.durable(d.Through)
 		}
+		s.trimLog(d)
 		if d.Cut && len(s.cuts) > 0 && s.cuts[0].message == d.Through {
 			c := s.cuts[0]
 			s.cuts = s.cuts[1:]
 			if err := s.confirm(c, d); err != nil {
 				return err
 			}
+		} else if d.Clean {
+			s.passed(d)
 		}
 	}
 	return nil
+}
+
+// passed takes a recovery point that nobody cut: in write order, every end of a segment is one.
+func (s *sending) passed(d session.Durable) {
+	s.run.LastPoint = farshore.RecoveryPoint{
+		Machine: s.agent.deps.Machine, Position: d.Position, LSN: d.LSN, Time: d.UTC, Consistency: farshore.CrashConsistent,
+	}
+	s.agent.note(func(o *Observed) { o.LastPoint = s.run.LastPoint })
 }
 
 // confirm takes the durable end of a cut: every disk that was clean there owes nothing of before.
@@ -303,6 +335,14 @@ func (s *sending) confirm(c cut, d session.Durable) error {
 	s.run.LastPoint = point
 	if err := s.save(); err != nil {
 		return err
+	}
+	if c.anchors != nil {
+		c.anchors.anchored = true
+	}
+	if c.heals {
+		for _, source := range s.sources {
+			source.healing.reset()
+		}
 	}
 	if joined {
 		s.agent.deps.Log.Info("the machine is protected", "point", d.Position)

@@ -34,6 +34,9 @@ type source struct {
 	at   block.Sector       // how far the base was sent in this session
 
 	stated bool // free was stated in this session
+
+	doubt   *bitset // captured, and which of several writes the disk kept is not knowable
+	healing *bitset // of these, copied again, and the clean end behind the copies is not yet durable
 }
 
 type interval struct {
@@ -64,7 +67,7 @@ func openSource(runDir string, s *source) (why string, err error) {
 	if err != nil {
 		return "", err
 	}
-	for name, b := range map[string]**bitset{"base": &s.base, "free": &s.free, "0": &s.kept[0], "1": &s.kept[1], "2": &s.kept[2], "3": &s.kept[3]} {
+	for name, b := range map[string]**bitset{"base": &s.base, "free": &s.free, "doubt": &s.doubt, "healing": &s.healing, "0": &s.kept[0], "1": &s.kept[1], "2": &s.kept[2], "3": &s.kept[3]} {
 		if *b, err = openBitset(filepath.Join(runDir, fmt.Sprintf("%s.%s", s.id, name)), sectors); err != nil {
 			return "", err
 		}
@@ -115,6 +118,24 @@ func (s *source) begin() {
 	if s.seen != nil {
 		s.seen.reset()
 	}
+	s.doubt.union(s.healing)
+	s.healing.reset()
+}
+
+// settleDoubt makes the blocks in doubt pending ones: a copy of all that is pending settles them too.
+func (s *source) settleDoubt() {
+	for _, b := range []*bitset{s.doubt, s.healing} {
+		s.kept[s.open].union(b)
+		s.todo.union(b)
+		b.reset()
+	}
+}
+
+// heal has the blocks in doubt copied again.
+func (s *source) heal() {
+	s.healing.union(s.doubt)
+	s.doubt.reset()
+	s.todo.union(s.healing)
 }
 
 // owe makes the whole disk the base. What was free may be in use.
@@ -178,7 +199,7 @@ func (s *source) clean(cut uint64) {
 
 // pending is the size of what is owed, in bytes. Blocks that changed in several intervals count once for each.
 func (s *source) pending() int64 {
-	n := s.base.bytes(0)
+	n := s.base.bytes(0) + s.doubt.bytes(0) + s.healing.bytes(0)
 	for _, b := range s.kept {
 		n += b.bytes(0)
 	}

@@ -125,6 +125,9 @@ func (s *sending) quiesced(ctx context.Context, c *cut) error {
 // point tries windows until one is good. Asked-for points are made in a freeze, so that what applications have written is
 // on the disk; others are made without one if the machine happens to write nothing.
 func (s *sending) point(ctx context.Context, c *cut, freeze bool) error {
+	if s.ordered {
+		return s.orderedPoint(ctx, c)
+	}
 	why := ""
 	for try := 0; !freeze && try < openTries; try++ {
 		done, reason, err := s.window(ctx, nil, c)

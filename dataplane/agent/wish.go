@@ -60,7 +60,10 @@ const (
 type Observed struct {
 	Machine       farshore.MachineSpec
 	Phase         Phase
-	Grade         string // the weakest of the protected disks
+	Grade         string // the weakest of the protected disks, as it is now
+	GradeWhy      string // why write order is not kept, where it could be
+	Upgrades      int64  // how often write order was gained since the agent started
+	Downgrades    int64  // and lost
 	CopyTotal     int64  // bytes of the full copy under way, without what is free
 	CopyDone      int64
 	CopyRate      int64     // bytes of it in a second, of late
@@ -86,6 +89,7 @@ const (
 	atPoint   = "point"
 	atHooks   = "hooks"
 	atResync  = "resync"
+	atLog     = "change log"
 )
 
 // Desire tells the agent what is wanted of it from now on. It may be called at any time.
@@ -119,7 +123,7 @@ func (a *Agent) Observe() Observed {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	o := a.observed
-	for _, place := range []string{atDisks, atSession, atTracker, atPoint, atHooks, atResync} {
+	for _, place := range []string{atDisks, atSession, atTracker, atPoint, atHooks, atResync, atLog} {
 		if f := a.faults[place]; f != nil {
 			o.Faults = append(o.Faults, f)
 		}

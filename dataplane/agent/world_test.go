@@ -43,6 +43,8 @@ type part struct {
 	Desired                       agent.Desired
 	Patience                      time.Duration // for hashes of a resync
 	CopyRate                      int64
+	RingBytes                     int // 0: writes are not captured
+	LogBytes                      int64
 }
 
 // The test binary plays three parts: the tests, the thaw watchdog, and an agent that will be killed.
@@ -96,6 +98,7 @@ func (p part) deps(node *credential.Node, log *slog.Logger) agent.Deps {
 		StateDir: p.State, RunDir: p.Run, PinDir: p.Pins, Hooks: disk.Hooks{Dir: p.Hooks, Limit: 10 * time.Second},
 		Watchdog: []string{os.Args[0], trackertest.WatchdogVerb}, FreezeBound: time.Minute, WindowBytes: 512 << 20,
 		Limits: session.DefaultLimits(), Log: log, Now: time.Now, Patience: p.Patience, CopyRate: p.CopyRate,
+		RingBytes: p.RingBytes, ChangeLog: agent.ChangeLog{MemoryBytes: p.LogBytes},
 	}
 }
 

@@ -1327,8 +1327,11 @@ type AgentObserved struct {
 	CutNumber          uint64                 `protobuf:"varint,9,opt,name=cut_number,json=cutNumber,proto3" json:"cut_number,omitempty"`          // the last request answered
 	CutPoint           *RecoveryPoint         `protobuf:"bytes,10,opt,name=cut_point,json=cutPoint,proto3" json:"cut_point,omitempty"`
 	Faults             []*Fault               `protobuf:"bytes,11,rep,name=faults,proto3" json:"faults,omitempty"`
-	ProcessServer      string                 `protobuf:"bytes,12,opt,name=process_server,json=processServer,proto3" json:"process_server,omitempty"`                     // in use
-	ReadBytes          uint64                 `protobuf:"varint,13,opt,name=read_bytes,json=readBytes,proto3" json:"read_bytes,omitempty"`                                // from the protected disks, since the agent started
+	ProcessServer      string                 `protobuf:"bytes,12,opt,name=process_server,json=processServer,proto3" json:"process_server,omitempty"` // in use
+	ReadBytes          uint64                 `protobuf:"varint,13,opt,name=read_bytes,json=readBytes,proto3" json:"read_bytes,omitempty"`            // from the protected disks, since the agent started
+	GradeWhy           string                 `protobuf:"bytes,20,opt,name=grade_why,json=gradeWhy,proto3" json:"grade_why,omitempty"`                // why write order is not kept, where it could be
+	Upgrades           uint64                 `protobuf:"varint,21,opt,name=upgrades,proto3" json:"upgrades,omitempty"`                               // how often write order was gained, and lost, since the agent started
+	Downgrades         uint64                 `protobuf:"varint,22,opt,name=downgrades,proto3" json:"downgrades,omitempty"`
 	CopyBytesPerSecond uint64                 `protobuf:"varint,30,opt,name=copy_bytes_per_second,json=copyBytesPerSecond,proto3" json:"copy_bytes_per_second,omitempty"` // of late
 	CopyEndUnix        int64                  `protobuf:"varint,31,opt,name=copy_end_unix,json=copyEndUnix,proto3" json:"copy_end_unix,omitempty"`                        // when the copy will be done at that rate; 0: not known
 	Readiness          []*ReadinessFinding    `protobuf:"bytes,40,rep,name=readiness,proto3" json:"readiness,omitempty"`                                                  // what would stop the machine from starting elsewhere
@@ -1454,6 +1457,27 @@ func (x *AgentObserved) GetProcessServer() string {
 func (x *AgentObserved) GetReadBytes() uint64 {
 	if x != nil {
 		return x.ReadBytes
+	}
+	return 0
+}
+
+func (x *AgentObserved) GetGradeWhy() string {
+	if x != nil {
+		return x.GradeWhy
+	}
+	return ""
+}
+
+func (x *AgentObserved) GetUpgrades() uint64 {
+	if x != nil {
+		return x.Upgrades
+	}
+	return 0
+}
+
+func (x *AgentObserved) GetDowngrades() uint64 {
+	if x != nil {
+		return x.Downgrades
 	}
 	return 0
 }
@@ -2299,7 +2323,7 @@ const file_farshore_v1_hub_proto_rawDesc = "" +
 	"CutRequest\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12 \n" +
 	"\vconsistency\x18\x02 \x01(\tR\vconsistency\x12\x14\n" +
-	"\x05label\x18\x03 \x01(\tR\x05label\"\xde\x05\n" +
+	"\x05label\x18\x03 \x01(\tR\x05label\"\xb7\x06\n" +
 	"\rAgentObserved\x122\n" +
 	"\amachine\x18\x01 \x01(\v2\x18.farshore.v1.MachineSpecR\amachine\x12-\n" +
 	"\x05phase\x18\x02 \x01(\x0e2\x17.farshore.v1.AgentPhaseR\x05phase\x12\x14\n" +
@@ -2318,7 +2342,12 @@ const file_farshore_v1_hub_proto_rawDesc = "" +
 	"\x06faults\x18\v \x03(\v2\x12.farshore.v1.FaultR\x06faults\x12%\n" +
 	"\x0eprocess_server\x18\f \x01(\tR\rprocessServer\x12\x1d\n" +
 	"\n" +
-	"read_bytes\x18\r \x01(\x04R\treadBytes\x121\n" +
+	"read_bytes\x18\r \x01(\x04R\treadBytes\x12\x1b\n" +
+	"\tgrade_why\x18\x14 \x01(\tR\bgradeWhy\x12\x1a\n" +
+	"\bupgrades\x18\x15 \x01(\x04R\bupgrades\x12\x1e\n" +
+	"\n" +
+	"downgrades\x18\x16 \x01(\x04R\n" +
+	"downgrades\x121\n" +
 	"\x15copy_bytes_per_second\x18\x1e \x01(\x04R\x12copyBytesPerSecond\x12\"\n" +
 	"\rcopy_end_unix\x18\x1f \x01(\x03R\vcopyEndUnix\x12;\n" +
 	"\treadiness\x18( \x03(\v2\x1d.farshore.v1.ReadinessFindingR\treadiness\x12%\n" +

@@ -1169,6 +1169,7 @@ type Replication struct {
 	AgentLastSeenUnix  int64                  `protobuf:"varint,2,opt,name=agent_last_seen_unix,json=agentLastSeenUnix,proto3" json:"agent_last_seen_unix,omitempty"`
 	Phase              string                 `protobuf:"bytes,3,opt,name=phase,proto3" json:"phase,omitempty"` // "idle", "initial-replication", "protected", "resyncing", "paused", "stalled"
 	Grade              string                 `protobuf:"bytes,4,opt,name=grade,proto3" json:"grade,omitempty"`
+	GradeWhy           string                 `protobuf:"bytes,20,opt,name=grade_why,json=gradeWhy,proto3" json:"grade_why,omitempty"` // why write order is not kept, where it could be
 	CopyTotalBytes     uint64                 `protobuf:"varint,5,opt,name=copy_total_bytes,json=copyTotalBytes,proto3" json:"copy_total_bytes,omitempty"`
 	CopyDoneBytes      uint64                 `protobuf:"varint,6,opt,name=copy_done_bytes,json=copyDoneBytes,proto3" json:"copy_done_bytes,omitempty"`
 	PendingBytes       uint64                 `protobuf:"varint,7,opt,name=pending_bytes,json=pendingBytes,proto3" json:"pending_bytes,omitempty"`
@@ -1238,6 +1239,13 @@ func (x *Replication) GetPhase() string {
 func (x *Replication) GetGrade() string {
 	if x != nil {
 		return x.Grade
+	}
+	return ""
+}
+
+func (x *Replication) GetGradeWhy() string {
+	if x != nil {
+		return x.GradeWhy
 	}
 	return ""
 }
@@ -2511,12 +2519,13 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"\x06points\x18\x05 \x01(\bR\x06points\"/\n" +
 	"\x05Drill\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x14\n" +
-	"\x05phase\x18\x02 \x01(\tR\x05phase\"\xd3\x04\n" +
+	"\x05phase\x18\x02 \x01(\tR\x05phase\"\xf0\x04\n" +
 	"\vReplication\x12'\n" +
 	"\x0fagent_connected\x18\x01 \x01(\bR\x0eagentConnected\x12/\n" +
 	"\x14agent_last_seen_unix\x18\x02 \x01(\x03R\x11agentLastSeenUnix\x12\x14\n" +
 	"\x05phase\x18\x03 \x01(\tR\x05phase\x12\x14\n" +
-	"\x05grade\x18\x04 \x01(\tR\x05grade\x12(\n" +
+	"\x05grade\x18\x04 \x01(\tR\x05grade\x12\x1b\n" +
+	"\tgrade_why\x18\x14 \x01(\tR\bgradeWhy\x12(\n" +
 	"\x10copy_total_bytes\x18\x05 \x01(\x04R\x0ecopyTotalBytes\x12&\n" +
 	"\x0fcopy_done_bytes\x18\x06 \x01(\x04R\rcopyDoneBytes\x12#\n" +
 	"\rpending_bytes\x18\a \x01(\x04R\fpendingBytes\x12\x1d\n" +
