@@ -28,7 +28,8 @@ type config struct {
 	FreezeSeconds int `yaml:"freezeSeconds"`
 	WindowMiB     int `yaml:"windowMiB"`
 	// CopyMiBPerSecond bounds full copies; 0 does not.
-	CopyMiBPerSecond int `yaml:"copyMiBPerSecond"`
+	CopyMiBPerSecond int  `yaml:"copyMiBPerSecond"`
+	Capture          bool `yaml:"capture"` // writes themselves, in order, where the kernel allows it
 	// RingMiB is the kernel's memory for captured writes; 0 leaves it, like WindowMiB, to the memory of the machine.
 	RingMiB int       `yaml:"ringMiB"`
 	HRL     hrlConfig `yaml:"hrl"`
@@ -60,7 +61,7 @@ const (
 func loadConfig(path string) (config, error) {
 	c := config{
 		State: defaultState, Run: defaultRun, Pins: defaultPins, Hooks: defaultHooks,
-		HookSeconds: defaultHook, FreezeSeconds: defaultFreeze,
+		HookSeconds: defaultHook, FreezeSeconds: defaultFreeze, Capture: true,
 	}
 	content, err := os.ReadFile(path)
 	if err == nil {

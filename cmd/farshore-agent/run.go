@@ -58,6 +58,7 @@ func runAgent(ctx context.Context, c config, log *slog.Logger) error {
 	}
 	budgets := c.budgets(log)
 	a := agent.New(agent.Deps{
+		RingBytes: c.ring(budgets), ChangeLog: agent.ChangeLog{MemoryBytes: budgets.LogBytes, Path: c.HRL.Path, FileBytes: int64(c.HRL.FileMiB) << 20},
 		Machine: machine, Node: node, Sources: c.sources, StateDir: c.State, RunDir: c.Run, PinDir: c.Pins, Hooks: c.hooks(),
 		Watchdog: []string{self, watchdogVerb}, FreezeBound: time.Duration(c.FreezeSeconds) * time.Second,
 		WindowBytes: budgets.WindowBytes, Pressure: footprint.NewWatch(os.DirFS("/"), time.Now).Pressure, CopyRate: int64(c.CopyMiBPerSecond) << 20, Limits: session.DefaultLimits(), Log: log, Now: time.Now,
@@ -80,6 +81,14 @@ func runAgent(ctx context.Context, c config, log *slog.Logger) error {
 	// Outside systemd there is nobody to notify, which is no error.
 	daemon.SdNotify(false, daemon.SdNotifyReady) //nolint:errcheck
 	return g.Wait()
+}
+
+// ring is the size of the ring of captured writes; 0 captures none.
+func (c config) ring(b footprint.Budgets) int {
+	if !c.Capture {
+		return 0
+	}
+	return int(b.RingBytes)
 }
 
 // budgets divides the memory that the machine gives, and says so once.
