@@ -96,6 +96,15 @@ func (r *resync) request(t *journal.Ticket, sources []*source) {
 	}
 }
 
+// withdraw takes back what the ticket asks for. What is owed is copied in full.
+func (r *resync) withdraw(t *journal.Ticket) {
+	t.Hashes = nil
+	for i := range t.Disks {
+		t.Disks[i].Owes, t.Disks[i].From = false, 0
+	}
+	clear(r.asked)
+}
+
 // copyRun sends a piece of a base, or of it what differs from what the sink has. It gives how much was read; nothing was
 // when it waits for hashes.
 func (s *sending) copyRun(ctx context.Context, from *source, run block.Extent) (read int64, err error) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"farshore"
@@ -96,6 +98,37 @@ func (w *world) reboot() {
 	}
 	if err := os.RemoveAll(w.part.Pins); err != nil {
 		w.t.Fatal(err)
+	}
+}
+
+// blind takes all disks out of the table of those that the kernel's programs watch.
+func (w *world) blind() {
+	w.t.Helper()
+	tables := 0
+	err := filepath.WalkDir(w.part.Pins, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.Name() != "disks" {
+			return err
+		}
+		table, err := ebpf.LoadPinnedMap(path, nil)
+		if err != nil {
+			return err
+		}
+		defer table.Close()
+		tables++
+		key := make([]byte, table.KeySize())
+		for {
+			if err := table.NextKey(nil, key); errors.Is(err, ebpf.ErrKeyNotExist) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			if err := table.Delete(key); err != nil {
+				return err
+			}
+		}
+	})
+	if err != nil || tables == 0 {
+		w.t.Fatalf("blind the tracker: %d tables: %v", tables, err)
 	}
 }
 

@@ -119,6 +119,15 @@ func (p *protection) ticket(to farshore.Identity, fresh bool, asking *resync) ([
 	}
 	asking.request(&t, p.sources)
 	t.Capture = hex.EncodeToString(eras.Sum(nil)[:16])
+	text, err := p.sign(t)
+	if err == nil && len(text) > session.MaxTicketBytes && asking != nil { // a hundred disks and more: the ticket matters, hashes do not
+		asking.withdraw(&t)
+		text, err = p.sign(t)
+	}
+	return text, err
+}
+
+func (p *protection) sign(t journal.Ticket) ([]byte, error) {
 	signed, err := journal.SignTicket(p.agent.deps.Node, t)
 	if err != nil {
 		return nil, err
