@@ -214,20 +214,28 @@ func TestALaterRunUsesTheFileAgainAndCallsItsFramesOld(t *testing.T) {
 	}
 }
 
+// FuzzInspect puts any body into a frame that is right around it, flips a byte and cuts the file.
 func FuzzInspect(f *testing.F) {
+	record := hrl.Record{Last: true}
+	record.Extent.Count, record.Kind = 8, 1
+	body := hrl.AppendHead(nil, record)
+	f.Add(body, 1, -1, 1<<20)
+	f.Add(append(body, body...), 2, 20000, 1<<20)
+	f.Add(body, 1, -1, 20000)
 	h := hrl.Header{Cookie: testCookie, Opened: testTime, FramePages: smallPages, Slots: 1, Disks: testDisks}
 	head, err := h.Encode()
 	if err != nil {
 		f.Fatal(err)
 	}
-	slot := make([]byte, h.SlotBytes())
-	hrl.Blank(slot, testCookie)
-	record := hrl.Record{Last: true}
-	record.Extent.Count, record.Kind = 8, 1
-	hrl.Weave(slot, testCookie, hrl.Frame{Seq: 1, Run: h.Run(), First: 1, Records: 1}, hrl.AppendHead(nil, record))
-	f.Add(append(head, slot...))
-	f.Add(head)
-	f.Fuzz(func(t *testing.T, content []byte) {
+	f.Fuzz(func(t *testing.T, body []byte, records, flip, cut int) {
+		slot := make([]byte, h.SlotBytes())
+		hrl.Blank(slot, testCookie)
+		hrl.Weave(slot, testCookie, hrl.Frame{Seq: 1, Run: h.Run(), First: 1, Records: max(records, 1)}, body[:min(len(body), hrl.BodyBytes(smallPages))])
+		content := append(bytes.Clone(head), slot...)
+		if flip >= 0 && flip < len(content) {
+			content[flip] ^= 0x20
+		}
+		content = content[:min(max(cut, 0), len(content))]
 		r, err := Inspect(bytes.NewReader(content), int64(len(content)))
 		if err != nil {
 			var d *hrl.Damage

@@ -2,8 +2,10 @@ package hrl
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"reflect"
 	"testing"
@@ -172,14 +174,33 @@ func TestAReaderTellsEmptyTornCutAndForeign(t *testing.T) {
 	}
 }
 
+// woven puts content into pages, as it stands in a file: what the fuzzers vary is small, and the pages around it are right.
+func woven(content []byte, pages int, tag uint32) []byte {
+	b := make([]byte, pages*PageBytes)
+	Blank(b, someHeader().Cookie)
+	w := weaver{dst: b, cookie: someHeader().Cookie, tag: tag}
+	w.put(content[:min(len(content), pages*contentBytes)])
+	w.end()
+	return b
+}
+
+// mend sets the checksum over what is in front of it, so that the fuzzer reaches what lies behind.
+func mend(content []byte, end int) {
+	if end >= 0 && end+checksumBytes <= len(content) {
+		binary.LittleEndian.PutUint32(content[end:], crc32.Checksum(content[:end], castagnoli))
+	}
+}
+
 func FuzzHeader(f *testing.F) {
 	good, err := someHeader().Encode()
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(good)
-	f.Fuzz(func(t *testing.T, b []byte) {
-		h, err := ParseHeader(b)
+	f.Add(good[pageHeadBytes:pageHeadBytes+60], 40)
+	f.Fuzz(func(t *testing.T, content []byte, end int) {
+		content = bytes.Clone(content)
+		mend(content, end)
+		h, err := ParseHeader(woven(content, HeaderPages, 0))
 		if err != nil {
 			var d *Damage
 			if !errors.As(err, &d) || d.Offset < 0 || d.Offset > HeaderBytes {
@@ -197,34 +218,30 @@ func FuzzHeader(f *testing.F) {
 	})
 }
 
-// FuzzFrame mends the checksums of what it is given, so that the fuzzer reaches what lies behind them.
 func FuzzFrame(f *testing.F) {
-	slot, used, _, _ := someFrame(f)
-	f.Add(slot, false)
-	f.Add(slot[:used], true)
-	f.Fuzz(func(t *testing.T, b []byte, mend bool) {
+	f.Add(append([]byte(frameMagic), make([]byte, 60)...), 60, 1, PageBytes)
+	f.Fuzz(func(t *testing.T, content []byte, end, flip, cut int) {
 		h := someHeader()
-		b = bytes.Clone(b[:min(len(b), h.SlotBytes())])
-		if mend {
-			mendPages(b, h.Cookie)
+		content = bytes.Clone(content)
+		mend(content, end)
+		var tag uint32
+		if len(content) >= 24 {
+			tag = Frame{Seq: binary.LittleEndian.Uint64(content[8:]), Run: binary.LittleEndian.Uint64(content[16:])}.tag()
 		}
+		b := woven(content, h.FramePages, tag)
+		if flip >= 0 && flip < len(b) {
+			b[flip] ^= 0x10
+		}
+		b = b[:min(max(cut, 0), len(b))]
 		frame, body, err := Unweave(b, h, 1)
 		var d *Damage
 		if err != nil && (!errors.As(err, &d) || body != nil || d.Offset < h.SlotAt(1) || d.Offset > h.SlotAt(2)) {
 			t.Fatalf("%v is no damage in the slot, or a body came with it", err)
 		}
-		if err == nil && frame.Records < 1 {
-			t.Fatalf("frame %+v was believed", frame)
+		if err == nil && (frame.Records < 1 || len(body) < frame.Records*RecordHeadBytes) {
+			t.Fatalf("frame %+v with a body of %d bytes was believed", frame, len(body))
 		}
 	})
-}
-
-func mendPages(b []byte, cookie Cookie) {
-	for at := 0; at+PageBytes <= len(b); at += PageBytes {
-		w := weaver{dst: b, at: at + PageBytes}
-		copy(b[at:], cookie[:])
-		w.seal()
-	}
 }
 
 func FuzzBody(f *testing.F) {
