@@ -62,7 +62,10 @@ func (a *Agent) protect(ctx context.Context, ids []farshore.DiskID) (_ *protecti
 	if err := a.checkRunDir(devices); err != nil {
 		return nil, err
 	}
-	cookie := newCookie()
+	cookie, err := a.state.cookie()
+	if err != nil {
+		return nil, err
+	}
 	places := choose.Places{Pins: a.deps.PinDir, Run: a.deps.RunDir, RingBytes: a.deps.RingBytes, Own: own(cookie)}
 	if p.trackers, err = choose.Open(ctx, places, specs, devices); err != nil {
 		return nil, err

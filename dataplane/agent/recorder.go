@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -39,11 +38,6 @@ type recorder struct {
 	from      uint64 // place in the ring; what stands before it is in no record
 	published uint64 // records below this number are in order without a gap
 	news      chan struct{}
-}
-
-func newCookie() (cookie [16]byte) {
-	rand.Read(cookie[:]) //nolint:errcheck // never returns an error
-	return cookie
 }
 
 // openRecorder opens the change log behind a ring.

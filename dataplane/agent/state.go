@@ -30,6 +30,8 @@ type state struct {
 	NewGeneration bool                   `json:"newGeneration,omitempty"`
 	CutNumber     uint64                 `json:"cutNumber,omitempty"` // the last request answered
 	CutPoint      farshore.RecoveryPoint `json:"cutPoint,omitzero"`
+	// Cookie begins every page of the change log's file. It is kept: a file of another one would be written anew at every start.
+	Cookie []byte `json:"cookie,omitempty"`
 
 	dir string
 }
@@ -53,6 +55,16 @@ func loadState(dir string) (*state, error) {
 	}
 	*s = state{Version: stateVersion, Instance: rand.Text(), MachineID: id, Session: s.Session, dir: dir}
 	return s, s.save()
+}
+
+// cookie gives the cookie of the change log.
+func (s *state) cookie() (cookie [16]byte, err error) {
+	if len(s.Cookie) != len(cookie) {
+		s.Cookie = make([]byte, len(cookie))
+		rand.Read(s.Cookie) //nolint:errcheck // never returns an error
+		err = s.save()
+	}
+	return [16]byte(s.Cookie), err
 }
 
 func (s *state) save() error { return writeJSON(filepath.Join(s.dir, stateFile), s) }
