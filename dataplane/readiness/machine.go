@@ -57,7 +57,7 @@ func (m *Machine) read(name string) []byte {
 	if err != nil {
 		return nil
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // only read
 	content, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
 	if err != nil || len(content) > maxConfig {
 		return nil
@@ -203,7 +203,7 @@ func (m *Machine) image(name string) (*initramfs.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // only read
 	about, err := f.Stat()
 	if err != nil {
 		return nil, err

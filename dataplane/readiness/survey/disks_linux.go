@@ -222,12 +222,17 @@ func (p Places) all(bootDisk string, root map[string]bool) []readiness.Device {
 	return devices
 }
 
-// ignored are devices that hold nothing that a start needs: memory, removable media, devices of size zero.
+// ignored are devices that hold nothing that a start needs: memory, removable media, devices of size zero. A suspended mapping is left alone:
+// reading it would wait until somebody resumes it.
 func (p Places) ignored(name string) bool {
 	for _, prefix := range []string{"ram", "zram", "sr", "fd", "loop", "nbd"} {
 		if rest, ok := strings.CutPrefix(name, prefix); ok && rest != "" && rest[0] >= '0' && rest[0] <= '9' {
 			return true
 		}
+	}
+	suspended, err := os.ReadFile(filepath.Join(p.Sys, "class/block", name, "dm/suspended"))
+	if err == nil && strings.TrimSpace(string(suspended)) != "0" {
+		return true
 	}
 	size, err := os.ReadFile(filepath.Join(p.Sys, "class/block", name, "size"))
 	return err != nil || strings.TrimSpace(string(size)) == "0"

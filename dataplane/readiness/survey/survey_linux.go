@@ -93,7 +93,7 @@ func architecture(root *Root) string {
 		}
 		header := make([]byte, 20)
 		n, _ := f.Read(header) // too short is no program
-		f.Close()
+		f.Close()              //nolint:errcheck // only read
 		if n < len(header) || !bytes.HasPrefix(header, []byte("\x7fELF")) {
 			continue
 		}
