@@ -78,6 +78,9 @@ func (f *follower) end() {
 
 func (f *follower) take(w Write) error {
 	k := kept{Write: w}
+	if w.Kind == block.Data {
+		k.data = make([]byte, 0, w.Extent.Count.Bytes())
+	}
 	for _, p := range w.Pieces {
 		k.data = append(k.data, p...)
 	}

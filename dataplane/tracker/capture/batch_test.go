@@ -1,0 +1,124 @@
+//go:build linux && amd64
+
+package capture
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"farshore/dataplane/disk"
+	"farshore/dataplane/disk/disktest"
+)
+
+// iocb is the control block of a request (linux/aio_abi.h).
+type iocb struct {
+	data             uint64
+	key, flags       uint32
+	opcode           uint16
+	priority         int16
+	file             uint32
+	buffer, bytes    uint64
+	offset, reserved uint64
+	more, result     uint32
+}
+
+const pwrite = 1 // IOCB_CMD_PWRITE
+
+// batch submits writes all at once, in the given order, and waits for them: the scheduler sees them together.
+func batch(t testing.TB, node *os.File, writes map[int64][]byte, order []int64) {
+	t.Helper()
+	call := func(what string, number uintptr, arguments ...uintptr) uintptr {
+		arguments = append(arguments, 0, 0, 0, 0, 0, 0)
+		n, _, errno := unix.Syscall6(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5])
+		if errno != 0 {
+			t.Fatalf("%s: %v", what, errno)
+		}
+		return n
+	}
+	var id uintptr
+	call("set up a context of requests", unix.SYS_IO_SETUP, uintptr(len(order)), uintptr(unsafe.Pointer(&id)))
+	defer call("take down a context of requests", unix.SYS_IO_DESTROY, id)
+	blocks, pointers := make([]iocb, len(order)), make([]*iocb, len(order))
+	for i, at := range order {
+		b := writes[at]
+		blocks[i] = iocb{
+			opcode: pwrite, file: uint32(node.Fd()), buffer: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(b)))),
+			bytes: uint64(len(b)), offset: uint64(at),
+		}
+		pointers[i] = &blocks[i]
+	}
+	n := call("submit requests", unix.SYS_IO_SUBMIT, id, uintptr(len(order)), uintptr(unsafe.Pointer(unsafe.SliceData(pointers))))
+	events := make([][4]uint64, len(order))
+	call("wait for requests", unix.SYS_IO_GETEVENTS, id, n, n, uintptr(unsafe.Pointer(unsafe.SliceData(events))))
+	runtime.KeepAlive(writes)
+	if int(n) != len(order) {
+		t.Fatalf("%d of %d requests were taken", n, len(order))
+	}
+	for i, e := range events {
+		if int64(e[2]) < 0 {
+			t.Errorf("request %d: %v", i, unix.Errno(-int64(e[2])))
+		}
+	}
+}
+
+// scheduled gives the loop device a scheduler for the time of the test.
+func scheduled(t testing.TB, loop *disk.Loop, name string) {
+	t.Helper()
+	path := fmt.Sprintf("/sys/block/%s/queue/scheduler", filepath.Base(loop.Path))
+	had, err := os.ReadFile(path)
+	if err != nil || !strings.Contains(string(had), name) {
+		t.Skipf("SKIPPED: needs the scheduler %s: %s (%v)", name, had, err)
+	}
+	set := func(name string) {
+		if err := os.WriteFile(path, []byte(name), 0); err != nil {
+			t.Error(err)
+		}
+	}
+	_, was, _ := strings.Cut(string(had), "[")
+	was, _, _ = strings.Cut(was, "]")
+	set(name)
+	t.Cleanup(func() { set(was) })
+}
+
+// A scheduler that sorts by place turns the order of two overlapping writes round. The planted replica takes the ring's
+// order for the disk's.
+func TestIgnoringAmbiguityLeavesTheReplicaWrong(t *testing.T) {
+	needCapture(t)
+	loop := disktest.NewLoop(t, 4<<20)
+	scheduled(t, loop, "mq-deadline")
+	c := open(t, 8<<20, loop)
+	node := direct(t, loop)
+	planted, healed := newReplica(t, c.devices[0]), newReplica(t, c.devices[0])
+	f := follow(t, c)
+	const contests = 20
+	wrong := 0
+	for n := range uint64(contests) {
+		batch(t, node, map[int64][]byte{
+			0:              stamped(n, 4096),
+			1<<20 + 64<<10: stamped(2*n, 64<<10),
+			1 << 20:        stamped(2*n+1, 128<<10),
+		}, []int64{0, 1<<20 + 64<<10, 1 << 20})
+		writes := f.through(c.Produced())
+		planted.apply(writes)
+		healed.apply(writes)
+		healed.copy(ambiguous(c, 0))
+		if n := healed.differences(); n > 0 {
+			t.Fatalf("the replica differs in %d pieces of which none is said to be ambiguous", n)
+		}
+		if planted.differences() > 0 {
+			wrong++
+			planted.copy(planted.whole())
+		}
+	}
+	t.Logf("the disk ended otherwise than the ring in %d of %d contests", wrong, contests)
+	if wrong == 0 {
+		t.Error("ignoring ambiguity went unnoticed: the test is blind")
+	}
+}
