@@ -125,12 +125,12 @@ static __always_inline struct captured *find(struct gendisk *disk)
 {
 	if (!disk)
 		return 0;
-	__u32 dev = ((__u32)BPF_CORE_READ(disk, major) << 20) | (__u32)BPF_CORE_READ(disk, first_minor);
+	__u32 dev = ((__u32)disk->major << 20) | (__u32)disk->first_minor;
 	return bpf_map_lookup_elem(&disks, &dev);
 }
 
-static __always_inline struct captured *disk_of_bio(struct bio *bio) { return find(BPF_CORE_READ(bio, bi_bdev, bd_disk)); }
-static __always_inline struct captured *disk_of_request(struct request *rq) { return find(BPF_CORE_READ(rq, q, disk)); }
+static __always_inline struct captured *disk_of_bio(struct bio *bio) { return find(bio->bi_bdev->bd_disk); }
+static __always_inline struct captured *disk_of_request(struct request *rq) { return find(rq->q->disk); }
 
 static __always_inline struct state *the_state(void)
 {
@@ -161,14 +161,16 @@ static __always_inline void lose(struct state *s)
 
 // ---- pending sectors
 
-// add enters sectors and gives the birth of what was in the bucket before, or NEVER. The clock is read before the sum is
-// changed: no write of the bucket's present filling was entered earlier than its birth.
-static __always_inline __u64 add(__u32 i, __s64 sectors)
+// add enters sectors and gives the birth of what was in the bucket before, or NEVER. The clock was read before the sum is
+// changed: no write of the bucket's present filling was entered earlier than its birth. It is stored early too, so that
+// nobody meets the birth of a filling long gone; whoever stores it has found the bucket empty behind reading the clock.
+static __always_inline __u64 add(__u32 i, __s64 sectors, __u64 now)
 {
 	struct bucket *b = bucket_at(i);
 	if (!b)
 		return NEVER;
-	__u64 now = bpf_ktime_get_boot_ns();
+	if (*(volatile __s64 *)&b->sectors <= 0)
+		*(volatile __u64 *)&b->birth = now;
 	if (__sync_fetch_and_add(&b->sectors, sectors) > 0)
 		return *(volatile __u64 *)&b->birth;
 	*(volatile __u64 *)&b->birth = now;
@@ -189,7 +191,7 @@ static __always_inline void remove(__u32 i, __s64 sectors)
 	__sync_fetch_and_sub(&b->sectors, sectors);
 }
 
-struct span { __u64 first, end; __u64 base, mask; __u64 since; };
+struct span { __u64 first, end; __u64 base, mask; __u64 now, since; };
 
 // part finds the i-th chunk of a span: its bucket and how many of its sectors belong to the span.
 static __always_inline __s64 part(struct span *s, __u32 i, __u32 *bucket)
@@ -210,7 +212,7 @@ static long add_part(__u32 i, void *context)
 	__s64 sectors = part(s, i, &bucket);
 	if (sectors <= 0)
 		return 1;
-	__u64 birth = add(bucket, sectors);
+	__u64 birth = add(bucket, sectors, s->now);
 	if (birth < s->since)
 		s->since = birth;
 	return 0;
@@ -253,12 +255,12 @@ static __always_inline __u64 enter(struct captured *d, __u64 op, __u64 sector, _
 {
 	__u64 sectors = (bytes + 511) >> 9, other;
 	// NEVER, but the verifier cannot know it.
-	struct span s = {.first = sector, .end = sector + sectors, .base = d->base, .mask = d->mask, .since = ~(now >> 63)};
+	struct span s = {.first = sector, .end = sector + sectors, .base = d->base, .mask = d->mask, .now = now, .since = ~(now >> 63)};
 	if (op == OP_WRITE) {
 		bpf_loop(MAX_CHUNKS, add_part, &s, 0);
 		other = birth_of(d->ranges);
 	} else {
-		other = add(d->ranges, sectors);
+		other = add(d->ranges, sectors, now);
 		bpf_loop(MAX_CHUNKS, look_at_part, &s, 0);
 	}
 	return other < s.since ? other : s.since;
@@ -410,14 +412,14 @@ int on_queue(__u64 *ctx)
 	struct state *s = the_state();
 	if (!d || !s)
 		return 0;
-	__u64 op = BPF_CORE_READ(bio, bi_opf) & OP_MASK;
-	struct walk w = {.bio = (__u64)bio, .size = BPF_CORE_READ(bio, bi_iter.bi_size)};
+	__u64 op = bio->bi_opf & OP_MASK;
+	struct walk w = {.bio = (__u64)bio, .size = bio->bi_iter.bi_size};
 	if (!(op & 1) || !w.size)
 		return 0;
-	w.sector = BPF_CORE_READ(bio, bi_iter.bi_sector);
-	w.index = BPF_CORE_READ(bio, bi_iter.bi_idx);
-	w.done = BPF_CORE_READ(bio, bi_iter.bi_bvec_done);
-	w.vectors = (__u64)BPF_CORE_READ(bio, bi_io_vec);
+	w.sector = bio->bi_iter.bi_sector;
+	w.index = bio->bi_iter.bi_idx;
+	w.done = bio->bi_iter.bi_bvec_done;
+	w.vectors = (__u64)bio->bi_io_vec;
 	w.base = s->base;
 	w.disk = d->index;
 	w.begun = bpf_ktime_get_boot_ns();
@@ -452,8 +454,8 @@ int on_bio_complete(__u64 *ctx)
 	struct captured *d = disk_of_bio(bio);
 	if (!d)
 		return 0;
-	__u64 op = BPF_CORE_READ(bio, bi_opf) & OP_MASK, sector = BPF_CORE_READ(bio, bi_iter.bi_sector);
-	__u32 size = BPF_CORE_READ(bio, bi_iter.bi_size);
+	__u64 op = bio->bi_opf & OP_MASK, sector = bio->bi_iter.bi_sector;
+	__u32 size = bio->bi_iter.bi_size;
 	if (!(op & 1) || !size)
 		return 0;
 	fail(d, (__u64)bio, sector, size);
@@ -469,9 +471,9 @@ int on_remap(__u64 *ctx)
 {
 	struct bio *bio = (void *)ctx[0];
 	struct state *s = the_state();
-	if (!s || !s->traced || !(BPF_CORE_READ(bio, bi_flags) & s->traced) || !(BPF_CORE_READ(bio, bi_opf) & 1))
+	if (!s || !s->traced || !(bio->bi_flags & s->traced) || !(bio->bi_opf & 1))
 		return 0;
-	if (!BPF_CORE_READ(bio, bi_iter.bi_size) || !disk_of_bio(bio))
+	if (!bio->bi_iter.bi_size || !disk_of_bio(bio))
 		return 0;
 	__sync_fetch_and_add(&s->remapped, 1);
 	lose(s);
@@ -487,7 +489,7 @@ int on_issue(__u64 *ctx)
 	struct captured *d = disk_of_request(rq);
 	if (!d)
 		return 0;
-	__u64 op = BPF_CORE_READ(rq, cmd_flags) & OP_MASK, key = (__u64)rq;
+	__u64 op = rq->cmd_flags & OP_MASK, key = (__u64)rq;
 	if (!(op & 1))
 		return 0;
 	if (op >= OP_DRIVER) {
@@ -496,7 +498,7 @@ int on_issue(__u64 *ctx)
 			lose(s);
 		return 0;
 	}
-	struct flight now = {.sector = BPF_CORE_READ(rq, __sector), .bytes = BPF_CORE_READ(rq, __data_len), .op = op, .index = d->index};
+	struct flight now = {.sector = rq->__sector, .bytes = rq->__data_len, .op = op, .index = d->index};
 	struct flight *old = bpf_map_lookup_elem(&flights, &key);
 	// The same range once more is most likely the same request, issued again.
 	if (old && old->index == now.index && (old->sector != now.sector || old->bytes != now.bytes || old->op != now.op)) {
@@ -516,10 +518,17 @@ int on_complete(__u64 *ctx)
 	struct captured *d = disk_of_request(rq);
 	if (!d)
 		return 0;
-	__u64 op = BPF_CORE_READ(rq, cmd_flags) & OP_MASK, key = (__u64)rq;
+	__u64 op = rq->cmd_flags & OP_MASK, key = (__u64)rq;
 	if (!(op & 1) || op >= OP_DRIVER)
 		return 0;
-	__u64 sector = BPF_CORE_READ(rq, __sector);
+	struct state *s = the_state();
+	__u64 sector = rq->__sector;
+	if (ctx[1] & 0xffffffff)
+		fail(d, key, sector, bytes);
+	if (s && rq->start_time_ns < d->begun) {
+		__sync_fetch_and_add(&s->early, 1);
+		lose(s);
+	}
 	struct flight *f = bpf_map_lookup_elem(&flights, &key);
 	if (f && bytes < f->bytes) { // a part; the rest completes later
 		f->sector += bytes >> 9;
@@ -528,26 +537,6 @@ int on_complete(__u64 *ctx)
 		bpf_map_delete_elem(&flights, &key);
 	}
 	leave(d, op, sector, bytes);
-	return 0;
-}
-
-SEC("tp_btf/block_rq_complete")
-int on_outcome(__u64 *ctx)
-{
-	struct request *rq = (void *)ctx[0];
-	__u64 op = BPF_CORE_READ(rq, cmd_flags) & OP_MASK;
-	if (!(op & 1) || op >= OP_DRIVER)
-		return 0;
-	struct captured *d = disk_of_request(rq);
-	struct state *s = the_state();
-	if (!d || !s)
-		return 0;
-	if (ctx[1] & 0xffffffff)
-		fail(d, (__u64)rq, BPF_CORE_READ(rq, __sector), (__u32)ctx[2]);
-	if (BPF_CORE_READ(rq, start_time_ns) < d->begun) {
-		__sync_fetch_and_add(&s->early, 1);
-		lose(s);
-	}
 	return 0;
 }
 

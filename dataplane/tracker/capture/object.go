@@ -84,7 +84,7 @@ var tracepoints = map[string]kernel.Tracepoint{
 
 // attachments lists the programs in the order of attaching, all but calibrate. What ends a write comes before what begins
 // it; a bucket is emptied (on_complete) when everything else has been done for the request.
-var attachments = []string{"on_outcome", "on_complete", "on_bio_complete", "on_remap", "on_issue", "on_queue"}
+var attachments = []string{"on_complete", "on_bio_complete", "on_remap", "on_issue", "on_queue"}
 
 // load puts the programs and maps into the kernel. Nothing is attached yet.
 func load(ringBytes, buckets uint32) (*ebpf.Collection, uint64, error) {
