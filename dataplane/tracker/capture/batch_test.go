@@ -3,16 +3,19 @@
 package capture
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"farshore/dataplane/block"
 	"farshore/dataplane/disk"
 	"farshore/dataplane/disk/disktest"
 )
@@ -68,23 +71,69 @@ func batch(t testing.TB, node *os.File, writes map[int64][]byte, order []int64) 
 	}
 }
 
-// scheduled gives the loop device a scheduler for the time of the test.
-func scheduled(t testing.TB, loop *disk.Loop, name string) {
+// queue gives an attribute of the loop device's queue a value for the time of the test.
+func queue(t testing.TB, loop *disk.Loop, attribute, value string) {
 	t.Helper()
-	path := fmt.Sprintf("/sys/block/%s/queue/scheduler", filepath.Base(loop.Path))
+	path := fmt.Sprintf("/sys/block/%s/queue/%s", filepath.Base(loop.Path), attribute)
 	had, err := os.ReadFile(path)
-	if err != nil || !strings.Contains(string(had), name) {
-		t.Skipf("SKIPPED: needs the scheduler %s: %s (%v)", name, had, err)
+	if err != nil {
+		t.Fatal(err)
 	}
-	set := func(name string) {
-		if err := os.WriteFile(path, []byte(name), 0); err != nil {
+	was := strings.TrimSpace(string(had))
+	if _, chosen, ok := strings.Cut(was, "["); ok { // one of several
+		was, _, _ = strings.Cut(chosen, "]")
+	}
+	if err := os.WriteFile(path, []byte(value), 0); err != nil {
+		t.Skipf("SKIPPED: needs %s %s of loop devices: %v", attribute, value, err)
+	}
+	t.Cleanup(func() {
+		if err := os.WriteFile(path, []byte(was), 0); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// A write that may not wait (REQ_NOWAIT) is queued and ends again when all tags are taken, without ever being a request.
+func TestAWriteThatMayNotWaitLeavesNothingPending(t *testing.T) {
+	needCapture(t)
+	loop, freeze, thaw := frozen(t)
+	queue(t, loop, "nr_requests", "4")
+	c := open(t, 1<<20, loop)
+	node := direct(t, loop)
+	if gap, err := c.Check(0); gap != "" || err != nil {
+		t.Fatalf("Check = %q, %v", gap, err)
 	}
-	_, was, _ := strings.Cut(string(had), "[")
-	was, _, _ = strings.Cut(was, "]")
-	set(name)
-	t.Cleanup(func() { set(was) })
+	freeze()
+	const writers = 8
+	var written sync.WaitGroup
+	for n := range int64(writers) {
+		b := stamped(uint64(n), 4096)
+		written.Go(func() { put(t, node, n*8192, b) })
+	}
+	c.queued(t, writers*8)
+	_, err := unix.Pwritev2(int(node.Fd()), [][]byte{stamped(99, 4096)}, 1<<20, unix.RWF_NOWAIT)
+	if !errors.Is(err, unix.EAGAIN) {
+		t.Errorf("a write that may not wait: %v, want EAGAIN", err)
+	}
+	if got := c.filled(0, never); got != writers*8 {
+		t.Errorf("%d sectors are pending, want %d", got, writers*8)
+	}
+	thaw()
+	written.Wait()
+	if err := c.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	if err := c.Read(func(Write) error { n++; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	refused := block.Extent{Start: 2048, Count: 8}
+	if set := ambiguous(c, 0); n == writers+1 && !set.Contains(refused) {
+		t.Errorf("ambiguous: %v, want %v, which was recorded and never written", set, refused)
+	}
+	if gap, err := c.Check(0); gap != "" || err != nil {
+		t.Errorf("Check = %q, %v", gap, err)
+	}
 }
 
 // A scheduler that sorts by place turns the order of two overlapping writes round. The planted replica takes the ring's
@@ -92,7 +141,7 @@ func scheduled(t testing.TB, loop *disk.Loop, name string) {
 func TestIgnoringAmbiguityLeavesTheReplicaWrong(t *testing.T) {
 	needCapture(t)
 	loop := disktest.NewLoop(t, 4<<20)
-	scheduled(t, loop, "mq-deadline")
+	queue(t, loop, "scheduler", "mq-deadline")
 	c := open(t, 8<<20, loop)
 	node := direct(t, loop)
 	planted, healed := newReplica(t, c.devices[0]), newReplica(t, c.devices[0])

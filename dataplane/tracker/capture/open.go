@@ -35,7 +35,7 @@ const (
 )
 
 // Capture records the writes of its disks. Record, Produced, Consumed, Lost, Settle, Ambiguous and Begin may be called while
-// another goroutine reads.
+// another goroutine reads. Nothing may be called behind Close.
 type Capture struct {
 	devices []*disk.Device
 	entries []captured
