@@ -419,7 +419,7 @@ int on_queue(__u64 *ctx)
 	w.sector = bio->bi_iter.bi_sector;
 	w.index = bio->bi_iter.bi_idx;
 	w.done = bio->bi_iter.bi_bvec_done;
-	w.vectors = (__u64)bio->bi_io_vec;
+	w.vectors = (__u64)BPF_CORE_READ(bio, bi_io_vec); // as a number: 6.1 allows no arithmetic on the pointer itself
 	w.base = s->base;
 	w.disk = d->index;
 	w.begun = bpf_ktime_get_boot_ns();
