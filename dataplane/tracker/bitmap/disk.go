@@ -219,6 +219,9 @@ func (d *Disk) Check(quiet bool) (gap string, err error) {
 	if gap, err = d.changed(); gap != "" || err != nil {
 		return gap, err
 	}
+	if gap, err = d.blind(); gap != "" || err != nil {
+		return gap, err
+	}
 	c := d.count
 	switch {
 	case atomic.LoadUint64(&c.Passthrough) > 0:
@@ -329,8 +332,14 @@ func (d *Disk) Renew() error {
 	if err != nil {
 		return err
 	}
+	if name := d.set.detached(); gap == "" && name != "" {
+		gap = "the program " + name + " is not attached any more"
+	}
 	if gap != "" {
 		return fmt.Errorf("renew the tracking of %s: %s: %w", d.target.ID, gap, tracker.ErrChanged)
+	}
+	if err := d.enter(); err != nil { // if it was taken out of the table: what is counted from here on must be seen
+		return err
 	}
 	zero, err := d.zero()
 	if err != nil {
@@ -343,8 +352,13 @@ func (d *Disk) Renew() error {
 	d.lost = false
 	d.tracked.Era = newEra()
 	d.Written, d.Discarded = zero.kernelWritten-zero.written, zero.kernelDiscarded-zero.discarded
+	return d.enter()
+}
+
+// enter puts the disk into the table by which the programs know it.
+func (d *Disk) enter() error {
 	if err := d.set.maps["disks"].Put(deviceNumber(d.target.Device), d.tracked); err != nil {
-		return fmt.Errorf("begin a new era of %s: %w", d.target.ID, err)
+		return fmt.Errorf("enter %s in the tracker: %w", d.target.ID, err)
 	}
 	return nil
 }

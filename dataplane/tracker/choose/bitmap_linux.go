@@ -31,7 +31,7 @@ func (s *Set) openBitmaps(ctx context.Context, places Places, specs []farshore.D
 		}
 		return why
 	}
-	s.closers = append(s.closers, bits.Close)
+	s.closers, s.mend = append(s.closers, bits.Close), bits.Mend
 	for _, t := range targets {
 		s.disks[t.ID] = bits.Disk(t.ID)
 	}

@@ -28,6 +28,7 @@ type Set struct {
 	Choices []tracker.Choice // in the order of the disks
 	disks   map[farshore.DiskID]tracker.Disk
 	capture *capture.Capture
+	mend    func() (what []string, err error)
 	closers []func() error
 }
 
@@ -81,6 +82,15 @@ func (s *Set) openCapture(ctx context.Context, places Places, devices []*disk.De
 // Capture gives the recording of all the disks' writes, in the order of the devices. It is nil if none was asked for, or
 // where it cannot be: then Choices say why.
 func (s *Set) Capture() *capture.Capture { return s.capture }
+
+// Mend makes what has to outlive this process do so again, where somebody took that away, and says what it was. Nothing was
+// missed by it.
+func (s *Set) Mend() (what []string, err error) {
+	if s.mend == nil {
+		return nil, nil
+	}
+	return s.mend()
+}
 
 // Disk gives the tracker of a disk, or nil.
 func (s *Set) Disk(id farshore.DiskID) tracker.Disk { return s.disks[id] }

@@ -80,6 +80,9 @@ func (d *Disk) Exchange(ctx context.Context, into tracker.Sink) error {
 	if err != nil {
 		return err
 	}
+	if d.device.Node() && !d.device.Accounted() {
+		d.last = nil // equal counters prove nothing any more
+	}
 	if d.last != nil && d.last.SameWrites(before) && before.InFlight == 0 {
 		return nil
 	}
