@@ -58,7 +58,9 @@ type Agent struct {
 	state   *state
 	freezer *disk.Freezer
 	copying *throttle
-	held    *protection // of the disks that were wanted last; it outlives a pause and a change of process servers
+
+	interrupted map[farshore.DiskID]string // why a disk had to be opened again
+	held        *protection                // of the disks that were wanted last; it outlives a pause and a change of process servers
 
 	mu       sync.Mutex
 	desired  Desired
@@ -90,7 +92,7 @@ func New(d Deps) *Agent {
 	freezer.Remember(filepath.Join(d.RunDir, FrozenFile))
 	return &Agent{
 		deps: d, freezer: freezer, copying: newThrottle(d.CopyRate, d.Pressure), changed: make(chan struct{}),
-		observed: Observed{Phase: Idle}, faults: map[string]*fault.Fault{},
+		observed: Observed{Phase: Idle}, faults: map[string]*fault.Fault{}, interrupted: map[farshore.DiskID]string{},
 	}
 }
 

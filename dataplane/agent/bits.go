@@ -194,6 +194,12 @@ func (b *bitset) find(from uint64, inverted bool) (uint64, bool) {
 // fill puts the whole disk into the set.
 func (b *bitset) fill() { b.Mark(block.Extent{Count: block.Count(b.sectors)}) }
 
+// whole reports whether the whole disk is in the set.
+func (b *bitset) whole() bool {
+	out, found := b.find(0, true)
+	return !found || out >= b.units()
+}
+
 // reset empties the set. Words that are 0 already are not written: their pages need no memory.
 func (b *bitset) reset() {
 	for i, w := range b.words {

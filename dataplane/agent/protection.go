@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 
 	"farshore"
 	"farshore/dataplane/disk"
+	"farshore/dataplane/host"
 	"farshore/dataplane/tracker"
 	"farshore/dataplane/tracker/choose"
 	"farshore/fault"
@@ -49,6 +49,12 @@ func (a *Agent) protect(ctx context.Context, ids []farshore.DiskID) (_ *protecti
 			return nil, &fault.Fault{
 				Code: "FS-1010", Kind: fault.Operator, Subject: "disk " + string(id), What: "it is to be protected and is not in this machine",
 				Remedy: "attach it again, or take it out of the machine's protection; see: farshore-agent disks",
+			}
+		}
+		if p.inventory.Spec.Disks[at].SizeBytes == 0 {
+			return nil, &fault.Fault{
+				Code: "FS-1010", Kind: fault.Operator, Subject: "disk " + string(id), What: "it has no medium, or was taken away",
+				Remedy: "attach it again, or take it out of the machine's protection; the agent goes on trying",
 			}
 		}
 		specs, devices = append(specs, p.inventory.Spec.Disks[at]), append(devices, p.inventory.Devices[at])
@@ -111,17 +117,27 @@ func (p *protection) openSources(specs []farshore.DiskSpec, devices []*disk.Devi
 		p.agent.deps.Log.Warn("what was pending cannot be read; the disks are copied again", "err", err)
 		p.run = runState{}
 	}
+	boot, err := host.BootID()
+	if err != nil {
+		return err
+	}
+	rebooted := p.run.Boot != "" && p.run.Boot != boot
+	p.run.Boot = boot
 	grade := tracker.Bitmap
 	for i, spec := range specs {
 		s := &source{index: uint16(i), id: spec.ID, device: devices[i], track: p.trackers.Disk(spec.ID), run: p.run.Disks[spec.ID]}
 		p.sources = append(p.sources, s)
+		known := s.run.Era != ""
+		if rebooted {
+			s.run.Era = "of another boot"
+		}
 		why, err := openSource(p.agent.deps.RunDir, s)
 		if err != nil {
 			return err
 		}
+		why = p.because(s, why, rebooted)
 		if why != "" {
-			p.agent.owes(why)
-			p.agent.deps.Log.Info("the whole disk is copied", "disk", s.id, "bytes", s.base.bytes(0), "why", why)
+			p.copies(s, why, known)
 		}
 		if s.track.Grade() == tracker.Scan {
 			grade, p.scans = tracker.Scan, true
@@ -130,6 +146,22 @@ func (p *protection) openSources(specs []farshore.DiskSpec, devices []*disk.Devi
 	}
 	p.agent.note(func(o *Observed) { o.Grade, o.LastPoint = string(grade), p.run.LastPoint })
 	return p.save()
+}
+
+// because gives the reason for which a disk is copied, or "": what made it be opened again tells more than what was found.
+func (p *protection) because(s *source, why string, rebooted bool) string {
+	reason := p.agent.interrupted[s.id]
+	delete(p.agent.interrupted, s.id)
+	switch {
+	case rebooted:
+		return "the machine was started again"
+	case reason == "":
+		return why
+	case why == "": // it is as it was before: it was away in between
+		s.owe()
+		s.run.Fresh = false
+	}
+	return reason
 }
 
 // ids gives the protected disks in their order.
@@ -185,19 +217,12 @@ func forget(d Deps) error {
 func (p *protection) gap(s *source, why string) error {
 	s.owe()
 	s.run.Fresh = false
-	p.agent.owes(why)
-	f := &fault.Fault{
-		Code: "FS-1006", Kind: fault.Transient, Subject: "disk " + string(s.id),
-		What:   fmt.Sprintf("changes may have been missed, so its %d bytes are resynced: %s", s.base.bytes(0), why),
-		Remedy: "nothing; points made before stay good, new ones follow when the resync is done",
-	}
-	if p.agent.blame(atTracker, f) {
-		p.agent.deps.Log.Warn("a disk is copied again", "disk", s.id, "bytes", s.base.bytes(0), "why", why)
-	}
 	err := s.track.Renew()
 	if errors.Is(err, tracker.ErrChanged) {
-		return errors.Join(errReopen, err)
+		p.agent.interrupted[s.id] = why
+		return errors.Join(errReopen, err) // what is opened again is copied, and says why
 	}
+	p.copies(s, why, true)
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ type sending struct {
 	owesCut          bool   // something was sent behind the last clean end, or the stream has none
 	cuts             []cut  // on their way, oldest first
 	lastApp, lastTry time.Time
-	reported         time.Time
+	reported, looked time.Time
 	progress         progress
 	tried            uint64  // the last request for which a window was tried
 	resync           *resync // nil: no hashes were asked for
@@ -183,6 +183,9 @@ func (s *sending) serve(ctx context.Context, fresh bool) error {
 		if err := s.takeAcks(); err != nil {
 			return err
 		}
+		if err := s.lookAround(); err != nil {
+			return err
+		}
 		s.report()
 		if s.ordered || s.upgradable() {
 			if err := s.order(ctx); err != nil {
@@ -217,7 +220,16 @@ func (s *sending) begin(fresh bool) error {
 	}
 	if s.opened.NewGeneration || s.opened.Generation != s.run.Generation {
 		for _, source := range s.sources {
+			owed := source.base.whole()
 			source.owe()
+			switch {
+			case s.opened.NewGeneration && !owed:
+				s.copies(source, "a new generation begins", false)
+			case !s.opened.NewGeneration && s.run.Generation == 0:
+				s.copies(source, "what was pending of it is lost with the run directory", true)
+			case !owed:
+				s.copies(source, "the stream is of another generation", true)
+			}
 			source.run.Fresh = s.opened.NewGeneration
 			source.run.Joined = !s.opened.NewGeneration
 		}
@@ -271,6 +283,9 @@ func (p *protection) baseLeft() bool {
 func (s *sending) idle(ctx context.Context) error {
 	for {
 		if err := s.takeAcks(); err != nil {
+			return err
+		}
+		if err := s.lookAround(); err != nil {
 			return err
 		}
 		s.report()

@@ -3,7 +3,6 @@ package agent
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	"farshore"
 	"farshore/dataplane/block"
@@ -67,8 +66,8 @@ func openSource(runDir string, s *source) (why string, err error) {
 	if err != nil {
 		return "", err
 	}
-	for name, b := range map[string]**bitset{"base": &s.base, "free": &s.free, "doubt": &s.doubt, "healing": &s.healing, "0": &s.kept[0], "1": &s.kept[1], "2": &s.kept[2], "3": &s.kept[3]} {
-		if *b, err = openBitset(filepath.Join(runDir, fmt.Sprintf("%s.%s", s.id, name)), sectors); err != nil {
+	for name, b := range s.files() {
+		if *b, err = openBitset(s.path(runDir, name), sectors); err != nil {
 			return "", err
 		}
 	}
@@ -82,11 +81,11 @@ func openSource(runDir string, s *source) (why string, err error) {
 	}
 	switch {
 	case s.run.Era == "":
-		why = "nothing is known of it here: it is new, or the machine was started again"
-	case s.run.Era != s.track.Era():
-		why = "its tracking was interrupted"
+		why = "nothing is known of it here"
 	case s.run.Sectors != sectors:
 		why = fmt.Sprintf("its size changed from %d to %d sectors", s.run.Sectors, sectors)
+	case s.run.Era != s.track.Era():
+		why = "its tracking was interrupted"
 	}
 	if why != "" {
 		s.owe()

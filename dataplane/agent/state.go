@@ -71,6 +71,7 @@ func (s *state) save() error { return writeJSON(filepath.Join(s.dir, stateFile),
 
 // runState goes with the bitmaps of the run directory. It lives as long as they do.
 type runState struct {
+	Boot       string                      `json:"boot,omitempty"` // of the machine
 	Generation farshore.Generation         `json:"generation"`
 	LastPoint  farshore.RecoveryPoint      `json:"lastPoint,omitzero"`
 	Disks      map[farshore.DiskID]diskRun `json:"disks"`

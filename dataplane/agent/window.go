@@ -332,8 +332,7 @@ func (s *sending) prove(t *taken) error {
 			t.why = fmt.Sprintf("disk %s was written to during each try", from.id)
 			return nil
 		}
-		if !provable(from, t.wall, after) {
-			t.why = fmt.Sprintf("disk %s changed too recently to tell a quiet moment", from.id)
+		if t.why = unprovable(from, t.wall, after); t.why != "" {
 			return nil
 		}
 	}
@@ -363,8 +362,16 @@ func (s *sending) prove(t *taken) error {
 // stamps files with a clock of up to 10 ms.
 const fileGrain = 50 * time.Millisecond
 
-func provable(from *source, began time.Time, s disk.Stat) bool {
-	return from.device.Node() || began.Sub(time.Unix(0, s.FileChanged)) > fileGrain
+// unprovable says why equal samples prove nothing, or gives "". The time of an image file proves as much when the clock was
+// set back behind it: another write would have brought it there too.
+func unprovable(from *source, began time.Time, s disk.Stat) string {
+	switch {
+	case from.device.Node() && !from.device.Accounted():
+		return fmt.Sprintf("queue/iostats of disk %s is 0, so nothing tells a quiet moment", from.id)
+	case !from.device.Node() && began.Sub(time.Unix(0, s.FileChanged)).Abs() <= fileGrain:
+		return fmt.Sprintf("disk %s changed too recently to tell a quiet moment", from.id)
+	}
+	return ""
 }
 
 // sendTaken sends what a window has read.

@@ -68,6 +68,8 @@ type Observed struct {
 	CopyDone      int64
 	CopyRate      int64     // bytes of it in a second, of late
 	CopyEnd       time.Time // when it will be done at that rate; zero if that cannot be told
+	Copies        int64     // full copies of a disk begun since the agent started
+	CopyWhy       string    // why the last one was
 	Spared        int64     // bytes left out of full copies because nothing used them, since the agent started
 	Sent          int64     // bytes since the agent started
 	Read          int64     // bytes, from the protected disks, since the agent started

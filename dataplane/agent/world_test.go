@@ -111,6 +111,7 @@ type world struct {
 	key   vault.PrivateKey
 	cache string
 	part  part
+	tweak func(*agent.Deps) // of an agent in this process
 
 	unspecified []*block.Set // by disk, where the last restore stood last
 
@@ -199,6 +200,9 @@ func (w *world) start() (a *agent.Agent, stop func()) {
 	}
 	deps := w.part.deps(node, slog.New(slog.NewTextHandler(w.t.Output(), nil)))
 	deps.Snapshots = w.snapshots
+	if w.tweak != nil {
+		w.tweak(&deps)
+	}
 	a = agent.New(deps)
 	a.Desire(w.part.Desired)
 	return a, w.background("agent", a.Run)
@@ -309,22 +313,25 @@ type child struct {
 	lines *bufio.Scanner
 }
 
-func (w *world) spawn() *child {
+func (w *world) spawn() *child { return w.spawnTo(w.t.Output()) }
+
+// spawnTo starts an agent that logs to out.
+func (w *world) spawnTo(out io.Writer) *child {
 	w.t.Helper()
 	text, err := json.Marshal(w.part)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	cmd := exec.CommandContext(context.WithoutCancel(w.t.Context()), os.Args[0], "agent", string(text))
-	cmd.Stderr = w.t.Output()
-	out, err := cmd.StdoutPipe()
+	cmd.Stderr = out
+	lines, err := cmd.StdoutPipe()
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}
-	return &child{cmd: cmd, lines: bufio.NewScanner(out)}
+	return &child{cmd: cmd, lines: bufio.NewScanner(lines)}
 }
 
 func (c *child) await(t *testing.T, what string, come func(agent.Observed) bool) agent.Observed {

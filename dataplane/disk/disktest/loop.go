@@ -2,6 +2,7 @@ package disktest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -118,13 +119,21 @@ func mount(t testing.TB, node, kind, options string) (mountPoint string, unmount
 			return
 		}
 		mounted = false
-		if err := unix.Unmount(mountPoint, 0); err != nil {
+		err := unix.Unmount(mountPoint, 0)
+		for try := 0; errors.Is(err, unix.EBUSY) && try < busyTries; try++ { // somebody holds it still for a moment
+			unix.Nanosleep(&unix.Timespec{Nsec: 1e6}, nil) //nolint:errcheck // between two tries
+			err = unix.Unmount(mountPoint, 0)
+		}
+		if err != nil {
 			t.Errorf("unmount %s: %v", mountPoint, err)
 		}
 	}
 	t.Cleanup(unmount)
 	return mountPoint, unmount
 }
+
+// busyTries bounds how long a file system in use is tried to be unmounted, a millisecond each.
+const busyTries = 5000
 
 // Make makes a file system on the device or image.
 func Make(t testing.TB, node, kind string) {
