@@ -13,7 +13,7 @@ TORTURE_ROUNDS ?= 200
 TORTURE_KILLS  ?= 200
 SUMMARY  := awk -f $(CURDIR)/tests/summary.awk
 
-.PHONY: help demo test check lint fmt generate build deps clean bench crash sim torture kernels
+.PHONY: help demo test check lint fmt generate build deps clean bench crash sim torture kernels agent-windows
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -50,6 +50,15 @@ build: $(addprefix bin/,$(BINARIES)) bin/farshore-temporal ## build every progra
 $(addprefix bin/,$(BINARIES)): bin/%: FORCE
 	@mkdir -p bin
 	go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$*
+
+WINDOWS := bin/farshore-agent-windows-amd64
+
+agent-windows: ## the agent for Windows: program, WiX source and configuration as a zip in bin/ (signing: docs/operate/windows.md)
+	rm -rf $(WINDOWS) $(WINDOWS).zip
+	mkdir -p $(WINDOWS)/hooks/quiesce.d $(WINDOWS)/hooks/resume.d
+	GOOS=windows GOARCH=amd64 go build -trimpath -ldflags '$(LDFLAGS)' -o $(WINDOWS)/farshore-agent.exe ./cmd/farshore-agent
+	cp deploy/windows/farshore-agent.wxs deploy/windows/agent.yaml docs/operate/windows.md $(WINDOWS)/
+	cd bin && zip -q -X -r $(notdir $(WINDOWS)).zip $(notdir $(WINDOWS))
 
 # The Temporal server is a module of its own: it costs some eight minutes of CPU when the cache is cold, seconds after.
 bin/farshore-temporal: FORCE

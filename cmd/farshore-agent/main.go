@@ -50,6 +50,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(usage)
 	root.AddCommand(newJoin(), newRun(), newProbe(), newDisks(), newHRL(), newThaw())
 	root.AddCommand(newReadiness())
+	root.AddCommand(systemCommands()...)
 	return root
 }
 

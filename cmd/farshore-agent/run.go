@@ -30,14 +30,16 @@ func newRun() *cobra.Command {
 		Example: "  farshore-agent run --config /etc/farshore/agent.yaml",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := loadConfig(path)
-			if err != nil {
-				return err
-			}
-			if err := c.prepare(); err != nil {
-				return err
-			}
-			return runAgent(cmd.Context(), c, logger())
+			return supervised(cmd.Context(), func(ctx context.Context, log *slog.Logger) error {
+				c, err := loadConfig(path)
+				if err != nil {
+					return err
+				}
+				if err := c.prepare(); err != nil {
+					return err
+				}
+				return runAgent(ctx, c, log)
+			})
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", defaultConfig, "configuration `FILE`")

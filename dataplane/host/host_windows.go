@@ -62,13 +62,16 @@ func InstallationID() (string, error) {
 // everybody could read.
 const privateAccess = "D:PAI(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)"
 
-// MakePrivate makes a folder that only the system and the administrators can look into. One that is there is left as it is.
+// MakePrivate makes a folder, and those above it, that only the system and the administrators can look into. One that is
+// there is left as it is.
 func MakePrivate(dir string) error {
 	if st, err := os.Stat(dir); err == nil && st.IsDir() {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
-		return err
+	if above := filepath.Dir(dir); above != dir {
+		if err := MakePrivate(above); err != nil {
+			return err
+		}
 	}
 	descriptor, err := windows.SecurityDescriptorFromString(privateAccess)
 	if err != nil {
