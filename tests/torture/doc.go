@@ -11,6 +11,7 @@
 //
 // The last point must equal the disks byte for byte. One point of each cell is also restored by farshore-restore itself.
 //
-// The short form is part of make test. make torture runs TORTURE_ROUNDS rounds; TORTURE_SEED replays a run, TORTURE_CELLS
-// (a regular expression on names like bitmap/xfs) chooses among the cells.
+// The short form is part of make test. make torture runs TORTURE_ROUNDS rounds and kills the agent TORTURE_KILLS times.
+// TORTURE_SEED replays the choices of a run, though not its timing; TORTURE_CELLS, a regular expression on names like
+// bitmap/xfs, chooses among the cells; after TORTURE_MINUTES no further cell is begun.
 package torture

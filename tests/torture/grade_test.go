@@ -13,16 +13,14 @@ import (
 	"farshore/dataplane/agent"
 	"farshore/dataplane/tracker"
 	"farshore/dataplane/tracker/bitmap"
+	"farshore/dataplane/tracker/capture"
 )
 
 const (
 	scanGrade    = string(tracker.Scan)
 	bitmapGrade  = string(tracker.Bitmap)
-	captureGrade = "capture"
+	captureGrade = string(tracker.Capture)
 )
-
-// ranks orders the grades, worst first.
-var ranks = []string{scanGrade, bitmapGrade, captureGrade}
 
 // shapeGrade lets an agent have at most the grade that is wanted. A grade that this machine cannot have skips.
 func shapeGrade(t *testing.T, grade, dir string, d *agent.Deps) {
@@ -37,7 +35,20 @@ func shapeGrade(t *testing.T, grade, dir string, d *agent.Deps) {
 	if err := bitmap.Probe(t.Context()); err != nil {
 		t.Skipf("SKIPPED: %v", err)
 	}
+	if grade != captureGrade {
+		return
+	}
+	if err := capture.Probe(t.Context()); err != nil {
+		t.Skipf("SKIPPED: %v", err)
+	}
+	d.RingBytes, d.ChangeLog = roomyRing, roomyLog
 }
+
+// What capture has when nothing is to go wrong.
+var (
+	roomyRing = 32 << 20
+	roomyLog  = agent.ChangeLog{MemoryBytes: 128 << 20}
+)
 
 // underway is an entry of the table of requests in flight, as track.bpf.c has it. A line of counters begins with the sectors
 // written, discarded, healed of writes and healed of discards.

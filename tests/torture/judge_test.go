@@ -68,6 +68,9 @@ func (j *judge) forward(to farshore.Position) {
 		j.at = chain.LinkOf(h, s.Hash())
 		if h.Clean() && !h.Seal {
 			j.tally.restored++
+			if !h.Copy {
+				j.tally.ordered++
+			}
 			j.point(h)
 		}
 		if h.Position() == to {

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,20 +25,6 @@ const (
 	// copied is what the agent logs when it begins a full copy of a disk, and again when it does not trust its tracking.
 	copied, copiedAgain = "the whole disk is copied", "a disk is copied again"
 )
-
-// kills is how often the agent is killed: as often as TORTURE_KILLS says, else the short form.
-func kills(t *testing.T) int {
-	t.Helper()
-	asked := os.Getenv("TORTURE_KILLS")
-	if asked == "" {
-		return shortKills
-	}
-	n, err := strconv.Atoi(asked)
-	if err != nil {
-		t.Fatalf("TORTURE_KILLS: %v", err)
-	}
-	return n
-}
 
 // victim is the agent's real program.
 type victim struct {
@@ -72,7 +57,10 @@ func TestAnAgentThatIsKilledAtAnyMomentGoesOnWithoutAFullCopy(t *testing.T) {
 	v.await("the initial replication", func(o *farshorev1.AgentObserved) bool {
 		return o.GetPhase() == farshorev1.AgentPhase_AGENT_PHASE_PROTECTED && o.GetLastPoint() != nil
 	})
-	n := kills(t)
+	n := number(t, "TORTURE_KILLS")
+	if n == 0 {
+		n = shortKills
+	}
 	for i := range n {
 		v.die(i)
 		if t.Failed() {
@@ -85,8 +73,8 @@ func TestAnAgentThatIsKilledAtAnyMomentGoesOnWithoutAFullCopy(t *testing.T) {
 		d.unmount()
 	}
 	v.end()
-	t.Logf("%d kills; %d points, all restored, %d examined; %d MiB and %d numbers written; the last agent sent %d MiB; lost sectors, healed: %d",
-		n, v.tally.restored, v.tally.examined, written>>20, numbers, v.hub.Observed().GetSentBytes()>>20, v.tally.lost+v.tally.unseen)
+	t.Logf("%d kills; %d points, %d in order, all restored, %d examined; %d MiB and %d numbers written; the last agent sent %d MiB; lost sectors, healed: %d",
+		n, v.tally.restored, v.tally.ordered, v.tally.examined, written>>20, numbers, v.hub.Observed().GetSentBytes()>>20, v.tally.lost+v.tally.unseen)
 }
 
 func newVictim(t *testing.T, rng *rand.Rand) *victim {

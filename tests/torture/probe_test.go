@@ -41,6 +41,7 @@ type probe struct {
 	group sync.WaitGroup
 	err   error
 	last  uint64
+	ended bool
 }
 
 // startProbe makes the marks on the first disk, the second and the first again, and begins to write.
@@ -48,6 +49,7 @@ func startProbe(t testing.TB, volumes []*volume, rng *mrand.Rand) *probe {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	p := &probe{stop: stop}
+	t.Cleanup(func() { p.end(t) }) // before the disks are let go of
 	for i, at := range []int{0, 1, 0} {
 		m, err := newMark(filepath.Join(volumes[at].dir, fmt.Sprintf("mark-%d", i)), volumes[at])
 		if err != nil {
@@ -146,6 +148,10 @@ func (p *probe) run(ctx context.Context, pace time.Duration) error {
 // end ends the writer and gives the last number.
 func (p *probe) end(t testing.TB) uint64 {
 	t.Helper()
+	if p.ended {
+		return p.last
+	}
+	p.ended = true
 	p.stop()
 	p.group.Wait()
 	for _, m := range p.marks {

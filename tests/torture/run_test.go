@@ -28,6 +28,8 @@ const (
 	otherBytes = 16 << 20
 	// patience bounds how long a round waits for its points on a machine that has no time for them.
 	patience = 20 * time.Second
+	// least is how long a load lasts at least: write order makes points faster than fio starts.
+	least = 1500 * time.Millisecond
 	// endPatience bounds the wait for the last point.
 	endPatience = 3 * time.Minute
 )
@@ -98,11 +100,19 @@ func (r *run) all() {
 	if !r.tally.good() {
 		r.t.Errorf("%+v", r.tally)
 	}
+	if r.tally.kind != raw && r.tally.written == 0 {
+		r.t.Error("fio has written nothing at all")
+	}
 }
 
 // round is one load, one last point, and the judgement of all points since the round before.
 func (r *run) round(n int) {
 	r.t.Helper()
+	if n > 0 && r.rng.IntN(2) == 0 { // else what was narrowed stays so for another round
+		r.stop()
+		r.ease()
+		r.startAgent()
+	}
 	if r.tally.kind == raw {
 		r.loadRaw(n)
 	} else {
@@ -185,7 +195,7 @@ func (r *run) awaitPoints() {
 			made = true
 			r.trouble()
 		}
-		if n >= r.tally.points || time.Since(begun) > patience {
+		if n >= r.tally.points && time.Since(begun) > least || time.Since(begun) > patience {
 			return
 		}
 		<-look.C

@@ -2,7 +2,6 @@ package torture
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
@@ -12,22 +11,26 @@ import (
 
 // watch looks at an agent all the time.
 type watch struct {
-	mu                         sync.Mutex
-	now                        *agent.Agent
-	made                       int
-	last                       farshore.Position
-	grade                      string
-	downgrades, upgrades, gaps int
-	gap                        string
-	sent, before               int64 // by this agent, and by those before it
+	mu                     sync.Mutex
+	now                    *agent.Agent
+	made                   int
+	last                   farshore.Position
+	gaps                   int
+	gap                    string
+	ups, downs             int64 // of this agent
+	upsBefore, downsBefore int64
+	sent, before           int64 // by this agent, and by those before it
 }
 
 // look turns to an agent.
 func (w *watch) look(a *agent.Agent) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.before += w.sent
-	w.now, w.sent, w.gap = a, 0, ""
+	if w.now != nil { // it has ended, and says what it did since it was looked at last
+		w.see(w.now.Observe())
+	}
+	w.before, w.upsBefore, w.downsBefore = w.before+w.sent, w.upsBefore+w.ups, w.downsBefore+w.downs
+	w.now, w.sent, w.ups, w.downs, w.gap = a, 0, 0, 0, ""
 }
 
 func (w *watch) agent() *agent.Agent {
@@ -66,16 +69,7 @@ func (w *watch) see(o agent.Observed) {
 		w.last = o.LastPoint.Position
 		w.made++
 	}
-	if o.Grade != "" && o.Grade != w.grade {
-		switch {
-		case w.grade == "":
-		case slices.Index(ranks, o.Grade) < slices.Index(ranks, w.grade):
-			w.downgrades++
-		default:
-			w.upgrades++
-		}
-		w.grade = o.Grade
-	}
+	w.ups, w.downs = o.Upgrades, o.Downgrades
 	gap := ""
 	for _, f := range o.Faults {
 		if f.Code == "FS-1006" {
@@ -92,5 +86,6 @@ func (w *watch) see(o agent.Observed) {
 func (w *watch) collect(l *tally) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	l.downgrades, l.upgrades, l.gaps, l.sent = w.downgrades, w.upgrades, w.gaps, w.before+w.sent
+	l.gaps, l.sent = w.gaps, w.before+w.sent
+	l.downgrades, l.upgrades = int(w.downsBefore+w.downs), int(w.upsBefore+w.ups)
 }
