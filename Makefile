@@ -13,10 +13,10 @@ TORTURE_ROUNDS ?= 200
 TORTURE_KILLS  ?= 200
 SUMMARY  := awk -f $(CURDIR)/tests/summary.awk
 
-.PHONY: help demo test check lint fmt generate build deps clean bench crash sim torture kernels agent-windows
+.PHONY: help demo test check lint fmt generate build deps clean bench bench-agent crash sim torture kernels agent-windows
 
 help: ## print this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 demo: deps build ## run the whole way on this machine: replicate, test failover, failover, commit (HOLD=1 leaves it running)
 	bin/farshore-lab demo $(if $(HOLD),--hold)
@@ -83,7 +83,10 @@ kernels: deps ## boot Debian's kernels in QEMU and prove the tracker on them, lo
 	KERNELS=long go test -count=1 -v -timeout 0 ./tests/kernels
 
 bench: build ## speed, as ratios measured side by side
-	go test -count=1 -v -timeout 0 -run '^$$' -bench . ./tests/bench
+	go test -count=1 -v -timeout 0 -run '^$$' -bench Initial ./tests/bench
+
+bench-agent: ## what following writes costs a machine: fio and PostgreSQL with no agent and in each grade, in turn (BENCH_ROUNDS=5)
+	go test -count=1 -v -timeout 0 -run '^$$' -bench Agent -benchtime 1x ./tests/bench
 
 clean: ## remove what was built and cached here
 	rm -rf bin .cache
