@@ -26,8 +26,8 @@ const (
 	machine = farshore.MachineID("torture-1")
 
 	otherBytes = 16 << 20
-	// patience bounds how long a round waits for its points on a machine that has no time for them.
-	patience = 20 * time.Second
+	// patience bounds how long a round waits for its points on a machine that has no time for them; the short form has less.
+	patience, shortPatience = 20 * time.Second, 8 * time.Second
 	// least is how long a load lasts at least: write order makes points faster than fio starts.
 	least = 1500 * time.Millisecond
 	// endPatience bounds the wait for the last point.
@@ -186,16 +186,19 @@ func (r *run) awaitPoints() {
 	r.t.Helper()
 	begun, made := time.Now(), false
 	at := 1 + r.rng.IntN(r.tally.points)
-	start := r.watch.points()
+	start, most := r.watch.points(), patience
+	if r.tally.points < longPoints {
+		most = shortPatience
+	}
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
 	for {
 		n := r.watch.points() - start
-		if !made && (n >= at || time.Since(begun) > patience/2) {
+		if !made && (n >= at || time.Since(begun) > most/2) {
 			made = true
 			r.trouble()
 		}
-		if n >= r.tally.points && time.Since(begun) > least || time.Since(begun) > patience {
+		if n >= r.tally.points && time.Since(begun) > least || time.Since(begun) > most {
 			return
 		}
 		<-look.C
