@@ -50,6 +50,7 @@ func configure(node string, backing *os.File) (*Loop, error) {
 		return nil, err
 	}
 	config := unix.LoopConfig{Fd: uint32(backing.Fd())}
+	config.Info.Flags = unix.LO_FLAGS_AUTOCLEAR // it goes with whoever holds it, also when that is killed
 	copy(config.Info.File_name[:len(config.Info.File_name)-1], backing.Name())
 	if err := unix.IoctlLoopConfigure(int(device.Fd()), &config); err != nil {
 		return nil, errors.Join(err, device.Close())
