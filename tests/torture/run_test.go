@@ -255,7 +255,7 @@ func mainBytes(c cell) int64 {
 	case c.grade != scanGrade:
 		return 192 << 20
 	case c.kind == "btrfs":
-		return 112 << 20
+		return 144 << 20
 	}
 	return 64 << 20
 }
