@@ -69,6 +69,7 @@ func newPower(t *testing.T, s *site, r kernel.Release, protected, job string, mo
 type turn struct {
 	guest   *kernel.Guest
 	why     []string // the reasons that the agent gave for copying, word by word
+	resync  string   // what the agent says that its comparison with the replica's hashes has cost
 	started time.Time
 }
 
@@ -98,6 +99,9 @@ func (p *power) follow(ctx context.Context, t *turn, wanted func(kernel.Report) 
 		line := string(r.Raw)
 		if _, why, ok := strings.Cut(line, " why="); ok && strings.Contains(line, "copied") {
 			t.why = append(t.why, why)
+		}
+		if _, cost, ok := strings.Cut(line, "msg=\"resync done\" "); ok {
+			t.resync = cost
 		}
 		if os.Getenv("VERBOSE") != "" {
 			p.Logf("%.1f s: %s", time.Since(t.started).Seconds(), line)
@@ -152,7 +156,7 @@ func TestAfterPowerCutsTheReplicaEqualsTheDiskAgain(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	s := newSite(t, 2)
-	p := newPower(t, s, kernel.Debian12, s.ext4("protected.img", protectedBytes, ""), guestJob("DATA=/data PACE_MS=500 /guest -test.v -test.timeout 0 -test.run '^load$'"))
+	p := newPower(t, s, kernel.Debian12, s.ext4("protected.img", protectedBytes, ""), guestJob("DATA=/data PACE_MS=1500 /guest -test.v -test.timeout 0 -test.run '^load$'"))
 	total := cuts(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
 	defer cancel()
@@ -163,6 +167,7 @@ func TestAfterPowerCutsTheReplicaEqualsTheDiskAgain(t *testing.T) {
 		now.guest.Stop()
 		points := len(p.points(p.restorer))
 		t.Logf("turn %d: protected after %.1f s, off after %.1f s, %d points; copied because %q", n, ready.Seconds(), time.Since(now.started).Seconds(), points, now.why)
+		t.Logf("resync: %s", now.resync)
 		if len(now.why) == 0 {
 			t.Errorf("turn %d: the agent copied nothing, though it could not know what was written before it ran", n)
 		}

@@ -31,13 +31,13 @@ const (
 	gateway   = "10.0.2.2"
 )
 
-// site is a vault and a process server on this host, and what the agent of a guest needs to find them: the real programs,
+// site is a vault, a process server and an applier on this host, and what the agent of a guest needs to find them: the real programs,
 // with the desired documents that a configuration server would have sent.
 type site struct {
 	*testing.T
 	dir    string
 	reader journal.Reader
-	server *process.Process
+	server *process.Process // the process server
 	port   int
 	state  string // the folder that becomes the agent's
 	disk   string // how the agent calls the guest's protected disk
@@ -80,9 +80,11 @@ func newSite(t *testing.T, pointsEverySeconds int) *site {
 	s.write("server.yaml", fmt.Sprintf("control: 127.0.0.1:1\nstate: %s\nlisten: 127.0.0.1:%d\ncache: {path: %s, bytes: 1073741824}\n"+
 		"segment: {ageSeconds: 2}\nvault: {kind: file, path: %s}\n", s.path("server"), s.port, s.path("cache"), s.path("vault")))
 	s.write("agent.yaml", "control: "+gateway+":1\nstate: /state\nwindowMiB: 256\n")
+	dataplane := program(t, qemu.AMD64, "farshore/cmd/farshore-dataplane")
+	s.startApplier(ca, dataplane)
 	s.server, err = process.Start(t.Context(), process.Spec{
 		Name: "process server", LogPath: s.path("server.log"),
-		Command: []string{program(t, qemu.AMD64, "farshore/cmd/farshore-dataplane"), "process-server", "--config", s.path("server.yaml")},
+		Command: []string{dataplane, "process-server", "--config", s.path("server.yaml")},
 		Ready: func(ctx context.Context) error {
 			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", s.port))
 			if err == nil {
@@ -96,6 +98,25 @@ func newSite(t *testing.T, pointsEverySeconds int) *site {
 	}
 	t.Cleanup(s.server.Stop)
 	return s
+}
+
+// startApplier keeps a replica, which offers its hashes to an agent that does not know what was written.
+func (s *site) startApplier(ca *credentialtest.CA, dataplane string) {
+	s.Helper()
+	if err := os.Mkdir(s.path("applier"), 0o700); err != nil {
+		s.Fatal(err)
+	}
+	ca.NodeIn(s.T, s.path("applier"), farshore.RoleApplier, "west-1")
+	s.write("applier/"+hub.DesiredFile, fmt.Sprintf(`{"version": {"incarnation": "1", "number": "1"}, "applier": {"machines": [%q]}}`, guestName))
+	s.write("applier.yaml", fmt.Sprintf("control: 127.0.0.1:1\nstate: %s\nkeyFile: %s\npollSeconds: 1\nvault: {kind: file, path: %s}\n",
+		s.path("applier"), s.path("vault.key"), s.path("vault")))
+	applier, err := process.Start(s.Context(), process.Spec{
+		Name: "applier", LogPath: s.path("applier.log"), Command: []string{dataplane, "applier", "--config", s.path("applier.yaml")},
+	})
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(applier.Stop)
 }
 
 func freePort(t *testing.T) int {
