@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -70,12 +71,14 @@ type turn struct {
 	guest   *kernel.Guest
 	why     []string // the reasons that the agent gave for copying, word by word
 	resync  string   // what the agent says that its comparison with the replica's hashes has cost
+	quiet   bool     // its load has ended and its disk is unmounted
 	started time.Time
 }
 
-// on boots the guest and returns when its agent has made the machine protected, which needs a point.
+// on boots the guest and returns when a point was made of what it writes now.
 func (p *power) on(ctx context.Context, final bool) *turn {
 	p.Helper()
+	before := len(p.points(p.restorer))
 	m := p.machine
 	m.Dir = p.TempDir()
 	if final {
@@ -87,33 +90,45 @@ func (p *power) on(ctx context.Context, final bool) *turn {
 	}
 	p.Cleanup(g.Stop)
 	t := &turn{guest: g, started: time.Now()}
-	p.follow(ctx, t, func(r kernel.Report) bool { return strings.Contains(string(r.Raw), "the machine is protected") })
+	for len(p.points(p.restorer)) <= before {
+		p.listen(ctx, t)
+	}
 	return t
 }
 
-// follow reads the guest's reports until one is as wanted.
-func (p *power) follow(ctx context.Context, t *turn, wanted func(kernel.Report) bool) {
+// listenFor is how long the guest is listened to before the vault is looked at again.
+const listenFor = 2 * time.Second
+
+// listen takes in what the guest reports for a while.
+func (p *power) listen(ctx context.Context, t *turn) {
 	p.Helper()
-	met := false
-	err := t.guest.Reports(ctx, func(r kernel.Report) bool {
-		line := string(r.Raw)
-		if _, why, ok := strings.Cut(line, " why="); ok && strings.Contains(line, "copied") {
-			t.why = append(t.why, why)
-		}
-		if _, cost, ok := strings.Cut(line, "msg=\"resync done\" "); ok {
-			t.resync = cost
-		}
-		if os.Getenv("VERBOSE") != "" {
-			p.Logf("%.1f s: %s", time.Since(t.started).Seconds(), line)
-		}
-		if strings.Contains(line, "FAIL") || strings.Contains(line, "level=ERROR") {
-			p.Errorf("guest: %s", line)
-		}
-		met = wanted(r)
-		return !met
+	short, cancel := context.WithTimeout(ctx, listenFor)
+	defer cancel()
+	err := t.guest.Reports(short, func(r kernel.Report) bool {
+		p.note(t, r)
+		return true
 	})
-	if err != nil || !met {
+	if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
 		p.Fatalf("the guest did not come so far: %v\nprocess server:\n%s", err, p.server.Tail())
+	}
+}
+
+// note keeps what the agent says about a copy.
+func (p *power) note(t *turn, r kernel.Report) {
+	p.Helper()
+	line := string(r.Raw)
+	if _, why, ok := strings.Cut(line, " why="); ok && strings.Contains(line, "copied") {
+		t.why = append(t.why, why)
+	}
+	if _, cost, ok := strings.Cut(line, "msg=\"resync done\" "); ok {
+		t.resync = cost
+	}
+	t.quiet = t.quiet || r.Action == "quiet"
+	if os.Getenv("VERBOSE") != "" {
+		p.Logf("%.1f s: %s", time.Since(t.started).Seconds(), line)
+	}
+	if strings.Contains(line, "FAIL") || strings.Contains(line, "level=ERROR") {
+		p.Errorf("guest: %s", line)
 	}
 }
 
@@ -166,14 +181,16 @@ func TestAfterPowerCutsTheReplicaEqualsTheDiskAgain(t *testing.T) {
 		time.Sleep(time.Duration(random.Int64N(int64(5 * time.Second)))) // the cut comes at a random moment
 		now.guest.Stop()
 		points := len(p.points(p.restorer))
-		t.Logf("turn %d: protected after %.1f s, off after %.1f s, %d points; copied because %q", n, ready.Seconds(), time.Since(now.started).Seconds(), points, now.why)
+		t.Logf("turn %d: a point after %.1f s, off after %.1f s, %d points; copied because %q", n, ready.Seconds(), time.Since(now.started).Seconds(), points, now.why)
 		t.Logf("resync: %s", now.resync)
 		if len(now.why) == 0 {
 			t.Errorf("turn %d: the agent copied nothing, though it could not know what was written before it ran", n)
 		}
 	}
 	now := p.on(ctx, true)
-	p.follow(ctx, now, func(r kernel.Report) bool { return r.Action == "quiet" })
+	for !now.quiet {
+		p.listen(ctx, now)
+	}
 	p.await(ctx)
 	now.guest.Stop()
 	p.examine(random, 6)

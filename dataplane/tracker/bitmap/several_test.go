@@ -45,8 +45,8 @@ func TestAnUnseenDiscardOfSeveralRangesIsAGap(t *testing.T) {
 		flush(t, mnt)
 		time.Sleep(10 * time.Millisecond)
 	}
-	unmount()
 	t.Logf("%d discards of several ranges ended unseen", several(t, d))
+	unmount()
 	var m tracker.Marks
 	for range 2 { // the first says what is outstanding, the second what has been so since
 		if err := d.Outstanding(true, &m); err != nil {
