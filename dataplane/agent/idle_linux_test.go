@@ -9,6 +9,8 @@ import (
 	"farshore/dataplane/agent"
 	"farshore/dataplane/disk"
 	"farshore/dataplane/disk/disktest"
+	"farshore/dataplane/tracker"
+	"farshore/dataplane/tracker/capture"
 )
 
 // idlePeriod is how long the idle machine is watched: what would feed back does so at the rate of points, three a second.
@@ -19,14 +21,29 @@ func idlePeriod() time.Duration {
 	return 20 * time.Second
 }
 
-// The agent's identity, counters and log lie on the disk that it protects, and it is looked at for points three times a
+// The agent's identity, counters, log and change log lie on the disk that it protects, and it is looked at for points three times a
 // second. Whatever it wrote of its own accord would be a change, be sent, and make it write again.
 func TestTheAgentsOwnFilesOnAProtectedDiskDoNotFeedBack(t *testing.T) {
-	t.Parallel()
-	loop := disktest.NewLoop(t, 64<<20)
+	for _, grade := range []tracker.Grade{tracker.Bitmap, tracker.Capture} {
+		t.Run(string(grade), func(t *testing.T) {
+			t.Parallel()
+			staysIdle(t, grade)
+		})
+	}
+}
+
+func staysIdle(t *testing.T, grade tracker.Grade) {
+	t.Helper()
+	loop := disktest.NewLoop(t, 640<<20) // large enough for blocks of 4 KiB, which the change log wants
 	mnt, unmount := disktest.Mount(t, loop.Path, "ext4")
 	w := newWorld(t, disk.Source{Path: loop.Path, Boot: true})
 	w.part.State = filepath.Join(mnt, "state")
+	if grade == tracker.Capture {
+		if err := capture.Probe(t.Context()); err != nil {
+			t.Skipf("SKIPPED: %v", err)
+		}
+		w.part.RingBytes, w.part.LogBytes, w.part.LogPath, w.part.LogFileBytes = 4<<20, 8<<20, filepath.Join(mnt, "changes.hrl"), 32<<20
+	}
 	log, err := os.Create(filepath.Join(mnt, "agent.log"))
 	if err != nil {
 		t.Fatal(err)
@@ -35,6 +52,7 @@ func TestTheAgentsOwnFilesOnAProtectedDiskDoNotFeedBack(t *testing.T) {
 	w.part.Desired.ProcessServers = []string{address}
 	child := w.spawnTo(log)
 	child.await(t, "the initial replication", protected)
+	child.await(t, "its grade", func(o agent.Observed) bool { return o.Grade == string(grade) })
 	settled := child.finish(t).Checked
 	d := disktest.Open(t, loop.Path)
 	before, err := d.Stat()

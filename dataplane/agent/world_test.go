@@ -44,6 +44,8 @@ type part struct {
 	Patience                      time.Duration // for hashes of a resync
 	CopyRate                      int64
 	RingBytes                     int // 0: writes are not captured
+	LogPath                       string
+	LogFileBytes                  int64
 	LogBytes                      int64
 }
 
@@ -98,7 +100,7 @@ func (p part) deps(node *credential.Node, log *slog.Logger) agent.Deps {
 		StateDir: p.State, RunDir: p.Run, PinDir: p.Pins, Hooks: disk.Hooks{Dir: p.Hooks, Limit: 10 * time.Second},
 		Watchdog: []string{os.Args[0], trackertest.WatchdogVerb}, FreezeBound: time.Minute, WindowBytes: 512 << 20,
 		Limits: session.DefaultLimits(), Log: log, Now: time.Now, Patience: p.Patience, CopyRate: p.CopyRate,
-		RingBytes: p.RingBytes, ChangeLog: agent.ChangeLog{MemoryBytes: p.LogBytes},
+		RingBytes: p.RingBytes, ChangeLog: agent.ChangeLog{MemoryBytes: p.LogBytes, Path: p.LogPath, FileBytes: p.LogFileBytes},
 	}
 }
 
