@@ -150,12 +150,17 @@ func TestAFullCopyGoesOnWhereAKilledAgentLeftIt(t *testing.T) {
 	t.Logf("killed when %d bytes were read and %d sent; read %d and sent %d afterwards", o.Read, o.Sent, end.Read, end.Sent)
 }
 
-// A transaction over two disks: whoever finds the second half must find the first.
 func TestAPointIsOneInstantOfAllDisks(t *testing.T) {
+	judgeTransactions(t, newWorld, protected)
+}
+
+// judgeTransactions has transactions made over two disks: at every point, whoever finds the second half must find the first.
+func judgeTransactions(t *testing.T, worldOf func(*testing.T, ...disk.Source) *world, begun func(agent.Observed) bool) {
+	t.Helper()
 	a, b := disktest.NewLoop(t, 64<<20), disktest.NewLoop(t, 64<<20)
 	first, unmountFirst := disktest.Mount(t, a.Path, "ext4")
 	second, unmountSecond := disktest.Mount(t, b.Path, "ext4")
-	w := newWorld(t, disk.Source{Path: a.Path, Boot: true}, disk.Source{Path: b.Path})
+	w := worldOf(t, disk.Source{Path: a.Path, Boot: true}, disk.Source{Path: b.Path})
 	w.part.Desired.Disks = nil
 	for i, l := range []*disk.Loop{a, b} { // both files are called disk.img: give the disks names of their own
 		w.part.Desired.Disks = append(w.part.Desired.Disks, named(t, l, i))
@@ -163,7 +168,7 @@ func TestAPointIsOneInstantOfAllDisks(t *testing.T) {
 	address, _ := w.serve()
 	w.part.Desired.ProcessServers = []string{address}
 	agentProcess := w.spawn()
-	o := agentProcess.await(t, "the initial replication", protected)
+	o := agentProcess.await(t, "the initial replication", begun)
 	stop := transactions(t, filepath.Join(first, "log"), filepath.Join(second, "log"))
 	for range 4 {
 		o = agentProcess.await(t, "another point", beyond(o.LastPoint.Position))

@@ -35,13 +35,9 @@ func needCapture(t *testing.T) {
 func inOrder(o agent.Observed) bool { return protected(o) && o.Grade == "capture" }
 
 // capturing is a world whose agent captures writes.
-func capturing(t *testing.T, ring int, log int64, loops ...*disk.Loop) *world {
+func capturing(t *testing.T, ring int, log int64, sources ...disk.Source) *world {
 	t.Helper()
 	needCapture(t)
-	var sources []disk.Source
-	for _, l := range loops {
-		sources = append(sources, disk.Source{Path: l.Path})
-	}
 	w := newWorld(t, sources...)
 	w.part.RingBytes, w.part.LogBytes = ring, log
 	return w
@@ -52,7 +48,7 @@ func TestEveryPointInWriteOrderIsASoundFileSystemAndTheLastEqualsTheDisk(t *test
 		t.Run(kind, func(t *testing.T) {
 			loop := disktest.NewLoop(t, diskBytes)
 			mnt, unmount := disktest.Mount(t, loop.Path, kind)
-			w := capturing(t, ampleRing, ampleLog, loop)
+			w := capturing(t, ampleRing, ampleLog, disk.Source{Path: loop.Path})
 			address, _ := w.serve()
 			w.part.Desired.ProcessServers = []string{address}
 			seed := rand.Uint64()
@@ -77,7 +73,7 @@ func TestEveryPointInWriteOrderIsASoundFileSystemAndTheLastEqualsTheDisk(t *test
 func TestLostOrderIsRegained(t *testing.T) {
 	loop := disktest.NewLoop(t, diskBytes)
 	mnt, unmount := disktest.Mount(t, loop.Path, "ext4")
-	w := capturing(t, 256<<10, ampleLog, loop)
+	w := capturing(t, 256<<10, ampleLog, disk.Source{Path: loop.Path})
 	address, _ := w.serve()
 	w.part.Desired.ProcessServers = []string{address}
 	a := w.spawn()
@@ -94,45 +90,18 @@ func TestLostOrderIsRegained(t *testing.T) {
 	t.Logf("order gained %d times and lost %d times, %d bytes sent", o.Upgrades, o.Downgrades, o.Sent)
 }
 
-// A transaction over two disks, and nothing is ever frozen: whoever finds the second half must find the first.
+// Nothing is ever frozen for it.
 func TestAPointInWriteOrderIsOneInstantOfAllDisks(t *testing.T) {
-	a, b := disktest.NewLoop(t, 64<<20), disktest.NewLoop(t, 64<<20)
-	first, unmountFirst := disktest.Mount(t, a.Path, "ext4")
-	second, unmountSecond := disktest.Mount(t, b.Path, "ext4")
-	w := capturing(t, ampleRing, ampleLog, a, b)
-	w.part.Desired.Disks = nil
-	for i, l := range []*disk.Loop{a, b} {
-		w.part.Desired.Disks = append(w.part.Desired.Disks, named(t, l, i))
-	}
-	address, _ := w.serve()
-	w.part.Desired.ProcessServers = []string{address}
-	process := w.spawn()
-	o := process.await(t, "write order", inOrder)
-	stop := transactions(t, filepath.Join(first, "log"), filepath.Join(second, "log"))
-	for range 4 {
-		o = process.await(t, "another point", beyond(o.LastPoint.Position))
-	}
-	n := stop()
-	unmountFirst()
-	unmountSecond()
-	process.finish(t)
-	process.kill(t)
-	points := 0
-	w.restore([]int64{64 << 20, 64 << 20}, func(h segment.Header, images []*os.File) {
-		points++
-		x, y := lastTransaction(t, images[0].Name()), lastTransaction(t, images[1].Name())
-		if y > x || x > y+1 {
-			t.Errorf("point %v: the first disk has seen transaction %d, the second %d", h.Position(), x, y)
-		}
-	})
-	t.Logf("%d transactions, %d points", n, points)
+	judgeTransactions(t, func(t *testing.T, sources ...disk.Source) *world {
+		return capturing(t, ampleRing, ampleLog, sources...)
+	}, inOrder)
 }
 
 // While nobody listens the change log keeps the order; the next session goes on with it, and nothing is copied.
 func TestASessionGoesOnWithTheChangeLog(t *testing.T) {
 	loop := disktest.NewLoop(t, diskBytes)
 	mnt, unmount := disktest.Mount(t, loop.Path, "ext4")
-	w := capturing(t, ampleRing, ampleLog, loop)
+	w := capturing(t, ampleRing, ampleLog, disk.Source{Path: loop.Path})
 	address, stop := w.serve()
 	w.part.Desired.ProcessServers = []string{address}
 	a, stopAgent := w.start()
@@ -159,7 +128,7 @@ func TestASessionGoesOnWithTheChangeLog(t *testing.T) {
 func TestAFullChangeLogCostsACopyOfWhatIsPending(t *testing.T) {
 	loop := disktest.NewLoop(t, diskBytes)
 	mnt, unmount := disktest.Mount(t, loop.Path, "ext4")
-	w := capturing(t, ampleRing, 8<<20, loop)
+	w := capturing(t, ampleRing, 8<<20, disk.Source{Path: loop.Path})
 	address, stop := w.serve()
 	w.part.Desired.ProcessServers = []string{address}
 	a, stopAgent := w.start()
@@ -186,7 +155,7 @@ func TestAnAgentKilledInWriteOrderGoesOnWithoutAFullCopy(t *testing.T) {
 	loop := disktest.NewLoop(t, diskBytes)
 	mnt, unmount := disktest.Mount(t, loop.Path, "ext4")
 	ballast(t, mnt)
-	w := capturing(t, ampleRing, ampleLog, loop)
+	w := capturing(t, ampleRing, ampleLog, disk.Source{Path: loop.Path})
 	address, _ := w.serve()
 	w.part.Desired.ProcessServers = []string{address}
 	agentProcess := w.spawn()
@@ -211,7 +180,7 @@ func TestAnAgentKilledInWriteOrderGoesOnWithoutAFullCopy(t *testing.T) {
 // Writers that overlap in flight leave blocks of which only the disk knows what they hold: they are copied again.
 func TestBlocksWrittenByTwoAtOnceEndEqual(t *testing.T) {
 	loop := disktest.NewLoop(t, 64<<20)
-	w := capturing(t, ampleRing, ampleLog, loop)
+	w := capturing(t, ampleRing, ampleLog, disk.Source{Path: loop.Path})
 	address, _ := w.serve()
 	w.part.Desired.ProcessServers = []string{address}
 	a, stopAgent := w.start()
