@@ -133,6 +133,7 @@ func (r *run) round(n int) {
 func (r *run) loadFileSystem(n int) {
 	r.t.Helper()
 	fresh := n == 0 || r.rng.IntN(4) == 0 // a new file system over a tracked one is a load as well
+	r.judge.fresh = fresh
 	for _, v := range r.volumes {
 		if fresh {
 			v.make()
