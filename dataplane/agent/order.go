@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,6 +21,7 @@ const (
 	healEvery    = time.Minute           // blocks whose order on the disk is not knowable are copied again
 	firstUpgrade = 2 * time.Second       // until capture is tried again after order was lost
 	lastUpgrade  = 5 * time.Minute
+	underWay     = 10 * time.Second // how long writes under way are waited for: one place may be written without a pause
 )
 
 // place ties the numbers of the change log to the stream. It outlives sessions.
@@ -327,7 +329,7 @@ func (s *sending) upgrade(ctx context.Context) error {
 	s.lastTry = s.agent.deps.Now()
 	first, err := s.recorder.arm()
 	if err == nil {
-		err = s.recorder.ring.Settle(ctx)
+		err = s.outwait(ctx)
 	}
 	if err != nil {
 		s.notYet(err.Error())
@@ -350,6 +352,16 @@ func (s *sending) upgrade(ctx context.Context) error {
 	}
 	s.next, s.place = first, &place{number: first, lsn: s.lsn + 1}
 	return s.redo(ctx)
+}
+
+// outwait returns when every write that was queued before has completed, or when that takes too long.
+func (s *sending) outwait(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, underWay, errors.New("some place of a disk is written without a pause"))
+	defer cancel()
+	if err := s.recorder.ring.Settle(ctx); err != nil {
+		return fmt.Errorf("wait for the writes under way: %w", errors.Join(context.Cause(ctx), err))
+	}
+	return nil
 }
 
 // redo sends what was recorded during the copy and makes the first point in order.
@@ -408,8 +420,8 @@ func (s *sending) doubtful() bool {
 // cannot be known. It is the last half of an upgrade.
 func (s *sending) heal(ctx context.Context) error {
 	s.healed = s.agent.deps.Now()
-	if err := s.recorder.ring.Settle(ctx); err != nil {
-		return err
+	if err := s.outwait(ctx); err != nil {
+		return ctx.Err() // another time
 	}
 	for _, from := range s.sources {
 		from.heal()
