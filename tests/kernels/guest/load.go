@@ -28,7 +28,7 @@ func load(t *testing.T) {
 	l := trackertest.StartLoad(t, work, seed, time.Duration(number(t, "PACE_MS", 20))*time.Millisecond)
 	report(t, "loading", map[string]any{"Seed": seed})
 	if !strings.Contains(string(line), "final") {
-		select {}
+		wait()
 	}
 	time.Sleep(time.Duration(number(t, "LOAD_MS", 3000)) * time.Millisecond)
 	changes := l.Stop(t)
@@ -36,5 +36,12 @@ func load(t *testing.T) {
 		t.Fatal(err)
 	}
 	report(t, "quiet", map[string]any{"Changes": changes})
-	select {} // the agent goes on until the power goes
+	wait() // the agent goes on until the power goes
+}
+
+// wait waits for the power to go. A select without cases would be called a deadlock when nothing else runs.
+func wait() {
+	for {
+		time.Sleep(time.Hour)
+	}
 }
