@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"farshore/tests/lab/kernel"
 	"farshore/tests/lab/need"
 )
 
@@ -139,13 +140,17 @@ func buildBlockwriter(ctx context.Context, path string) (sum string, err error) 
 
 // bootstrap makes the root file system as a tar archive, or finds it in the cache.
 func bootstrap(ctx context.Context, cacheDir string) (string, error) {
-	key := sha256.Sum256([]byte(strings.Join(debian.bootstrapArgs(""), "\n")))
+	key := sha256.Sum256([]byte(strings.Join(debian.bootstrapArgs("", ""), "\n")))
 	tarball := filepath.Join(cacheDir, "rootfs-"+hex.EncodeToString(key[:8])+".tar")
 	if _, err := os.Stat(tarball); err == nil {
 		return tarball, nil
 	}
 	temp := strings.TrimSuffix(tarball, ".tar") + ".new.tar"
-	if _, err := need.Run(ctx, "mmdebstrap", debian.bootstrapArgs(temp)...); err != nil {
+	mirror, err := kernel.Mirror()
+	if err != nil {
+		return "", err
+	}
+	if _, err := need.Run(ctx, "mmdebstrap", debian.bootstrapArgs(temp, mirror)...); err != nil {
 		return "", errors.Join(err, os.RemoveAll(temp))
 	}
 	if err := os.Rename(temp, tarball); err != nil {

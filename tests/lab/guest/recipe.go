@@ -20,7 +20,6 @@ var overlay embed.FS
 // recipe is all that the root file system is made from, apart from the packages' versions of the day.
 type recipe struct {
 	suite    string
-	mirror   string
 	packages []string
 	modules  []string // what the initramfs holds, besides what is built into the kernel
 	without  []string // paths that the packages bring and nobody reads
@@ -29,7 +28,6 @@ type recipe struct {
 
 var debian = recipe{
 	suite:    "bookworm",
-	mirror:   "http://deb.debian.org/debian",
 	packages: []string{"linux-image-cloud-amd64", "initramfs-tools", "busybox", "lz4", "systemd-sysv", "udev", "kmod", "login", "iproute2"},
 	modules: []string{
 		"virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod", "ata_piix", "ata_generic",
@@ -72,7 +70,7 @@ func (r recipe) hash(ingredients ...string) (string, error) {
 }
 
 // bootstrapArgs are the arguments of mmdebstrap.
-func (r recipe) bootstrapArgs(tarball string) []string {
+func (r recipe) bootstrapArgs(tarball, mirror string) []string {
 	modules := strings.Join(r.modules, `\n`)
 	args := []string{
 		"--mode=root", "--variant=minbase", "--format=tar",
@@ -90,7 +88,7 @@ func (r recipe) bootstrapArgs(tarball string) []string {
 	for _, path := range r.without {
 		args = append(args, "--dpkgopt=path-exclude="+path)
 	}
-	return append(args, r.suite, tarball, r.mirror)
+	return append(args, r.suite, tarball, mirror)
 }
 
 // lay copies the overlay into an unpacked root file system.

@@ -132,6 +132,12 @@ func (a *archive) unpackAll(ctx context.Context, into, pattern string) error {
 	return nil
 }
 
+// Mirror is the mirror that this machine takes its packages from; it carries other releases too.
+func Mirror() (string, error) {
+	from, err := findSource()
+	return from.mirror, err
+}
+
 // findSource finds the mirror that carries this machine's own release; other releases lie beside it.
 func findSource() (source, error) {
 	codename := releaseName()

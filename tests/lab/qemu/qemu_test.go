@@ -1,4 +1,4 @@
-package qemu
+package qemu_test
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"farshore/tests/blockwriter"
 	"farshore/tests/lab/guest"
 	"farshore/tests/lab/need"
+	"farshore/tests/lab/qemu"
 )
 
 var (
@@ -26,7 +27,7 @@ func guestImage(t *testing.T) string {
 	if testing.Short() {
 		t.Skip("SKIPPED: -short: booting a guest takes half a minute")
 	}
-	if err := errors.Join(guest.Missing(), Missing()); err != nil {
+	if err := errors.Join(guest.Missing(), qemu.Missing()); err != nil {
 		t.Skipf("SKIPPED: %v", err)
 	}
 	cache, err := need.Cache()
@@ -41,9 +42,9 @@ func guestImage(t *testing.T) string {
 }
 
 // boot starts a machine that the test's end stops.
-func boot(t *testing.T, m Machine) *VM {
+func boot(t *testing.T, m qemu.Machine) *qemu.VM {
 	t.Helper()
-	vm, err := Boot(t.Context(), m)
+	vm, err := qemu.Boot(t.Context(), m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +53,7 @@ func boot(t *testing.T, m Machine) *VM {
 }
 
 // report waits for the guest's verdict on its disk and then for its login prompt.
-func report(t *testing.T, vm *VM) blockwriter.Report {
+func report(t *testing.T, vm *qemu.VM) blockwriter.Report {
 	t.Helper()
 	started := time.Now()
 	line, err := vm.WaitFor(t.Context(), verifyLine)
@@ -75,13 +76,13 @@ func TestTheGuestBootsFromEveryControllerByBothFirmwares(t *testing.T) {
 	image := guestImage(t)
 	rows := []struct {
 		name string
-		m    Machine
+		m    qemu.Machine
 	}{
-		{"BIOS, virtio", Machine{Firmware: BIOS, Disks: []Disk{{Bus: Virtio}}}},
-		{"BIOS, IDE", Machine{Firmware: BIOS, Disks: []Disk{{Bus: IDE}}}},
-		{"BIOS, PVSCSI, VMXNET3", Machine{Firmware: BIOS, Disks: []Disk{{Bus: PVSCSI}}, Network: Isolated, NIC: VMXNet3}},
-		{"UEFI, NVMe", Machine{Firmware: UEFI, Disks: []Disk{{Bus: NVMe}}}},
-		{"UEFI, SCSI, network", Machine{Firmware: UEFI, Disks: []Disk{{Bus: SCSI}}, Network: Isolated}},
+		{"BIOS, virtio", qemu.Machine{Firmware: qemu.BIOS, Disks: []qemu.Disk{{Bus: qemu.Virtio}}}},
+		{"BIOS, IDE", qemu.Machine{Firmware: qemu.BIOS, Disks: []qemu.Disk{{Bus: qemu.IDE}}}},
+		{"BIOS, PVSCSI, VMXNET3", qemu.Machine{Firmware: qemu.BIOS, Disks: []qemu.Disk{{Bus: qemu.PVSCSI}}, Network: qemu.Isolated, NIC: qemu.VMXNet3}},
+		{"UEFI, NVMe", qemu.Machine{Firmware: qemu.UEFI, Disks: []qemu.Disk{{Bus: qemu.NVMe}}}},
+		{"UEFI, SCSI, network", qemu.Machine{Firmware: qemu.UEFI, Disks: []qemu.Disk{{Bus: qemu.SCSI}}, Network: qemu.Isolated}},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -121,7 +122,7 @@ func TestARecoveredGuestVerifiesWhatWasWrittenToItsDisk(t *testing.T) {
 	// Power cut: the disk as it is, while the file system is still mounted.
 	cut := filepath.Join(dir, "cut.img")
 	copyDevice(t, disk.Device, cut)
-	vm := boot(t, Machine{Firmware: BIOS, Disks: []Disk{{Path: cut, Bus: Virtio}}, SerialLog: filepath.Join(dir, "serial.log")})
+	vm := boot(t, qemu.Machine{Firmware: qemu.BIOS, Disks: []qemu.Disk{{Path: cut, Bus: qemu.Virtio}}, SerialLog: filepath.Join(dir, "serial.log")})
 	r := report(t, vm)
 	runs, err := blockwriter.ReadLog(log)
 	if err != nil {
@@ -151,7 +152,7 @@ func copyDevice(t *testing.T, device, to string) {
 }
 
 func TestAMachineThatCannotStartSaysWhy(t *testing.T) {
-	if err := Missing(); err != nil {
+	if err := qemu.Missing(); err != nil {
 		t.Skipf("SKIPPED: %v", err)
 	}
 	dir := t.TempDir()
@@ -159,14 +160,14 @@ func TestAMachineThatCannotStartSaysWhy(t *testing.T) {
 	if err := os.WriteFile(disk, make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m := Machine{Firmware: BIOS, Disks: []Disk{{Path: disk, Bus: Virtio, Format: "nonsense"}}, SerialLog: filepath.Join(dir, "serial.log")}
-	if _, err := Boot(t.Context(), m); err == nil || !strings.Contains(err.Error(), "nonsense") {
+	m := qemu.Machine{Firmware: qemu.BIOS, Disks: []qemu.Disk{{Path: disk, Bus: qemu.Virtio, Format: "nonsense"}}, SerialLog: filepath.Join(dir, "serial.log")}
+	if _, err := qemu.Boot(t.Context(), m); err == nil || !strings.Contains(err.Error(), "nonsense") {
 		t.Errorf("Boot = %v, want QEMU's complaint about the format", err)
 	}
 }
 
 func TestAnUnbootableDiskEndsTheWaitWithTheConsole(t *testing.T) {
-	if err := Missing(); err != nil {
+	if err := qemu.Missing(); err != nil {
 		t.Skipf("SKIPPED: %v", err)
 	}
 	dir := t.TempDir()
@@ -174,7 +175,7 @@ func TestAnUnbootableDiskEndsTheWaitWithTheConsole(t *testing.T) {
 	if err := os.WriteFile(disk, make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	vm := boot(t, Machine{Firmware: BIOS, Disks: []Disk{{Path: disk, Bus: IDE}}, SerialLog: filepath.Join(dir, "serial.log")})
+	vm := boot(t, qemu.Machine{Firmware: qemu.BIOS, Disks: []qemu.Disk{{Path: disk, Bus: qemu.IDE}}, SerialLog: filepath.Join(dir, "serial.log")})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := vm.WaitFor(ctx, loginPrompt); !errors.Is(err, context.Canceled) {
@@ -183,17 +184,5 @@ func TestAnUnbootableDiskEndsTheWaitWithTheConsole(t *testing.T) {
 	vm.Stop()
 	if _, err := vm.WaitFor(t.Context(), loginPrompt); err == nil || !strings.Contains(err.Error(), "is off") {
 		t.Errorf("WaitFor on a stopped machine = %v", err)
-	}
-}
-
-func TestLinesAreFoundAmongControlCharacters(t *testing.T) {
-	console := []byte("\x1b[H\x1b[JBooting\r\n\x00[  1.0] x\nhost login: ")
-	for _, row := range []struct{ pattern, want string }{{`^Booting$`, "Booting"}, {`login: $`, "host login: "}} {
-		if got, ok := match(console, regexp.MustCompile(row.pattern)); !ok || got != row.want {
-			t.Errorf("match(%s) = %q, %v; want %q", row.pattern, got, ok, row.want)
-		}
-	}
-	if _, ok := match(console, regexp.MustCompile("panic")); ok {
-		t.Error("a line was found that is not there")
 	}
 }
