@@ -46,9 +46,12 @@ func (a *agentBench) accounts() map[string]spent {
 }
 
 // programs finds the programs by the descriptors that this process has of them and of their links.
-func (a *agentBench) programs() map[ebpf.ProgramID]bool {
+func (a *agentBench) programs() map[ebpf.ProgramID]bool { return held[ebpf.ProgramID](a, "prog_id") }
+
+// held gives the numbers that descriptors of this process have under a name.
+func held[ID ~uint32](a *agentBench, name string) map[ID]bool {
 	a.Helper()
-	own := map[ebpf.ProgramID]bool{}
+	own := map[ID]bool{}
 	files, err := filepath.Glob("/proc/self/fdinfo/*")
 	if err != nil {
 		a.Fatal(err)
@@ -59,8 +62,8 @@ func (a *agentBench) programs() map[ebpf.ProgramID]bool {
 			continue // the descriptor of the listing itself
 		}
 		for line := range strings.Lines(string(content)) {
-			var id ebpf.ProgramID
-			if n, _ := fmt.Sscanf(line, "prog_id:\t%d", &id); n == 1 {
+			var id ID
+			if n, _ := fmt.Sscanf(line, name+":\t%d", &id); n == 1 {
 				own[id] = true
 			}
 		}
@@ -170,18 +173,10 @@ func (a *agentBench) memory(grades []string) string {
 	return text + "\n"
 }
 
-// mapped is the memory of all maps in the kernel.
+// mapped is the memory of all maps that this process holds.
 func (a *agentBench) mapped() (bytes uint64) {
 	a.Helper()
-	for id := ebpf.MapID(0); ; {
-		next, err := ebpf.MapGetNextID(id)
-		if errors.Is(err, os.ErrNotExist) {
-			return bytes
-		}
-		if err != nil {
-			a.Fatal(err)
-		}
-		id = next
+	for id := range held[ebpf.MapID](a, "map_id") {
 		m, err := ebpf.NewMapFromID(id)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
@@ -197,6 +192,7 @@ func (a *agentBench) mapped() (bytes uint64) {
 		n, _ := info.Memlock()
 		bytes += n
 	}
+	return bytes
 }
 
 // sustained writes faster and faster until write order is lost, and gives the rates that were held end to end: from the
