@@ -282,18 +282,24 @@ func (s *sending) nothingOpen() bool {
 // fallBack answers lost order: what is pending is copied in bitmap grade, behind a jump.
 func (s *sending) fallBack(why string) error {
 	s.recorder.disarm(why)
-	s.ordered, s.place = false, nil
-	s.jump, s.owesCut = true, true
+	s.ordered = false
+	s.copyPending()
+	s.postpone()
+	s.agent.note(func(o *Observed) { o.Grade, o.Downgrades, o.GradeWhy = string(tracker.Bitmap), o.Downgrades+1, why })
+	s.agent.deps.Log.Info("write order was lost; changes are found by bitmap until it is regained", "why", why, "pending", s.pending())
+	return nil
+}
+
+// copyPending has everything pending copied behind a jump: the stream ends somewhere in the order of the writes, and what
+// follows there is gone.
+func (s *sending) copyPending() {
+	s.jump, s.owesCut, s.place = true, true, nil
 	for _, from := range s.sources {
 		for _, b := range from.kept {
 			from.todo.union(b)
 		}
 		from.settleDoubt()
 	}
-	s.postpone()
-	s.agent.note(func(o *Observed) { o.Grade, o.Downgrades, o.GradeWhy = string(tracker.Bitmap), o.Downgrades+1, why })
-	s.agent.deps.Log.Info("write order was lost; changes are found by bitmap until it is regained", "why", why, "pending", s.pending())
-	return nil
 }
 
 // postpone puts the next try for order off, longer each time: a machine that writes more than can be sent would lose it
@@ -379,7 +385,7 @@ func (s *sending) redo(ctx context.Context) error {
 		_, why = s.recorder.keeps()
 	}
 	if why != "" {
-		s.jump, s.owesCut, s.place = true, true, nil // some of the redo may be in the stream
+		s.copyPending() // a part of the redo may stand behind the copies, and be older than they
 		s.notYet(why)
 		return nil
 	}

@@ -21,6 +21,7 @@ import (
 const (
 	ampleRing = 128 << 20
 	ampleLog  = 256 << 20
+	scantRing = 64 << 10
 )
 
 // needCapture skips, loudly, where writes cannot be captured.
@@ -95,6 +96,12 @@ func TestAPointInWriteOrderIsOneInstantOfAllDisks(t *testing.T) {
 	judgeTransactions(t, func(t *testing.T, sources ...disk.Source) *world {
 		return capturing(t, ampleRing, ampleLog, sources...)
 	}, inOrder)
+}
+
+// A ring that overflows again and again, also while order is being regained: what of the redo was sent must not stay in
+// front of what it was to lead to.
+func TestNoPointIsMadeOfAnOrderThatWasLostOnTheWay(t *testing.T) {
+	judgeTransactions(t, func(t *testing.T, sources ...disk.Source) *world { return capturing(t, scantRing, ampleLog, sources...) }, protected)
 }
 
 // While nobody listens the change log keeps the order; the next session goes on with it, and nothing is copied.
