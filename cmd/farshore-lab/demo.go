@@ -161,7 +161,9 @@ func (d *demo) protect(ctx context.Context) error {
 	}
 	m, err := d.stack.AwaitMachine(ctx, func(m *farshorev1.Machine) bool {
 		r := m.GetReplication()
-		d.screen.progress("%s %s of %s  grade %s", bar(r.GetCopyDoneBytes(), r.GetCopyTotalBytes()), size(r.GetCopyDoneBytes()), size(r.GetCopyTotalBytes()), r.GetGrade())
+		if r.GetCopyTotalBytes() > 0 {
+			d.screen.progress("%s %s of %s  grade %s", bar(r.GetCopyDoneBytes(), r.GetCopyTotalBytes()), size(r.GetCopyDoneBytes()), size(r.GetCopyTotalBytes()), r.GetGrade())
+		}
 		return m.GetLastPoint() != nil && m.GetState().GetProtection() == "protected"
 	})
 	if err != nil {

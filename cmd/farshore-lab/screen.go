@@ -72,9 +72,6 @@ const barWidth = 30
 
 // bar draws how much of total is done.
 func bar(done, total uint64) string {
-	if total == 0 {
-		return "[" + strings.Repeat(".", barWidth) + "]"
-	}
 	full := int(min(done, total) * barWidth / total)
 	return "[" + strings.Repeat("=", full) + strings.Repeat(".", barWidth-full) + "]"
 }
