@@ -146,7 +146,7 @@ func TestMissedEventsInASessionAreResyncedBehindANewSeal(t *testing.T) {
 	a.Desire(w.part.Desired)
 	o = w.await(a, "the resync", resynced)
 	stop()
-	if r := o.Resync; !strings.Contains(r.Why, "the kernel counted") || r.Compared != resyncBytes || r.Sent > 20*chunkBytes+1<<20 {
+	if r := o.Resync; !strings.Contains(r.Why, "somebody took the disk out of the tracker's table") || r.Compared != resyncBytes || r.Sent > 20*chunkBytes+1<<20 {
 		t.Errorf("the resync was %+v", r)
 	}
 	if o.LastPoint.Position.Epoch <= before.Epoch || o.LastPoint.Position.Generation != 1 {
