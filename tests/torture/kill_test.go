@@ -23,7 +23,7 @@ const (
 	// longestLife bounds how long a program lives before it is killed, from its start or from a point on.
 	longestLife = 1500 * time.Millisecond
 	// copied is what the agent logs when it begins a full copy of a disk, and again when it does not trust its tracking.
-	copied, copiedAgain = "the whole disk is copied", "a disk is copied again"
+	copied, copiedAgain = "the whole disk is owed", "a disk is copied again"
 )
 
 // victim is the agent's real program.
