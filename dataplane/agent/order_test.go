@@ -125,7 +125,8 @@ func TestASessionGoesOnWithTheChangeLog(t *testing.T) {
 	w.await(a, "the session to be open", func(o agent.Observed) bool { return o.ProcessServer == address })
 	unmount()
 	o := finish(w, a)
-	if o.Read != read || o.Downgrades != 0 || o.Upgrades != 1 {
+	// A write whose end was not seen leaves its blocks in doubt, and they are read again: a few, never what the log had.
+	if o.Read-read > diskBytes/20 || o.Downgrades != 0 || o.Upgrades != 1 {
 		t.Errorf("%d bytes were read from the disk for what the log had; order was gained %d times and lost %d times", o.Read-read, o.Upgrades, o.Downgrades)
 	}
 	stopAgent()
