@@ -11,6 +11,8 @@ LDFLAGS  := -s -w
 SEEDS    ?= 500
 TORTURE_ROUNDS ?= 200
 TORTURE_KILLS  ?= 200
+CRASH_KILLS ?= 2000
+CRASH_CELLS ?= 1000
 SUMMARY  := awk -f $(CURDIR)/tests/summary.awk
 
 .PHONY: help demo test check lint fmt generate build deps clean bench bench-agent crash sim torture kernels agent-windows
@@ -73,8 +75,8 @@ deps: ## install what the demo and the tests need from apt (needs root), or name
 sim: ## the pure core in a world of faults: make sim SEEDS=10000
 	SEEDS=$(SEEDS) go test -count=1 -v -timeout 0 ./tests/sim/...
 
-crash: ## kill real processes, long form
-	CRASH=long go test -count=1 -v -timeout 0 ./tests/crash
+crash: build ## kill real processes at random moments and at system calls, long form: make crash CRASH_KILLS=2000
+	CRASH=long CRASH_KILLS=$(CRASH_KILLS) CRASH_CELLS=$(CRASH_CELLS) go test -count=1 -v -timeout 0 ./tests/crash
 
 torture: build ## every file system, load, grade and trouble, and the agent killed 200 times: make torture TORTURE_ROUNDS=200
 	TORTURE_ROUNDS=$(TORTURE_ROUNDS) TORTURE_KILLS=$(TORTURE_KILLS) go test -count=1 -v -timeout 0 ./tests/torture

@@ -1,3 +1,15 @@
 // Package crash kills Farshore's programs with SIGKILL while a disk is being written to and replicated, starts them again,
-// and asks the oracle whether anything that was acknowledged is lost. CRASH=long kills for longer.
+// and asks the oracle whether anything that was acknowledged is lost.
+//
+// A *line* is the dataplane in real programs around one small disk: agent, process server, applier, and farshore-restore now
+// and then, with a vault in a folder and nothing of a control plane but the hub. Its *judge* replays the stream as it grows:
+// every clean end must be an exact prefix of what the blockwriter wrote, and every position that anybody was told to be durable
+// must be there. In the end the newest point, the applier's replica and the disk are equal byte for byte, and the disk was
+// copied in full once. Programs are killed at random moments, two at a time now and then, and in front of the n-th system call of
+// a kind (strace counts the calls of each thread).
+//
+// The same is done, less often, with all of Farshore, where the configuration server and Temporal are killed too.
+//
+// The short forms are part of make test. make crash kills CRASH_KILLS times and tries all cells of the table of system calls.
+// CRASH_SEED replays the choices of a run, though not its timing.
 package crash

@@ -4,7 +4,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -123,22 +122,12 @@ func (v *volume) unmount() {
 // maxUnmounts bounds the tries to unmount a file system that is in use.
 const maxUnmounts = 4000
 
-var building sync.Mutex
-
 // program builds one of the programs, and gives where it is.
 func program(t testing.TB, name string) string {
 	t.Helper()
-	building.Lock()
-	defer building.Unlock()
-	root, err := need.Checkout()
+	path, err := need.Program(t.Context(), name)
 	if err != nil {
 		t.Fatal(err)
-	}
-	path := filepath.Join(root, "bin", name)
-	command := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./cmd/"+name)
-	command.Dir = root
-	if out, err := command.CombinedOutput(); err != nil {
-		t.Fatalf("build %s: %v\n%s", name, err, out)
 	}
 	return path
 }

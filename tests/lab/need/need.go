@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"farshore/fault"
 )
@@ -101,6 +102,26 @@ func Checkout() (string, error) {
 			return "", fmt.Errorf("find the checkout: %s is not inside one", dir)
 		}
 	}
+}
+
+// building keeps two tests of one process from building the same program at once.
+var building sync.Mutex
+
+// Program builds one of Farshore's programs into the checkout's bin and gives its path.
+func Program(ctx context.Context, name string) (string, error) {
+	building.Lock()
+	defer building.Unlock()
+	root, err := Checkout()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(root, "bin", name)
+	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./cmd/"+name)
+	command.Dir, command.Env = root, append(os.Environ(), "CGO_ENABLED=0") // as make builds it
+	if out, err := command.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s: %w\n%s", name, err, out)
+	}
+	return path, nil
 }
 
 // Cache gives the directory of things that the lab makes once, which git ignores.

@@ -89,18 +89,24 @@ func (h *Hub) run(ctx context.Context, listener net.Listener) error {
 // Desire says what is wanted of the agent.
 func (h *Hub) Desire(d *farshorev1.AgentDesired) {
 	h.t.Helper()
-	err := h.registry.SetDesired(h.t.Context(), h.agent, func(r *farshorev1.SyncResponse) {
-		r.Desired = &farshorev1.SyncResponse_Agent{Agent: d}
-	})
-	if err != nil {
+	h.DesireOf(h.agent, func(r *farshorev1.SyncResponse) { r.Desired = &farshorev1.SyncResponse_Agent{Agent: d} })
+}
+
+// DesireOf changes what is wanted of any node.
+func (h *Hub) DesireOf(id farshore.Identity, change func(*farshorev1.SyncResponse)) {
+	h.t.Helper()
+	if err := h.registry.SetDesired(h.t.Context(), id, change); err != nil {
 		h.t.Fatal(err)
 	}
 }
 
 // Observed is what the agent told last; nil before its first word.
-func (h *Hub) Observed() *farshorev1.AgentObserved {
-	report, _, _ := h.registry.Observed(h.agent)
-	return report.GetAgent()
+func (h *Hub) Observed() *farshorev1.AgentObserved { return h.ObservedOf(h.agent).GetAgent() }
+
+// ObservedOf is what any node told last; nil before its first word.
+func (h *Hub) ObservedOf(id farshore.Identity) *farshorev1.SyncRequest {
+	report, _, _ := h.registry.Observed(id)
+	return report
 }
 
 // Await waits until what the agent tells is as wanted, or ctx ends.
