@@ -29,10 +29,12 @@ type Config struct {
 	// State is the server's folder: its certificate, the CA, the nodes, the audit log.
 	State string `yaml:"state"`
 	// Metrics is the host:port of Prometheus metrics, over plain HTTP; empty: none.
-	Metrics  string         `yaml:"metrics,omitempty"`
-	Vault    vault.Config   `yaml:"vault"`
-	Temporal workers.Config `yaml:"temporal"`
-	Azure    AzureConfig    `yaml:"azure"`
+	Metrics string       `yaml:"metrics,omitempty"`
+	Vault   vault.Config `yaml:"vault"`
+	// KeyVault enters the Azure Key Vault that wraps the vault key, for the commands that need one.
+	KeyVault *vault.Credential `yaml:"keyVaultCredential,omitempty"`
+	Temporal workers.Config    `yaml:"temporal"`
+	Azure    AzureConfig       `yaml:"azure"`
 }
 
 // AzureConfig is the section azure.

@@ -2,7 +2,7 @@ package control
 
 import (
 	"context"
-	"crypto/x509"
+	"crypto/ecdsa"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -84,19 +84,11 @@ func usedAlready(c Config, err error) error {
 }
 
 func begin(ctx context.Context, store vault.Store, ca *authority.Authority) (vault.Description, []vault.PrivateKey, error) {
-	encoded, err := ca.Key()
+	authority, err := vaultAuthority(ca)
 	if err != nil {
 		return vault.Description{}, nil, err
 	}
-	key, err := authority.ParseKey(encoded)
-	if err != nil {
-		return vault.Description{}, nil, err
-	}
-	certificate, err := x509.ParseCertificate(ca.Certificate())
-	if err != nil {
-		return vault.Description{}, nil, fmt.Errorf("read the CA's certificate: %w", err)
-	}
-	return vault.Init(ctx, store, vault.Authority{Certificate: certificate, Key: key}, time.Now())
+	return vault.Init(ctx, store, authority, time.Now())
 }
 
 // settle makes this server's folder: its identity, then the CA, by which a finished folder is known.
@@ -171,7 +163,7 @@ func Recover(ctx context.Context, c Config, operator, recoveryKey string) (Begun
 	if err != nil {
 		return Begun{}, err
 	}
-	key, err := description.OpenCAKey(recovery)
+	key, err := openCAKey(ctx, store, description, recovery)
 	if err != nil {
 		return Begun{}, err
 	}
@@ -188,4 +180,16 @@ func Recover(ctx context.Context, c Config, operator, recoveryKey string) (Begun
 	b := Begun{Vault: description.Vault, CAPin: ca.Pin().String(), Operator: operator, RecoveryKey: recoveryKey}
 	b.Token, b.TokenExpires, err = firstToken(c, ca, operator)
 	return b, err
+}
+
+// openCAKey opens the CA's key with the recovery key of the vault's beginning, or with the one in force.
+func openCAKey(ctx context.Context, store vault.Store, d vault.Description, recovery vault.PrivateKey) (*ecdsa.PrivateKey, error) {
+	if !d.Recipients.Has(recovery) {
+		rotated, err := d.Rotated(ctx, store)
+		if err != nil {
+			return nil, err
+		}
+		d = rotated
+	}
+	return d.OpenCAKey(recovery)
 }

@@ -5,6 +5,7 @@
 //	farshore-control run      --config FILE
 //	farshore-control operator --config FILE --name NAME
 //	farshore-control audit    --config FILE
+//	farshore-control keys     --config FILE new|rotate|wrap|check
 //	farshore-control recover  --config FILE --from-vault --recovery-key FILE [--operator NAME]
 //
 // Output goes to stdout, talk and the log to stderr; -o json prints one JSON document. The exit status is that of the

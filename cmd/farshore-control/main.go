@@ -42,7 +42,7 @@ func newRoot() *cobra.Command {
 	root.PersistentFlags().String("config", defaultConfig, "configuration `file`; see docs/operate/control.md")
 	root.PersistentFlags().StringP("output", "o", "text", "`form` of the output: text or json")
 	root.SetFlagErrorFunc(usage)
-	root.AddCommand(newInit(), newRun(), newOperator(), newAudit(), newRecover())
+	root.AddCommand(newInit(), newRun(), newOperator(), newAudit(), newRecover(), newKeys())
 	return root
 }
 

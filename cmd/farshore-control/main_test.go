@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"farshore/tests/lab/keyvaultsim"
 )
 
 func TestMain(m *testing.M) {
@@ -19,5 +21,14 @@ func TestMain(m *testing.M) {
 }
 
 func TestTheCommandsSayWhatTheyDidAndWhatIsWrong(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata"})
+	keys := keyvaultsim.Start(t)
+	keys.NewVersion("farshore")
+	environment := keys.Environment()
+	testscript.Run(t, testscript.Params{Dir: "testdata", Setup: func(e *testscript.Env) error {
+		for name, value := range environment {
+			e.Setenv(name, value)
+		}
+		e.Setenv("KEY", keys.URL("farshore"))
+		return nil
+	}})
 }

@@ -16,15 +16,17 @@ import (
 	"farshore/dataplane/hub"
 	"farshore/dataplane/journal"
 	"farshore/dataplane/vault"
+	"farshore/dataplane/vault/connect"
 )
 
 // applierConfig is the configuration file of an applier.
 type applierConfig struct {
-	Control          string       `yaml:"control"` // host:port of the configuration server
-	State            string       `yaml:"state"`   // folder of the node's identity and desired document
-	Metrics          string       `yaml:"metrics"` // host:port for Prometheus; none: no metrics
-	KeyFile          string       `yaml:"keyFile"` // the vault key
-	Vault            vault.Config `yaml:"vault"`
+	Control          string            `yaml:"control"`            // host:port of the configuration server
+	State            string            `yaml:"state"`              // folder of the node's identity and desired document
+	Metrics          string            `yaml:"metrics"`            // host:port for Prometheus; none: no metrics
+	KeyFile          string            `yaml:"keyFile"`            // the vault key; while keys are rotated both
+	KeyVault         *vault.Credential `yaml:"keyVaultCredential"` // enters the Azure Key Vault that has wrapped the vault key
+	Vault            vault.Config      `yaml:"vault"`
 	applier.Settings `yaml:",inline"`
 }
 
@@ -108,7 +110,7 @@ func applierDeps(ctx context.Context, c applierConfig, node *credential.Node, lo
 	if err != nil {
 		return applier.Deps{}, identityFault(c.State, err)
 	}
-	key, err := vault.ReadKeyFile(c.KeyFile)
+	keys, err := connect.Keys(ctx, c.KeyFile, c.KeyVault)
 	if err != nil {
 		return applier.Deps{}, err
 	}
@@ -116,12 +118,12 @@ func applierDeps(ctx context.Context, c applierConfig, node *credential.Node, lo
 	if err != nil {
 		return applier.Deps{}, err
 	}
-	if err := v.description.TrustKey(key); err != nil {
+	if err := v.description.TrustKeys(keys); err != nil {
 		return applier.Deps{}, err
 	}
 	return applier.Deps{
 		Journal: journal.Reader{
-			Store: v.store, Vault: v.id, Roots: roots, Keys: vault.KeyRing{key},
+			Store: v.store, Vault: v.id, Roots: roots, Keys: keys,
 			Report: func(b journal.BadClaim) {
 				log.Error("the vault holds a claim that no node of ours made", "name", b.Name, "err", b.Err)
 			},

@@ -79,3 +79,9 @@ func tryOpenVault(ctx context.Context, c vault.Config, roots *credential.Roots) 
 	}
 	return opened{store: store, replicas: replicas, description: d, id: id}, nil
 }
+
+// recipients gives those in force at this moment: keys may have been rotated since the node was started.
+func (o opened) recipients(ctx context.Context) (vault.Recipients, error) {
+	d, err := o.description.Rotated(ctx, o.store)
+	return d.Recipients, err
+}

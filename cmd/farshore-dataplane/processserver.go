@@ -163,7 +163,7 @@ func makeProcessServer(ctx context.Context, c processServerConfig, node *credent
 		CacheDir: c.Cache.Path, CacheBytes: c.Cache.Bytes, SegmentBytes: c.Segment.Bytes,
 		SegmentAge: time.Duration(c.Segment.AgeSeconds) * time.Second, DrainWithin: processserver.DefaultDrain,
 	}, processserver.Deps{Node: node, Log: log, Now: time.Now, Journal: journal.Deps{
-		Store: v.store, Vault: v.id, Signer: node, Roots: roots, Recipients: v.description.Recipients, Now: time.Now,
+		Store: v.store, Vault: v.id, Signer: node, Roots: roots, Recipients: v.description.Recipients, Rotated: v.recipients, Now: time.Now,
 		Report: func(b journal.BadClaim) {
 			log.Error("the vault holds a claim that no node of ours made", "name", b.Name, "err", b.Err)
 		},

@@ -34,11 +34,11 @@ func (f *vaultFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.account, "vault-account", "", "`name` of the storage account")
 	flags.StringVar(&f.prefix, "vault-prefix", "", "`prefix` of the vault's container names")
 	flags.StringVar(&f.keyFile, "vault-account-key-file", "", "`file` with the account's key, mode 0600")
-	flags.BoolVar(&f.managed, "vault-managed-identity", false, "enter the account with this machine's managed identity")
+	flags.BoolVar(&f.managed, "vault-managed-identity", false, "enter the account, and a Key Vault that wraps the key, with this machine's managed identity")
 	flags.StringVar(&f.tenant, "vault-tenant", "", "`tenant` of an app registration with a client certificate")
 	flags.StringVar(&f.clientID, "vault-client-id", "", "`id` of the app registration, or of a user-assigned managed identity")
 	flags.StringVar(&f.certificate, "vault-certificate-file", "", "`file` with the client certificate and its key, mode 0600")
-	flags.StringVar(&f.key, "key", "", "`file` with the vault key or the recovery key, mode 0600")
+	flags.StringVar(&f.key, "key", "", "`file` with the vault key, wrapped or not, or the recovery key, mode 0600")
 }
 
 // settings makes the vault's configuration; flags win over the file.
@@ -65,6 +65,19 @@ func (f *vaultFlags) settings() (vault.Config, error) {
 		}
 	}
 	return readConfig(f.config)
+}
+
+// keyVault gives the credential that enters a Key Vault: what the flags say, else that of the vault.
+func (f *vaultFlags) keyVault(c vault.Config) *vault.Credential {
+	switch {
+	case f.managed:
+		return &vault.Credential{Kind: vault.ManagedIdentity, ClientID: f.clientID}
+	case f.certificate != "":
+		return &vault.Credential{Kind: vault.ClientCertificate, Tenant: f.tenant, ClientID: f.clientID, CertificateFile: f.certificate}
+	case c.Credential != nil && c.Credential.Kind != vault.SharedKey:
+		return c.Credential
+	}
+	return nil
 }
 
 // readConfig takes the section vault out of any program's configuration file; the rest is not this program's business.
@@ -154,10 +167,10 @@ func (f *vaultFlags) open(ctx context.Context, talk io.Writer, needKey bool) (*o
 		say(talk, "note: without --key the vault's CA is taken on the vault's own word")
 		return o, nil
 	}
-	key, err := vault.ReadKeyFile(f.key)
+	keys, err := connect.Keys(ctx, f.key, f.keyVault(c))
 	if err != nil {
 		return nil, err
 	}
-	o.reader.Keys = vault.KeyRing{key}
-	return o, d.TrustKey(key)
+	o.reader.Keys = keys
+	return o, d.TrustKeys(keys)
 }

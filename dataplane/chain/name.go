@@ -40,6 +40,17 @@ func ClaimName(m farshore.MachineID, g farshore.Generation, e farshore.Epoch) st
 	return ClaimPrefix(m, g) + fmt.Sprintf("e%08x.json", uint32(e))
 }
 
+// RewrapName is the name of an epoch's data key, sealed to a recipient that came later than its claim. The recipient is
+// named by its fingerprint.
+func RewrapName(m farshore.MachineID, g farshore.Generation, e farshore.Epoch, recipient string) string {
+	return RewrapPrefix(m, g, e) + recipient + ".json"
+}
+
+// RewrapPrefix begins the names of what an epoch's data key was sealed to later.
+func RewrapPrefix(m farshore.MachineID, g farshore.Generation, e farshore.Epoch) string {
+	return ClaimPrefix(m, g) + fmt.Sprintf("e%08x.rewrap-", uint32(e))
+}
+
 // ClaimPrefix begins the names of the claims of one generation.
 func ClaimPrefix(m farshore.MachineID, g farshore.Generation) string {
 	return fmt.Sprintf("%sg%08x/", MachinePrefix(m), uint32(g))

@@ -62,6 +62,9 @@ func RootsFromPEM(content []byte) (*Roots, error) {
 // PEM is the inverse of [RootsFromPEM].
 func (r *Roots) PEM() []byte { return encodePEM(r.ders) }
 
+// DER gives the certificates.
+func (r *Roots) DER() [][]byte { return r.ders }
+
 // Identify gives the name in a chain (DER, leaf first, without its CA) as it was to be believed at the time at. The error
 // is or wraps [ErrUntrusted] or [ErrExpired].
 func (r *Roots) Identify(chain [][]byte, at time.Time) (farshore.Identity, error) {

@@ -49,6 +49,11 @@ func Claim(ctx context.Context, d Deps, signed Signed) (*Writer, Resume, error) 
 	if err != nil {
 		return nil, Resume{}, err
 	}
+	if d.Rotated != nil {
+		if d.Recipients, err = d.Rotated(ctx); err != nil {
+			return nil, Resume{}, fmt.Errorf("claim the stream of machine %s: %w", t.Machine, err)
+		}
+	}
 	for range maxClaimTries {
 		stream, epoch, won, err := d.tryClaim(ctx, t, signed, key)
 		if err != nil {

@@ -20,9 +20,10 @@ import (
 type Deps struct {
 	Store      vault.Store
 	Vault      segment.VaultID
-	Signer     Signer            // this node
-	Roots      *credential.Roots // the vault's CA
-	Recipients vault.Recipients  // whom data keys are sealed to; Fence needs none
+	Signer     Signer                                          // this node
+	Roots      *credential.Roots                               // the vault's CA
+	Recipients vault.Recipients                                // whom data keys are sealed to; Fence needs none
+	Rotated    func(context.Context) (vault.Recipients, error) // asked before each claim: keys are rotated while servers run; nil: Recipients for ever
 	Now        func() time.Time
 	Random     io.Reader      // nil: the system's
 	Report     func(BadClaim) // told of each claim that is not believed; may be nil

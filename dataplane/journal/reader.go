@@ -172,7 +172,7 @@ func (k *epochKeys) of(ctx context.Context, e farshore.Epoch) (segment.DataKey, 
 			Remedy: "give the vault key or the recovery key of this vault",
 		}
 	}
-	key, err := k.reader.Keys.OpenDataKey(c.Keys, keyContext(k.stream.Vault, k.stream.Machine, k.stream.Generation, e))
+	key, err := k.reader.openDataKey(ctx, c)
 	if err != nil {
 		return segment.DataKey{}, fmt.Errorf("open the data key of %s: %w", name, err)
 	}

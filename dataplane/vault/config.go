@@ -71,28 +71,49 @@ func (c Config) checkAzblob() error {
 	if c.Path != "" || c.Endpoint == "" || c.Account == "" || c.Credential == nil {
 		return c.unusable("a vault of kind azblob has endpoint, account and credential, and no path")
 	}
-	cr := *c.Credential
-	want := Credential{Kind: cr.Kind}
-	switch cr.Kind {
-	case SharedKey:
-		want.KeyFile = cr.KeyFile
-		if cr.KeyFile == "" || cr != want {
-			return c.unusable("a credential of kind shared-key has a keyFile and nothing else")
-		}
-	case ManagedIdentity:
-		want.ClientID = cr.ClientID
-		if cr != want {
-			return c.unusable("a credential of kind managed-identity has at most a clientID")
-		}
-	case ClientCertificate:
-		want.ClientID, want.Tenant, want.CertificateFile = cr.ClientID, cr.Tenant, cr.CertificateFile
-		if cr.ClientID == "" || cr.Tenant == "" || cr.CertificateFile == "" || cr != want {
-			return c.unusable("a credential of kind client-certificate has tenant, clientID and certificateFile, and nothing else")
-		}
-	default:
-		return c.unusable(fmt.Sprintf("credential kind %q is none of %s, %s, %s", cr.Kind, SharedKey, ManagedIdentity, ClientCertificate))
+	if what := c.Credential.wrong(); what != "" {
+		return c.unusable(what)
 	}
 	return nil
+}
+
+// CheckKeyVault says why a credential cannot be used to enter a Key Vault. The error is a *fault.Fault (FS-3005).
+func (c Credential) CheckKeyVault() error {
+	what := c.wrong()
+	if c.Kind == SharedKey {
+		what = "Key Vault takes no credential of kind shared-key"
+	}
+	if what == "" {
+		return nil
+	}
+	return &fault.Fault{
+		Code: "FS-3005", Kind: fault.Operator, Subject: "keyVaultCredential", What: what, Remedy: "correct the configuration; see docs/formats/vault.md",
+	}
+}
+
+// wrong says what is wrong with a credential.
+func (c Credential) wrong() string {
+	want := Credential{Kind: c.Kind}
+	switch c.Kind {
+	case SharedKey:
+		want.KeyFile = c.KeyFile
+		if c.KeyFile == "" || c != want {
+			return "a credential of kind shared-key has a keyFile and nothing else"
+		}
+	case ManagedIdentity:
+		want.ClientID = c.ClientID
+		if c != want {
+			return "a credential of kind managed-identity has at most a clientID"
+		}
+	case ClientCertificate:
+		want.ClientID, want.Tenant, want.CertificateFile = c.ClientID, c.Tenant, c.CertificateFile
+		if c.ClientID == "" || c.Tenant == "" || c.CertificateFile == "" || c != want {
+			return "a credential of kind client-certificate has tenant, clientID and certificateFile, and nothing else"
+		}
+	default:
+		return fmt.Sprintf("credential kind %q is none of %s, %s, %s", c.Kind, SharedKey, ManagedIdentity, ClientCertificate)
+	}
+	return ""
 }
 
 func (c Config) unusable(what string) error {

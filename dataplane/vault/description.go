@@ -3,7 +3,6 @@ package vault
 import (
 	"bytes"
 	"context"
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/sha256"
@@ -33,22 +32,13 @@ type Description struct {
 	Recipients Recipients `json:"recipients"`
 	CA         []byte     `json:"ca"`              // the certificate, DER
 	CAKey      *SealedKey `json:"caKey,omitempty"` // the CA's private key, PKCS #8, sealed to the recovery key
-}
 
-// signedDescription is the file.
-type signedDescription struct {
-	Signed    json.RawMessage `json:"signed"`
-	Signature []byte          `json:"signature"` // ECDSA P-256 with SHA-256, ASN.1, over the compact form of Signed
+	rotation uint32   // how many documents of recipients were taken in
+	hash     [32]byte // SHA-256 of the last of them, or of the description, as it is stored
 }
 
 // ID is the vault's id.
 func (d Description) ID() (segment.VaultID, error) { return ParseID(d.Vault) }
-
-// Authority is who the vault believes.
-type Authority struct {
-	Certificate *x509.Certificate
-	Key         *ecdsa.PrivateKey // of the curve P-256
-}
 
 // caKeyAbout binds the sealed CA key to its vault.
 func caKeyAbout(id segment.VaultID) string { return "farshore CA key v1 " + id.String() }
@@ -70,50 +60,46 @@ func Init(ctx context.Context, s Store, ca Authority, now time.Time) (Descriptio
 		keys = append(keys, k)
 		d.Recipients = append(d.Recipients, k.Recipient())
 	}
-	secret, err := x509.MarshalPKCS8PrivateKey(ca.Key)
-	if err != nil {
-		return Description{}, nil, fmt.Errorf("write the CA's key: %w", err)
-	}
-	sealed, err := d.Recipients[1].Seal(secret, caKeyAbout(id))
+	sealed, err := ca.sealKey(d.Recipients[1], id)
 	if err != nil {
 		return Description{}, nil, err
 	}
 	d.CAKey = &sealed
-	if err := d.write(ctx, s, ca.Key); err != nil {
+	if d.hash, err = d.write(ctx, s, ca); err != nil {
 		return Description{}, nil, err
 	}
 	return d, keys, nil
 }
 
-func (d Description) write(ctx context.Context, s Store, key crypto.Signer) error {
-	signed, err := json.Marshal(d)
+// sealKey seals the CA's private key to a recovery key.
+func (a Authority) sealKey(to Recipient, id segment.VaultID) (SealedKey, error) {
+	secret, err := x509.MarshalPKCS8PrivateKey(a.Key)
 	if err != nil {
-		return fmt.Errorf("write the vault's description: %w", err)
+		return SealedKey{}, fmt.Errorf("write the CA's key: %w", err)
 	}
-	digest := sha256.Sum256(signed)
-	signature, err := key.Sign(rand.Reader, digest[:], crypto.SHA256)
+	return to.Seal(secret, caKeyAbout(id))
+}
+
+func (d Description) write(ctx context.Context, s Store, ca Authority) (hash [32]byte, err error) {
+	body, err := ca.Sign(d)
 	if err != nil {
-		return fmt.Errorf("sign the vault's description: %w", err)
+		return hash, err
 	}
-	body, err := json.MarshalIndent(signedDescription{Signed: signed, Signature: signature}, "", "  ")
+	outcome, err := s.PutIfAbsent(ctx, DescriptionName, body)
 	if err != nil {
-		return fmt.Errorf("write the vault's description: %w", err)
-	}
-	outcome, err := s.PutIfAbsent(ctx, DescriptionName, append(body, '\n'))
-	if err != nil {
-		return fmt.Errorf("write the vault's description: %w", err)
+		return hash, fmt.Errorf("write the vault's description: %w", err)
 	}
 	if outcome == Other {
-		return &fault.Fault{
+		return hash, &fault.Fault{
 			Code: "FS-6021", Kind: fault.Refused, Subject: "vault", What: "this storage holds a vault already",
 			Remedy: "use it, or choose another folder, account or prefix",
 		}
 	}
-	return nil
+	return sha256.Sum256(body), nil
 }
 
 // Load reads the description and checks its signature by the CA that it names itself. Whoever was told the CA before
-// calls [Description.Trust] as well.
+// calls [Description.Trust] as well; whoever seals calls [Description.Rotated].
 func Load(ctx context.Context, s Store) (Description, error) {
 	body, err := s.Get(ctx, DescriptionName)
 	if errors.Is(err, ErrNotFound) {
@@ -133,39 +119,25 @@ func Load(ctx context.Context, s Store) (Description, error) {
 }
 
 func parseDescription(body []byte) (Description, error) {
-	var file signedDescription
 	var d Description
-	if err := strict(body, &file); err != nil {
+	file, err := parseSigned(body)
+	if err != nil {
 		return d, err
 	}
-	var signed bytes.Buffer
-	if err := json.Compact(&signed, file.Signed); err != nil {
-		return d, err
-	}
-	if err := json.Unmarshal(signed.Bytes(), &d); err != nil { // the version first: a later one may have more fields
+	if err := json.Unmarshal(file.Signed, &d); err != nil { // the version first: a later one may have more fields
 		return d, err
 	}
 	if d.Version != DescriptionVersion || d.Suite != suite {
 		return d, fmt.Errorf("version %d with suite %q, this program knows version %d with %s", d.Version, d.Suite, DescriptionVersion, suite)
 	}
-	if err := strict(signed.Bytes(), &d); err != nil {
+	if err := strict(file.Signed, &d); err != nil {
 		return d, err
 	}
 	if _, err := d.ID(); err != nil {
 		return d, err
 	}
-	ca, err := x509.ParseCertificate(d.CA)
-	if err != nil {
-		return d, err
-	}
-	return d, ca.CheckSignature(x509.ECDSAWithSHA256, signed.Bytes(), file.Signature)
-}
-
-// strict reads JSON and refuses fields it does not know.
-func strict(body []byte, into any) error {
-	r := json.NewDecoder(bytes.NewReader(body))
-	r.DisallowUnknownFields()
-	return r.Decode(into)
+	d.hash = sha256.Sum256(body)
+	return d, file.by([][]byte{d.CA})
 }
 
 func distrusted(what string, err error) error {
@@ -190,6 +162,16 @@ func (d Description) Trust(pinned []byte) error {
 func (d Description) TrustKey(k PrivateKey) error {
 	if k.Vault.String() != d.Vault || k.CA != sha256.Sum256(d.CA) {
 		return distrusted(fmt.Sprintf("the %v does not belong to vault %s and its CA", k, d.Vault), nil)
+	}
+	return nil
+}
+
+// TrustKeys is TrustKey of all of them.
+func (d Description) TrustKeys(r KeyRing) error {
+	for _, k := range r {
+		if err := d.TrustKey(k); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"strings"
 
 	"farshore/dataplane/segment"
@@ -61,19 +62,29 @@ func (k PrivateKey) Text() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write the %v: %w", k, err)
 	}
-	b := &pem.Block{Type: k.pemType(), Bytes: seed, Headers: map[string]string{
-		"Vault": k.Vault.String(), "Id": k.Recipient().Fingerprint(), "Ca": hex.EncodeToString(k.CA[:]), "Suite": suite,
-	}}
-	b.Headers["Checksum"] = checksum(b)
-	return pem.EncodeToMemory(b), nil
+	return k.text(k.pemType(), seed, nil), nil
 }
 
 func (k PrivateKey) pemType() string { return "FARSHORE " + strings.ToUpper(string(k.Kind)) + " KEY" }
 
+// text writes a block of a type with the headers that all have, and more.
+func (k PrivateKey) text(blockType string, body []byte, more map[string]string) []byte {
+	b := &pem.Block{Type: blockType, Bytes: body, Headers: map[string]string{
+		"Vault": k.Vault.String(), "Id": k.Recipient().Fingerprint(), "Ca": hex.EncodeToString(k.CA[:]), "Suite": suite,
+	}}
+	maps.Copy(b.Headers, more)
+	b.Headers["Checksum"] = checksum(b)
+	return pem.EncodeToMemory(b)
+}
+
 // checksum finds slips of whoever types the file in again from paper.
 func checksum(b *pem.Block) string {
+	parts := []string{b.Type, b.Headers["Vault"], b.Headers["Id"], b.Headers["Ca"], b.Headers["Suite"]}
+	if b.Type == wrappedType {
+		parts = append(parts, b.Headers[wrappedBy], b.Headers[wrapping])
+	}
 	sum := sha256.New()
-	for _, part := range []string{b.Type, b.Headers["Vault"], b.Headers["Id"], b.Headers["Ca"], b.Headers["Suite"]} {
+	for _, part := range parts {
 		sum.Write([]byte(part + "\n"))
 	}
 	sum.Write(b.Bytes)
@@ -89,7 +100,8 @@ func (k PrivateKey) WriteFile(path string) error {
 	return writeSecret(path, text)
 }
 
-// ReadKeyFile reads a key that nobody but its owner may read. The error is a *fault.Fault (FS-3007).
+// ReadKeyFile reads a key that nobody but its owner may read, alone in its file and not wrapped. The error is a
+// *fault.Fault (FS-3007).
 func ReadKeyFile(path string) (PrivateKey, error) {
 	content, err := ReadSecret(path)
 	if err != nil {
@@ -97,9 +109,13 @@ func ReadKeyFile(path string) (PrivateKey, error) {
 	}
 	k, err := ParseKey(content)
 	if err != nil {
-		return PrivateKey{}, badKeyFile(path, "it holds no key", "use the vault.key or recovery.key that `farshore-control init` wrote", err)
+		return PrivateKey{}, noKey(path, err)
 	}
 	return k, nil
+}
+
+func noKey(path string, err error) error {
+	return badKeyFile(path, "it holds no key", "use the vault.key or recovery.key that `farshore-control init` wrote", err)
 }
 
 // ParseKey is the inverse of [PrivateKey.Text].
@@ -108,32 +124,53 @@ func ParseKey(text []byte) (PrivateKey, error) {
 	if b == nil || len(bytes.TrimSpace(rest)) > 0 {
 		return PrivateKey{}, fmt.Errorf("read a key: want one PEM block, BEGIN to END")
 	}
-	if s := b.Headers["Suite"]; s != suite {
-		return PrivateKey{}, fmt.Errorf("read a key: suite %q, this version knows %s", s, suite)
-	}
-	if got := checksum(b); b.Headers["Checksum"] != got {
-		return PrivateKey{}, fmt.Errorf("read a key: checksum %q, the content gives %s: a character is wrong", b.Headers["Checksum"], got)
-	}
-	k := PrivateKey{Kind: VaultKey}
-	if b.Type != k.pemType() {
-		k.Kind = RecoveryKey
-	}
-	if b.Type != k.pemType() {
-		return PrivateKey{}, fmt.Errorf("read a key: %q is neither a vault key nor a recovery key", b.Type)
-	}
-	id, err := ParseID(b.Headers["Vault"])
+	k, err := keyOf(b)
 	if err != nil {
 		return PrivateKey{}, fmt.Errorf("read a key: %w", err)
 	}
+	if b.Type == wrappedType {
+		return PrivateKey{}, fmt.Errorf("read a key: it is wrapped by %s", b.Headers[wrappedBy])
+	}
+	return k.with(b.Bytes, b.Headers["Id"])
+}
+
+// keyOf reads what a block says about its key, without the key.
+func keyOf(b *pem.Block) (PrivateKey, error) {
+	if s := b.Headers["Suite"]; s != suite {
+		return PrivateKey{}, fmt.Errorf("suite %q, this version knows %s", s, suite)
+	}
+	if got := checksum(b); b.Headers["Checksum"] != got {
+		return PrivateKey{}, fmt.Errorf("checksum %q, the content gives %s: a character is wrong", b.Headers["Checksum"], got)
+	}
+	var k PrivateKey
+	switch b.Type {
+	case PrivateKey{Kind: VaultKey}.pemType(), wrappedType:
+		k.Kind = VaultKey
+	case PrivateKey{Kind: RecoveryKey}.pemType():
+		k.Kind = RecoveryKey
+	default:
+		return PrivateKey{}, fmt.Errorf("%q is neither a vault key nor a recovery key", b.Type)
+	}
+	id, err := ParseID(b.Headers["Vault"])
+	if err != nil {
+		return PrivateKey{}, err
+	}
 	k.Vault = id
 	if n, err := hex.Decode(k.CA[:], []byte(b.Headers["Ca"])); err != nil || n != len(k.CA) {
-		return PrivateKey{}, fmt.Errorf("read a key: %q is no hash of a CA", b.Headers["Ca"])
+		return PrivateKey{}, fmt.Errorf("%q is no hash of a CA", b.Headers["Ca"])
 	}
-	if k.key, err = hpke.MLKEM768X25519().NewPrivateKey(b.Bytes); err != nil {
+	return k, nil
+}
+
+// with completes a key by its seed, which must give the fingerprint.
+func (k PrivateKey) with(seed []byte, fingerprint string) (PrivateKey, error) {
+	key, err := hpke.MLKEM768X25519().NewPrivateKey(seed)
+	if err != nil {
 		return PrivateKey{}, fmt.Errorf("read a key: %w", err)
 	}
-	if got := k.Recipient().Fingerprint(); got != b.Headers["Id"] {
-		return PrivateKey{}, fmt.Errorf("read a key: it is the key %s, the file says %q", got, b.Headers["Id"])
+	k.key = key
+	if got := k.Recipient().Fingerprint(); got != fingerprint {
+		return PrivateKey{}, fmt.Errorf("read a key: it is the key %s, the file says %q", got, fingerprint)
 	}
 	return k, nil
 }

@@ -88,22 +88,27 @@ func (k PrivateKey) closed(about string, err error) error {
 // KeyRing opens data keys with private keys held in memory.
 type KeyRing []PrivateKey
 
-// OpenDataKey opens the data key with whichever private key it was sealed to. The error is a *fault.Fault (FS-3008).
+// OpenDataKey opens the data key with whichever private key it was sealed to. The error is a *fault.Fault (FS-3008); its
+// kind is Operator if it was sealed to none of them.
 func (r KeyRing) OpenDataKey(keys []SealedKey, about string) (segment.DataKey, error) {
+	var closed error
 	for _, s := range keys {
 		for _, k := range r {
 			if s.Recipient != k.Recipient().Fingerprint() {
 				continue
 			}
 			secret, err := k.Open(s, about)
-			if err != nil {
-				return segment.DataKey{}, err
+			if err == nil && len(secret) != len(segment.DataKey{}) {
+				err = k.closed(about, fmt.Errorf("it holds %d bytes", len(secret)))
 			}
-			if len(secret) != len(segment.DataKey{}) {
-				return segment.DataKey{}, k.closed(about, fmt.Errorf("it holds %d bytes", len(secret)))
+			if err == nil {
+				return segment.DataKey(secret), nil
 			}
-			return segment.DataKey(secret), nil
+			closed = err
 		}
+	}
+	if closed != nil {
+		return segment.DataKey{}, closed
 	}
 	return segment.DataKey{}, &fault.Fault{
 		Code: "FS-3008", Kind: fault.Operator, Subject: about, What: fmt.Sprintf("its key is sealed to none of the %d private keys at hand", len(r)),

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/service"
 
 	"farshore/dataplane/vault"
 	"farshore/dataplane/vault/azblob"
 	"farshore/dataplane/vault/file"
+	"farshore/dataplane/vault/keyvault"
 	"farshore/fault"
 )
 
@@ -53,25 +55,60 @@ func Create(ctx context.Context, c vault.Config) (vault.Store, vault.Replicas, e
 func account(c vault.Config) (azblob.Account, error) {
 	a := azblob.Account{Endpoint: c.Endpoint, Name: c.Account, Prefix: c.Prefix}
 	var err error
-	switch c.Credential.Kind {
-	case vault.SharedKey:
+	if c.Credential.Kind == vault.SharedKey {
 		a.Key, err = sharedKey(c.Account, c.Credential.KeyFile)
-	case vault.ManagedIdentity:
-		options := &azidentity.ManagedIdentityCredentialOptions{}
-		if id := c.Credential.ClientID; id != "" {
-			options.ID = azidentity.ClientID(id)
-		}
-		a.Token, err = azidentity.NewManagedIdentityCredential(options)
-	case vault.ClientCertificate:
-		a.Token, err = clientCertificate(*c.Credential)
+	} else {
+		a.Token, err = token(*c.Credential)
 	}
 	if err != nil {
-		return azblob.Account{}, &fault.Fault{
-			Code: "FS-3005", Kind: fault.Operator, Subject: "vault " + c.String(), What: "its credential cannot be used",
-			Remedy: "correct the section vault.credential of the configuration file", Err: err,
-		}
+		return azblob.Account{}, badCredential("vault "+c.String(), "vault.credential", err)
 	}
 	return a, nil
+}
+
+func badCredential(subject, section string, err error) error {
+	return &fault.Fault{
+		Code: "FS-3005", Kind: fault.Operator, Subject: subject, What: "its credential cannot be used",
+		Remedy: "correct the section " + section + " of the configuration file", Err: err,
+	}
+}
+
+// KeyVault enters Azure Key Vault. key is the URL of the key to wrap with; for unwrapping there is none. Without a
+// credential there is no wrapper. The error is a *fault.Fault (FS-3005).
+func KeyVault(c *vault.Credential, key string) (vault.Wrapper, error) {
+	if c == nil {
+		return nil, nil
+	}
+	if err := c.CheckKeyVault(); err != nil {
+		return nil, err
+	}
+	t, err := token(*c)
+	if err != nil {
+		return nil, badCredential("Key Vault", "keyVaultCredential", err)
+	}
+	return keyvault.Keys{Credential: t, Key: key}, nil
+}
+
+// Keys reads all private keys of a file; c enters the Key Vault that has wrapped one, and may be nil. The error is a
+// *fault.Fault.
+func Keys(ctx context.Context, path string, c *vault.Credential) (vault.KeyRing, error) {
+	w, err := KeyVault(c, "")
+	if err != nil {
+		return nil, err
+	}
+	return vault.OpenKeyFile(ctx, path, w)
+}
+
+// token makes a credential that gives tokens: of any kind but shared-key.
+func token(c vault.Credential) (azcore.TokenCredential, error) {
+	if c.Kind == vault.ClientCertificate {
+		return clientCertificate(c)
+	}
+	options := &azidentity.ManagedIdentityCredentialOptions{}
+	if c.ClientID != "" {
+		options.ID = azidentity.ClientID(c.ClientID)
+	}
+	return azidentity.NewManagedIdentityCredential(options)
 }
 
 func sharedKey(name, path string) (*service.SharedKeyCredential, error) {
