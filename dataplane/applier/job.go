@@ -214,10 +214,9 @@ func (a *Applier) sound(ctx context.Context, name string, stream chain.Stream, j
 	if err != nil || !ok {
 		return false, nil // broken off between creation and first state, or not ours: made again
 	}
-	at, errAt := s.Applied.link(stream)
-	intent, errIntent := farshore.ParsePosition(s.Intent)
-	return errAt == nil && errIntent == nil && s.Vault == stream.Vault.String() && s.Machine == string(stream.Machine) &&
-		at.Position.Generation == stream.Generation && at.Position.Compare(j.Position) <= 0 && intent.Compare(j.Position) <= 0 &&
+	at, err := s.applied(stream)
+	return err == nil && s.Vault == stream.Vault.String() && s.Machine == string(stream.Machine) &&
+		at.At.Position.Generation == stream.Generation && at.Reaches(j.Position) &&
 		(s.Target == "" || s.Target == j.Position.String()), nil
 }
 

@@ -49,9 +49,9 @@ type replica struct {
 // disk is one open disk of a replica.
 type disk struct {
 	vault.ReplicaDisk
-	id    farshore.DiskID
-	state diskState
-	at    chain.Link // state.Applied
+	id            farshore.DiskID
+	chain.Applied // as the state says it
+	state         diskState
 }
 
 // openReplica opens and fences the disks that are there.
@@ -115,11 +115,11 @@ func (r *replica) take(ctx context.Context, d *disk) error {
 	if state.Vault != r.stream.Vault.String() || state.Machine != string(r.stream.Machine) || state.Disk != string(d.id) {
 		return damagedReplica(d.Name(), fmt.Sprintf("it is disk %s of machine %s of vault %s", state.Disk, state.Machine, state.Vault), nil)
 	}
-	if d.at, err = state.Applied.link(r.stream); err != nil {
+	if d.Applied, err = state.applied(r.stream); err != nil {
 		return damagedReplica(d.Name(), "its state cannot be read", err)
 	}
-	if d.at.Position.Generation != r.stream.Generation {
-		return damagedReplica(d.Name(), fmt.Sprintf("it stands at %v, in another generation than %d", d.at.Position, r.stream.Generation), nil)
+	if g := d.At.Position.Generation; g != r.stream.Generation {
+		return damagedReplica(d.Name(), fmt.Sprintf("it stands at %v, in another generation than %d", d.At.Position, r.stream.Generation), nil)
 	}
 	d.state = state
 	return nil
@@ -138,11 +138,8 @@ func (r *replica) placeNew() error {
 }
 
 func (r *replica) place(d *disk, at chain.Link) {
-	d.at = at
-	d.state = diskState{
-		Version: stateVersion, Vault: r.stream.Vault.String(), Machine: string(r.stream.Machine), Disk: string(d.id),
-		Applied: cursorOf(at), Intent: at.Position.String(),
-	}
+	d.Applied = chain.AppliedAt(at)
+	d.state = diskState{Version: stateVersion, Vault: r.stream.Vault.String(), Machine: string(r.stream.Machine), Disk: string(d.id)}
 }
 
 // start is where the hindmost disk stands: reading goes on behind it.
@@ -150,8 +147,8 @@ func (r *replica) start() chain.Link {
 	first := r.bare
 	found := false
 	for _, d := range r.disks {
-		if d.state.Version != 0 && (!found || d.at.Position.Compare(first.Position) < 0) {
-			first, found = d.at, true
+		if d.state.Version != 0 && (!found || d.At.Position.Compare(first.Position) < 0) {
+			first, found = d.At, true
 		}
 	}
 	return first
@@ -160,7 +157,7 @@ func (r *replica) start() chain.Link {
 // settled reports whether all disks stand at the position and hold nothing from behind it.
 func (r *replica) settled(at farshore.Position) bool {
 	for _, d := range r.disks {
-		if d.at.Position != at || d.state.Intent != at.String() {
+		if !d.Stands(at) {
 			return false
 		}
 	}
@@ -268,10 +265,10 @@ func (r *replica) disksAt(ctx context.Context, p farshore.Position) ([]segment.D
 func (r *replica) prepare(w window) ([]work, error) {
 	var jobs []work
 	for id, d := range r.disks {
-		if d.at.Position.Compare(w.to.Position) >= 0 {
+		if d.At.Position.Compare(w.to.Position) >= 0 {
 			continue
 		}
-		pieces, err := w.merge(id, d.at.Position)
+		pieces, err := w.merge(id, d.At.Position)
 		if err != nil {
 			return nil, err
 		}
@@ -284,20 +281,19 @@ func (r *replica) prepare(w window) ([]work, error) {
 	return jobs, nil
 }
 
-// intend stores the end of the window before the first page is written. A disk that held pages from farther on keeps
-// saying so.
+// intend stores the end of the window before the first page is written.
 func (r *replica) intend(ctx context.Context, j work, to farshore.Position) error {
 	if len(j.requests) == 0 && j.sectors == j.Sectors() {
 		return nil
 	}
-	if before, err := farshore.ParsePosition(j.state.Intent); err == nil && before.Compare(to) >= 0 {
+	if !j.Begin(to) {
 		return nil
 	}
-	j.state.Intent = to.String()
 	return r.store(ctx, j.disk)
 }
 
 func (r *replica) store(ctx context.Context, d *disk) error {
+	d.state.Applied, d.state.Intent = cursorOf(d.At), d.Intent.String()
 	state, err := d.state.encode()
 	if err != nil {
 		return fmt.Errorf("write the state of disk %s: %w", d.Name(), err)
@@ -338,10 +334,7 @@ func (r *replica) send(ctx context.Context, d *disk, q request) error {
 
 // settle stores that the disk stands at the end of the window.
 func (r *replica) settle(ctx context.Context, j work, w window) error {
-	j.at, j.state.Applied = w.to, cursorOf(w.to)
-	if before, err := farshore.ParsePosition(j.state.Intent); err != nil || before.Compare(w.to.Position) < 0 {
-		j.state.Intent = w.to.Position.String()
-	}
+	j.End(w.to)
 	runs, n := cost(j.requests)
 	j.state.Segments += int64(len(w.segments))
 	j.state.Runs += runs

@@ -56,6 +56,16 @@ type diskState struct {
 
 func (s diskState) encode() ([]byte, error) { return json.Marshal(s) }
 
+// applied says how far the disk was brought along a stream.
+func (s diskState) applied(stream chain.Stream) (chain.Applied, error) {
+	at, err := s.Applied.link(stream)
+	if err != nil {
+		return chain.Applied{}, err
+	}
+	intent, err := farshore.ParsePosition(s.Intent)
+	return chain.Applied{At: at, Intent: intent}, err
+}
+
 // parseState reads the state of a disk. A disk that was just created has none: ok is false.
 func parseState(name string, stored []byte) (s diskState, ok bool, err error) {
 	if len(stored) == 0 {
