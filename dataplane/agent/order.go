@@ -54,7 +54,7 @@ func (p *protection) resume(o session.Opened) (number uint64, ok bool) {
 // are what must be copied if the log is lost.
 type pendingOnly struct{ *source }
 
-func (p pendingOnly) Mark(e block.Extent) { p.kept[p.open].Mark(e) }
+func (p pendingOnly) Mark(e block.Extent) { p.kept[p.when.Open()].Mark(e) }
 
 // goOn goes on with the log where the stream ends, if it reaches back that far: nothing needs to be copied then.
 func (s *sending) goOn() {
@@ -272,7 +272,7 @@ func (s *sending) witness(from *source, t *taken) error {
 
 func (s *sending) nothingOpen() bool {
 	for _, from := range s.sources {
-		if !from.kept[from.open].empty() {
+		if !from.kept[from.when.Open()].empty() {
 			return false
 		}
 	}

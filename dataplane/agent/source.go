@@ -7,12 +7,9 @@ import (
 	"farshore"
 	"farshore/dataplane/block"
 	"farshore/dataplane/disk"
+	"farshore/dataplane/session"
 	"farshore/dataplane/tracker"
 )
-
-// intervals is how many sending intervals a disk keeps apart. When all wait to be durable, the two oldest are joined: that
-// only makes the older wait for the younger one's clean end.
-const intervals = 4
 
 // source is one protected disk with everything that is owed of it.
 type source struct {
@@ -22,25 +19,19 @@ type source struct {
 	track  tracker.Disk
 	run    diskRun
 
-	base *bitset            // owed of the full copy
-	free *bitset            // left out of it, and not yet durably stated as unspecified
-	seen *bitset            // of a scanned disk: read in this session; in memory only
-	todo *bitset            // to be sent in this session; in memory only, for a new session makes it anew
-	kept [intervals]*bitset // pending, by interval
-	open int                // the interval that changes go into now
-	shut []interval         // those that wait for their end to be durable, oldest first
-	sent []sentBase         // base extents on their way, oldest first
-	at   block.Sector       // how far the base was sent in this session
+	base *bitset                    // owed of the full copy
+	free *bitset                    // left out of it, and not yet durably stated as unspecified
+	seen *bitset                    // of a scanned disk: read in this session; in memory only
+	todo *bitset                    // to be sent in this session; in memory only, for a new session makes it anew
+	kept [session.Intervals]*bitset // pending, by interval
+	when session.Pending            // which of them changes go into, and when one is forgotten
+	sent []sentBase                 // base extents on their way, oldest first
+	at   block.Sector               // how far the base was sent in this session
 
 	stated bool // free was stated in this session
 
 	doubt   *bitset // captured, and which of several writes the disk kept is not knowable
 	healing *bitset // of these, copied again, and the clean end behind the copies is not yet durable
-}
-
-type interval struct {
-	kept int
-	cut  uint64 // the message that is the clean end behind it
 }
 
 type sentBase struct {
@@ -55,7 +46,7 @@ func (s *source) Mark(e block.Extent) {
 	if s.seen != nil && e.Start >= s.at && s.base.holds(e) && !s.seen.meets(e) {
 		return
 	}
-	s.kept[s.open].Mark(e)
+	s.kept[s.when.Open()].Mark(e)
 	s.todo.Mark(e)
 	s.free.unmark(e)
 }
@@ -111,7 +102,7 @@ func (s *source) begin() {
 		s.kept[0].union(b) // before the reset: no instant at which a block is in neither
 		b.reset()
 	}
-	s.open, s.shut, s.sent, s.at, s.stated = 0, nil, nil, 0, false
+	s.when, s.sent, s.at, s.stated = session.Pending{}, nil, 0, false
 	s.todo.reset()
 	s.todo.union(s.kept[0])
 	if s.seen != nil {
@@ -124,7 +115,7 @@ func (s *source) begin() {
 // settleDoubt makes the blocks in doubt pending ones: a copy of all that is pending settles them too.
 func (s *source) settleDoubt() {
 	for _, b := range []*bitset{s.doubt, s.healing} {
-		s.kept[s.open].union(b)
+		s.kept[s.when.Open()].union(b)
 		s.todo.union(b)
 		b.reset()
 	}
@@ -153,27 +144,10 @@ func (s *source) baseLeft() bool {
 
 // shutInterval ends the open interval: the cut is the clean end behind everything sent of it.
 func (s *source) shutInterval(cut uint64) {
-	s.shut = append(s.shut, interval{kept: s.open, cut: cut})
-	if len(s.shut) == intervals {
-		s.kept[s.shut[1].kept].union(s.kept[s.shut[0].kept])
-		s.kept[s.shut[0].kept].reset()
-		s.shut = s.shut[1:]
+	if from, to, joined := s.when.Shut(cut); joined {
+		s.kept[to].union(s.kept[from])
+		s.kept[from].reset()
 	}
-	for i := range s.kept {
-		if !s.waits(i) {
-			s.open = i
-			return
-		}
-	}
-}
-
-func (s *source) waits(kept int) bool {
-	for _, i := range s.shut {
-		if i.kept == kept {
-			return true
-		}
-	}
-	return false
 }
 
 // durable forgets base extents that were sent, and free ones that were stated, up to a message.
@@ -190,9 +164,8 @@ func (s *source) durable(through uint64) {
 
 // clean forgets the intervals up to a clean end.
 func (s *source) clean(cut uint64) {
-	for len(s.shut) > 0 && s.shut[0].cut <= cut {
-		s.kept[s.shut[0].kept].reset()
-		s.shut = s.shut[1:]
+	for _, i := range s.when.Durable(cut) {
+		s.kept[i].reset()
 	}
 }
 
