@@ -24,9 +24,12 @@ type agent struct {
 	frozen   bool
 
 	dirty    map[int]bool // the kernel's bitmap: survives the agent
-	pending  []interval   // on a memory file system: survives the agent
-	numbers  uint64       // of sessions: survives
-	life     int          // raised by a crash
+	taken    map[int]bool // out of it, last
+	takenAt  time.Time
+	kept     [session.Intervals]map[int]bool // pending, on a memory file system: survives the agent
+	when     session.Pending
+	numbers  uint64 // of sessions: survives
+	life     int    // raised by a crash
 	core     *session.Agent
 	pipe     *pipe
 	ready    bool // Opened was received
@@ -36,18 +39,9 @@ type agent struct {
 	lastMark time.Time // when the session last got on
 }
 
-// interval is what was taken out of the bitmap between two clean cuts.
-type interval struct {
-	blocks map[int]bool
-	cut    uint64 // number of the clean cut that ends it in the live session; 0: none yet
-}
-
 func newAgent(w *world) *agent {
 	a := &agent{world: w, inFlight: map[int]bool{}, dirty: map[int]bool{}, writesLeft: 1 << 30}
-	a.pending = []interval{{blocks: map[int]bool{}}}
-	for b := range blocks { // the base: everything is to be sent
-		a.pending[0].blocks[b] = true
-	}
+	a.keep(allBlocks()) // the base: everything is to be sent
 	w.every([]time.Duration{25, 25, 80}[w.rng.IntN(3)]*time.Millisecond, a.write)
 	a.few, a.flaky = w.rng.IntN(2) == 0, w.rng.IntN(4) == 0
 	w.every(2*time.Second, func() {
@@ -100,6 +94,11 @@ func (a *agent) mayCrash() {
 	}
 	a.life++
 	a.frozen = false // the watchdog thaws
+	if a.bug == ClearedBeforeKept && a.now.Sub(a.takenAt) < 200*time.Millisecond {
+		for b := range a.taken {
+			delete(a.open(), b)
+		}
+	}
 	a.lost()
 	a.after(a.spread(300*time.Millisecond), a.connect)
 }
@@ -141,13 +140,13 @@ func (a *agent) connect() {
 		a.reconnect()
 		return
 	}
-	again := interval{blocks: map[int]bool{}}
-	if a.bug != ForgetOnReconnect {
-		for _, i := range a.pending {
-			maps.Copy(again.blocks, i.blocks)
+	again := map[int]bool{}
+	for _, set := range a.kept {
+		if a.bug != ForgetOnReconnect {
+			maps.Copy(again, set)
 		}
 	}
-	a.pending = []interval{again}
+	a.keep(again)
 	a.numbers++
 	a.mustJump = true
 	ticket := a.track()
@@ -191,10 +190,8 @@ func (a *agent) deliver(m session.Message) {
 	switch m := m.(type) {
 	case *session.Opened:
 		a.ready, a.lastMark = true, a.now
-		if m.NewGeneration && a.pending[0].cut == 0 {
-			for b := range blocks {
-				a.pending[0].blocks[b] = true
-			}
+		if m.NewGeneration {
+			maps.Copy(a.open(), allBlocks())
 		}
 	case *session.Durable:
 		a.lastMark = a.now
@@ -208,30 +205,50 @@ func (a *agent) deliver(m session.Message) {
 // forget drops the intervals that end at or before a clean cut that is durable.
 func (a *agent) forget(d *session.Durable) {
 	if a.bug == ForgetOnUnclean {
-		a.pending[0].blocks = map[int]bool{}
+		clear(a.open())
 	}
 	if !d.Cut || !d.Clean {
 		return
 	}
-	for len(a.pending) > 1 && a.pending[0].cut != 0 && a.pending[0].cut <= d.Through {
-		a.pending = a.pending[1:]
+	for _, i := range a.when.Durable(d.Through) {
+		clear(a.kept[i])
+		if a.bug == OpenIntervalForgotten {
+			clear(a.open())
+		}
 	}
 }
 
 // open is the interval being filled.
-func (a *agent) open() *interval { return &a.pending[len(a.pending)-1] }
+func (a *agent) open() map[int]bool { return a.kept[a.when.Open()] }
+
+// keep makes one interval of all that is pending.
+func (a *agent) keep(set map[int]bool) {
+	for i := range a.kept {
+		a.kept[i] = map[int]bool{}
+	}
+	a.when = session.Pending{}
+	maps.Copy(a.open(), set)
+}
+
+// shut ends the open interval at a clean cut.
+func (a *agent) shut(cut uint64) {
+	if from, to, joined := a.when.Shut(cut); joined {
+		maps.Copy(a.kept[to], a.kept[from])
+		clear(a.kept[from])
+	}
+}
 
 // exchange takes the kernel's bits: first into the pending file, then out of the bitmap.
 func (a *agent) exchange() {
 	for b := range a.dirty { // a union: order does not matter
-		a.open().blocks[b] = true
+		a.open()[b] = true
 	}
-	a.dirty = map[int]bool{}
+	a.taken, a.takenAt, a.dirty = a.dirty, a.now, map[int]bool{}
 }
 
 // round copies what is pending: first while writes go on, then what was left over in a freeze.
 func (a *agent) round() {
-	if a.core == nil || !a.ready || a.busy || len(a.pending) > 2 {
+	if a.core == nil || !a.ready || a.busy || !a.core.Room(&session.Cut{}) {
 		return
 	}
 	a.busy = true
@@ -251,7 +268,7 @@ func (a *agent) round() {
 			return
 		}
 		a.exchange()
-		todo := sorted(a.open().blocks)
+		todo := sorted(a.open())
 		a.after(a.spread(10*time.Millisecond), func() {
 			if !live() {
 				return
@@ -275,7 +292,11 @@ func (a *agent) round() {
 // freeze holds writes, waits for those under way, sends what changed since, and cuts.
 func (a *agent) freeze(live func() bool) {
 	a.frozen = true
-	a.afterFlight(func() {
+	wait := a.afterFlight
+	if a.bug == FreezeWithoutWaiting {
+		wait = func(do func()) { do() }
+	}
+	wait(func() {
 		if !live() {
 			return
 		}
@@ -331,8 +352,7 @@ func (a *agent) cut(live func() bool) {
 	c := &session.Cut{Label: label, Wall: a.now, Disks: []segment.Disk{{ID: "disk", Sectors: blocks, Clean: true}}}
 	a.step(session.Outgoing{Message: c})
 	if live() {
-		a.open().cut = c.Number
-		a.pending = append(a.pending, interval{blocks: map[int]bool{}})
+		a.shut(c.Number)
 	}
 }
 

@@ -58,7 +58,8 @@ func (a *agent) mayReboot() {
 	a.life++
 	a.frozen = false
 	a.lost()
-	a.dirty, a.pending, a.owed = map[int]bool{}, []interval{{blocks: map[int]bool{}}}, owed{booting: true}
+	a.keep(nil)
+	a.dirty, a.owed = map[int]bool{}, owed{booting: true, era: a.bug == RebootUnnoticed}
 	if a.bug == ReadBeforeTracking {
 		a.early = map[int]int{}
 		for b := range blocks {
@@ -93,7 +94,7 @@ func (a *agent) track() string {
 		a.left[b] = true
 	}
 	if a.compared && a.bug == ForgottenJump {
-		a.pending = []interval{{blocks: map[int]bool{}}}
+		a.keep(nil)
 	}
 	if a.compared {
 		return owesTicket
@@ -117,7 +118,7 @@ func (a *agent) renew() {
 
 // gapFound answers missed events: the whole disk is owed, and the session begins again behind a seal.
 func (a *agent) gapFound() bool {
-	if !a.missed {
+	if !a.missed || a.bug == WitnessIgnored {
 		return false
 	}
 	a.renew()
@@ -191,6 +192,9 @@ func (a *agent) copyBlock(b, value int) {
 	if a.offered != nil && a.offered[b] == value {
 		a.Equal++
 		delete(a.base, b)
+		if a.bug == EqualIsForgotten {
+			delete(a.open(), b)
+		}
 		return
 	}
 	a.numbered(func() { a.send(b, value) }, b)
@@ -262,11 +266,11 @@ func (a *applier) asked(at chain.Link) bool {
 // offer reads the pages, one after the other, where the replica stands at a seal behind which somebody asks. It reports
 // whether the applier is busy with that.
 func (a *applier) offer() bool {
-	if !a.asked(a.applied) || a.intent.Compare(a.applied.Position) > 0 {
+	if !a.asked(a.At) || !a.Stands(a.At.Position) {
 		return false
 	}
 	a.busy = true
-	epoch := a.applied.Position.Epoch + 1
+	epoch := a.At.Position.Epoch + 1
 	var read image
 	a.hash(a.life, 0, &read, func() {
 		a.Offers++

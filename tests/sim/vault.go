@@ -124,14 +124,21 @@ func (v *vault) skip(cursor *chain.Walk) *object {
 	return nil
 }
 
-// judge compares every clean end with the truth and looks for everything that was acknowledged.
+// judge compares every clean end with the truth and every checkpoint with the stream, and looks for everything that was
+// acknowledged.
 func (v *vault) judge() {
 	var disk image
+	checkpoints := v.applier.checkpoints
 	readable := map[farshore.Position]segment.Hash{}
 	v.walk(func(o *object) {
 		readable[o.header.Position()] = o.hash
 		for _, r := range o.records {
 			disk[r.block] = r.value
+		}
+		for ; len(checkpoints) > 0 && checkpoints[0].at == o.header.Position(); checkpoints = checkpoints[1:] {
+			if v.Checkpoints++; checkpoints[0].pages != disk {
+				v.violate("the checkpoint at %v holds %v, the stream says %v", checkpoints[0].at, checkpoints[0].pages, disk)
+			}
 		}
 		if !o.header.Clean() || o.header.Seal {
 			return
@@ -141,6 +148,7 @@ func (v *vault) judge() {
 			v.violate("point %v (%s) restores to %v, the disk held %v", o.header.Position(), o.header.Label, disk, truth)
 		}
 	})
+	v.applier.checkpoints = checkpoints
 	for _, p := range v.order {
 		v.Acks++
 		if readable[p] != v.acked[p] {

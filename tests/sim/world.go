@@ -30,6 +30,14 @@ const (
 	MarkAtIssue       Bug = "blocks are marked when a write is issued, not when it completes"
 	FuzzyIsClean      Bug = "a round without a freeze is offered as a point"
 	NoIntent          Bug = "the applier stores no intent"
+	AppliersUnfenced  Bug = "an applier that another has replaced goes on writing"
+
+	OpenIntervalForgotten Bug = "a clean end makes the agent forget the interval under way, too"
+	ClearedBeforeKept     Bug = "the kernel's bits are cleared before they are kept elsewhere"
+	FreezeWithoutWaiting  Bug = "a frozen disk is read while writes are under way"
+	WitnessIgnored        Bug = "nobody looks at the kernel's own count of writes"
+	RebootUnnoticed       Bug = "a reboot is not noticed"
+	EqualIsForgotten      Bug = "a chunk that equals the offer is taken out of what changed since"
 
 	LaggingOffer       Bug = "the sink offers hashes of wherever it stands"
 	OlderOffer         Bug = "an offer to an earlier epoch is taken"
@@ -45,7 +53,8 @@ const (
 func Bugs() []Bug {
 	return []Bug{
 		NoSeal, SealLastOnly, SealBehindHole, ResumeBeforeSeal, AckOutOfOrder, ConflictIsSuccess, ReaderSkipsHole,
-		ForgetOnUnclean, ForgetOnReconnect, ReadThenClear, MarkAtIssue, FuzzyIsClean, NoIntent,
+		ForgetOnUnclean, ForgetOnReconnect, ReadThenClear, MarkAtIssue, FuzzyIsClean, NoIntent, AppliersUnfenced,
+		OpenIntervalForgotten, ClearedBeforeKept, FreezeWithoutWaiting, WitnessIgnored, RebootUnnoticed, EqualIsForgotten,
 		LaggingOffer, OlderOffer, OfferOverGap, ReadBeforeTracking, CleanWhileOwed, EraBeforeBase, ForgottenJump, BaseForgottenSent,
 	}
 }
@@ -62,17 +71,18 @@ const (
 
 // Result is what became of one seed.
 type Result struct {
-	Violation string // "" if everything held
-	Faults    int
-	Points    int // clean ends compared
-	Acks      int // durable acknowledgements checked
-	Fenced    int
-	Sessions  int
-	GapSeals  int // seals set in front of segments that nobody may read
-	Gaps      int // reboots and missed events
-	Offers    int // made by the sink
-	Compared  int // blocks
-	Equal     int // of these
+	Violation   string // "" if everything held
+	Faults      int
+	Points      int // clean ends compared
+	Checkpoints int // of the applier, compared
+	Acks        int // durable acknowledgements checked
+	Fenced      int
+	Sessions    int
+	GapSeals    int // seals set in front of segments that nobody may read
+	Gaps        int // reboots and missed events
+	Offers      int // made by the sink
+	Compared    int // blocks
+	Equal       int // of these
 }
 
 // event is something that will happen.

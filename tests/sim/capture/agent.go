@@ -24,6 +24,7 @@ type agent struct {
 
 	// in the process
 	number  uint64 // of the session; on disk
+	marked  int64  // when the session last got on
 	conn    *conn
 	end     *session.Agent
 	sending bool
@@ -43,6 +44,9 @@ type agent struct {
 	starts   []int // of the queue: write counts
 	rest     int   // ticks until the next round
 }
+
+// patience is how long the agent waits for something to become durable, in milliseconds.
+const patience = 1500
 
 // logBudget is how many writes the change log holds.
 const logBudget = 90
@@ -110,6 +114,8 @@ func (a *agent) live() {
 		if w.rnd.IntN(3) == 0 {
 			a.connect()
 		}
+	case a.sending && len(a.carried) > 0 && w.now-a.marked > patience:
+		a.leave() // the server answers pings but gets nowhere
 	default:
 		a.step(session.Tick{})
 		if a.sending {
@@ -162,6 +168,7 @@ func (a *agent) deliver(m session.Message) {
 	case *session.Opened:
 		a.opened(m)
 	case *session.Durable:
+		a.marked = a.world.now
 		a.durable(m)
 	}
 }
@@ -169,7 +176,7 @@ func (a *agent) deliver(m session.Message) {
 // opened decides how to go on: with the log, with nothing, or with a re-copy of everything pending.
 func (a *agent) opened(o *session.Opened) {
 	w := a.world
-	a.sending, a.copying, a.jump, a.rest = true, false, false, 0
+	a.sending, a.copying, a.jump, a.rest, a.marked = true, false, false, 0, w.now
 	a.through, a.carried = map[uint64]int{}, map[uint64][]int{}
 	a.due = map[int]bool{}
 	if w.rnd.IntN(4) == 0 {
@@ -209,6 +216,13 @@ func (a *agent) opened(o *session.Opened) {
 	w.figures.copies++
 }
 
+// believe is what a careless agent does with an acknowledgement that comes late.
+func (a *agent) believe(m session.Message) {
+	if d, ok := m.(*session.Durable); ok && a.sending {
+		a.durable(d)
+	}
+}
+
 func (a *agent) closeInterval() {
 	a.closed[a.interval] = len(a.world.truth)
 	a.interval++
@@ -216,7 +230,12 @@ func (a *agent) closeInterval() {
 
 // durable forgets what a clean end in the vault has made safe.
 func (a *agent) durable(d *session.Durable) {
-	safe := a.through[d.Through]
+	safe := 0
+	for n, made := range a.through { // a maximum: order does not matter
+		if n <= d.Through {
+			safe = max(safe, made)
+		}
+	}
 	if d.Clean || a.world.bug == pendingDroppedWhenUnclean {
 		for i := range a.pending {
 			if at, closed := a.closed[i]; closed && at <= safe {
@@ -242,7 +261,7 @@ func (a *agent) out(m session.Message, made int) bool {
 	if !a.end.Room(m) {
 		return false
 	}
-	if isBatch && b.Copy {
+	if isBatch && b.Copy && a.world.bug != placeInTheLogByLSNAlone {
 		clear(a.known) // behind copies, an LSN does not say how far the content is
 	}
 	// The machine fills in the number while it steps, and nothing is acknowledged before it returns.

@@ -1,17 +1,22 @@
 package capture
 
-// applier turns the readable stream into pages, one by one, and dies between any two.
+import (
+	"farshore"
+	"farshore/dataplane/chain"
+)
+
+// applier turns the readable stream into pages, one by one, and dies between any two. Its pages and how far it says to have
+// come are on storage, and outlive it.
 type applier struct {
+	chain.Applied
 	world     *world
 	pages     image
-	applied   int // segments whose pages are all written, as stored
-	intent    int // how far an earlier life may have written, as stored
 	snapshots []snapshot
 }
 
 type snapshot struct {
-	pages   image
-	applied int
+	pages image
+	chain.Link
 }
 
 func (a *applier) apply() {
@@ -20,18 +25,21 @@ func (a *applier) apply() {
 		return
 	}
 	w.after(30+w.rnd.Int64N(60), a.apply)
-	objects := w.readable()
-	if len(objects) <= a.applied {
+	var window image
+	walk := chain.NewWalk(a.At)
+	for range 1 + w.rnd.IntN(6) {
+		o := w.store.seen[walk.Next()]
+		if o == nil || walk.Take(o.header, o.hash) != nil {
+			break
+		}
+		o.applyTo(&window)
+	}
+	to := walk.At()
+	if to.Position == a.At.Position {
 		return
 	}
-	to := a.applied + 1 + w.rnd.IntN(min(6, len(objects)-a.applied))
 	if w.bug != applierWithoutIntent {
-		to = max(to, a.intent) // first as far as an earlier life may have come
-		a.intent = max(a.intent, to)
-	}
-	var window image
-	for _, o := range objects[a.applied:to] {
-		o.applyTo(&window)
+		a.Begin(to.Position)
 	}
 	for b, n := range window {
 		if n == 0 {
@@ -45,27 +53,29 @@ func (a *applier) apply() {
 	if w.chance(40) {
 		return // dies before the position is stored
 	}
-	a.applied = to
-	if last := objects[to-1].header; last.Clean() && !last.Seal && w.rnd.IntN(2) == 0 {
-		a.snapshots = append(a.snapshots, snapshot{a.pages, a.applied})
+	a.End(to)
+	if to.Clean && !to.Seal && a.Stands(to.Position) && w.rnd.IntN(2) == 0 {
+		a.snapshots = append(a.snapshots, snapshot{a.pages, to})
 		w.figures.snapshots++
 	}
 }
 
 // check compares every snapshot with a replay from the start.
 func (a *applier) check() {
-	objects := a.world.readable()
+	var want image
+	states := map[farshore.Position]image{}
+	for _, o := range a.world.readable() {
+		o.applyTo(&want)
+		states[o.header.Position()] = want
+	}
 	for _, s := range a.snapshots {
-		if s.applied > len(objects) {
-			a.world.fail("a snapshot stands behind the end of the stream")
+		want, ok := states[s.Position]
+		if !ok {
+			a.world.fail("a snapshot stands at %v, which is not in the readable stream", s.Position)
 			return
 		}
-		var want image
-		for _, o := range objects[:s.applied] {
-			o.applyTo(&want)
-		}
 		if s.pages != want {
-			a.world.fail("the snapshot at %v differs in block %d", objects[s.applied-1].header.Position(), differs(s.pages, want))
+			a.world.fail("the snapshot at %v differs in block %d", s.Position, differs(s.pages, want))
 			return
 		}
 	}

@@ -11,17 +11,31 @@ const (
 	sealBehindTheLast
 	unclearSealIsSealed
 	resumeBeforeTheSeal
+	sealStoppedByAConflict
+	takeOverFromTheEnd
+	unclearClaimIsWon
 	otherIsSuccess
 	durableFromTheCache
+	throughIsTheLastReceived
+	sessionSurvivesARestart
+	sessionSurvivesAndNobodyCounts
+	cachedIsSealedAnew
+	copiesLeaveAnEndClean
 	readerIgnoresTheChain
 	pendingIsOneBit
 	pendingDroppedWhenUnclean
 	pendingForgottenByASession
+	acknowledgementOfAnotherSession
+	placeInTheLogByLSNAlone
 	cleanInsideACopy
 	roundWithoutFreeze
 	applierWithoutIntent
+	sealsAreCollected
 	bugs
 )
+
+// harmless are rules that are left out without anybody losing anything: the stream is only slower.
+var harmless = map[bug]bool{sealStoppedByAConflict: true}
 
 // name says what is left out.
 func (b bug) name() string {
@@ -32,14 +46,25 @@ func (b bug) name() string {
 		"the seal goes behind the last segment, not into the first hole",
 		"a seal whose put timed out counts as set",
 		"the writer begins before the seal is set",
+		"a writer whose seal meets a conflict stops for good",
+		"a take-over begins at the end of what stands, where a seal may be in front",
+		"a claim whose put timed out counts as won",
 		"a name taken by other bytes counts as durable",
 		"durable is said when the segment is only cached",
+		"durable names the last message received, not the last in the segment",
+		"a session survives its server's restart",
+		"a session survives its server's restart, and nobody compares LSNs",
+		"cached segments are sealed anew in the next epoch, whatever they hold",
+		"a segment that holds copies keeps the clean flag of the one in front",
 		"a reader skips holes and broken links",
 		"pending is one bit for each block, cleared by any durable write",
 		"pending is dropped by an unclean durable end",
 		"pending is not copied again in a new session",
+		"an acknowledgement of another session is believed",
+		"the log's place in the stream is known by an LSN alone, also behind copies",
 		"a copy is called clean before it is complete",
 		"a round is read while the machine writes",
 		"the applier stores no intent",
+		"seals are collected with the segments of their epoch",
 	}[b]
 }

@@ -28,7 +28,7 @@ func (s *serving) putClaim(e farshore.Epoch, c claim) {
 		case !s.alive():
 		case o == other:
 			s.claim()
-		case o == unclear:
+		case o == unclear && w.bug != unclearClaimIsWon:
 			s.putClaim(e, c)
 		case w.chance(50): // dies at once behind its claim
 			s.server.crash(true)
@@ -56,9 +56,14 @@ func (s *serving) takeOver(e farshore.Epoch) {
 // below was sealed.
 func (w *world) near(e farshore.Epoch) chain.Link {
 	for e--; e > 0; e-- {
-		if o := w.store.objects[farshore.Position{Generation: 1, Epoch: e, Seq: 1}]; o != nil && w.bug != sealOnlyThePreviousEpoch {
-			return chain.LinkOf(o.header, o.hash)
+		p := farshore.Position{Generation: 1, Epoch: e, Seq: 1}
+		if w.store.objects[p] == nil || w.bug == sealOnlyThePreviousEpoch {
+			continue
 		}
+		for next := p; w.bug == takeOverFromTheEnd && w.store.objects[next] != nil; next.Seq++ {
+			p = next
+		}
+		return chain.LinkOf(w.store.objects[p].header, w.store.objects[p].hash)
 	}
 	return chain.Start(stream)
 }
@@ -122,6 +127,7 @@ func (s *serving) putSeal(r chain.Request, own farshore.Epoch, next func(chain.A
 				w.figures.holes++
 			}
 			next(chain.Answer{Kind: chain.Written})
+		case came == other && w.bug == sealStoppedByAConflict:
 		default:
 			next(chain.Answer{Kind: chain.Unclear})
 		}
@@ -149,13 +155,18 @@ func (w *world) pretendedSeal(own farshore.Epoch) chain.Link {
 // opened lets the session begin behind the seal.
 func (s *serving) opened(resume chain.Link) {
 	w := s.server.world
-	s.tip = resume
+	s.tip, s.spooledTip = resume, resume
 	s.open = part{builder: &segment.Builder{}, first: resume.LastLSN + 1, last: resume.LastLSN, clean: resume.Clean}
 	s.limit = 1 + w.rnd.IntN(4)
+	epoch := resume.Next().Epoch
+	if w.bug == cachedIsSealedAnew {
+		s.sealAnew()
+		resume = s.tip
+	}
 	if w.rnd.IntN(3) == 0 {
 		s.slow = 100 + w.rnd.Int64N(700)
 	}
 	s.step(session.Claimed{Opened: session.Opened{
-		Generation: 1, Epoch: resume.Next().Epoch, ResumeLSN: resume.LastLSN, TailClean: resume.Clean, NewGeneration: len(resume.Disks) == 0,
+		Generation: 1, Epoch: epoch, ResumeLSN: resume.LastLSN, TailClean: resume.Clean, NewGeneration: len(resume.Disks) == 0,
 	}})
 }

@@ -32,13 +32,15 @@ func (c *conn) send(direction int, m session.Message) {
 	if w.chance(2) {
 		c.cut()
 	}
-	if c.broken {
+	if c.broken && (direction == toServer || w.bug != acknowledgementOfAnotherSession) {
 		return
 	}
 	at := max(w.now+w.delay(), c.arrival[direction]+1)
 	c.arrival[direction] = at
 	w.after(at-w.now, func() {
 		switch {
+		case direction == toAgent && w.bug == acknowledgementOfAnotherSession && c.agent.conn != c:
+			c.agent.believe(m)
 		case c.broken:
 		case direction == toServer:
 			c.serving.receive(c, m)

@@ -25,9 +25,10 @@ type serving struct {
 	end    *session.Server // nil before the first message and after the session
 	hello  *session.Hello
 
-	tip   chain.Link
-	open  part
-	limit int // batches of a segment
+	tip        chain.Link
+	spooledTip chain.Link // behind the last segment that is on the server's disk
+	open       part
+	limit      int // batches of a segment
 
 	ships  []*shipment
 	fenced bool
@@ -64,7 +65,9 @@ func (s *serving) alive() bool { return s.server.up && s.server.life == s.life }
 // receive takes a message from the connection.
 func (s *serving) receive(c *conn, m session.Message) {
 	if !s.server.up || s.conn != nil && !s.alive() {
-		c.cut() // nobody listens
+		if !s.server.surviving() {
+			c.cut() // nobody listens
+		}
 		return
 	}
 	if s.conn == nil {
@@ -127,7 +130,7 @@ func (s *serving) add(b *session.Batch) {
 	}
 	for _, r := range b.Records {
 		p.builder.Add(r)
-		if b.Copy {
+		if b.Copy && s.server.world.bug != copiesLeaveAnEndClean {
 			p.clean = false
 		}
 	}
@@ -152,40 +155,56 @@ func (s *serving) cut(c *session.Cut) {
 
 // seal closes the open segment and spools it.
 func (s *serving) seal(cut bool) {
-	w := s.server.world
-	p := &s.open
+	p := s.open
 	next := s.tip.Next()
 	h := segment.Header{
-		Vault: stream.Vault, Machine: machine, Generation: next.Generation, Epoch: next.Epoch, Seq: next.Seq, Previous: s.tip.Hash,
-		FirstLSN: p.first, LastLSN: p.last, UTC: w.clock(), Copy: p.copy, Jump: p.jump,
+		Generation: next.Generation, Epoch: next.Epoch, Seq: next.Seq, FirstLSN: p.first, LastLSN: p.last, Copy: p.copy, Jump: p.jump,
 		Disks: []segment.Disk{{ID: "disk", Sectors: blocks, Clean: p.clean}},
 	}
-	if err := s.tip.Accept(h); err != nil {
-		w.fail("server %d makes a segment that does not follow: %v", s.server.name, err)
+	if !s.seals(h, p.builder, p.through, cut) {
 		return
+	}
+	p.builder.Reset()
+	s.open = part{builder: p.builder, first: p.last + 1, last: p.last, through: p.through, clean: p.clean}
+	s.limit = 1 + s.server.world.rnd.IntN(4)
+}
+
+// seals makes a segment behind the tip and spools it. It reports whether the segment follows.
+func (s *serving) seals(h segment.Header, b *segment.Builder, through uint64, cut bool) bool {
+	w := s.server.world
+	h.Vault, h.Machine, h.Previous, h.UTC = stream.Vault, machine, s.tip.Hash, w.clock()
+	if careless := w.bug == sessionSurvivesAndNobodyCounts || w.bug == cachedIsSealedAnew; careless && !h.Jump {
+		h.FirstLSN = s.tip.LastLSN + 1
+		h.LastLSN = max(h.LastLSN, s.tip.LastLSN)
+	}
+	err := s.tip.Accept(h)
+	if err != nil && (w.bug == sessionSurvivesARestart || w.bug == cachedIsSealedAnew) {
+		s.step(session.Stopped{Fault: stale()})
+		return false
 	}
 	var salt [32]byte
 	for i := range salt {
 		salt[i] = byte(w.rnd.Uint32())
 	}
-	sealed, hash, err := p.builder.Seal(h, segment.DataKey{}, salt)
-	if err != nil {
-		w.fail("seal: %v", err)
-		return
+	var sealed []byte
+	var hash segment.Hash
+	var o *object
+	if err == nil {
+		sealed, hash, err = b.Seal(h, segment.DataKey{}, salt)
 	}
-	o, err := newObject(sealed)
+	if err == nil {
+		o, err = newObject(sealed)
+	}
 	if err != nil {
-		w.fail("open what was sealed: %v", err)
-		return
+		w.fail("server %d makes a segment: %v", s.server.name, err)
+		return false
 	}
 	s.tip = chain.LinkOf(h, hash)
-	ship := &shipment{object: o, through: p.through, cut: cut}
+	ship := &shipment{object: o, through: through, cut: cut}
 	s.ships = append(s.ships, ship)
-	p.builder.Reset()
-	*p = part{builder: p.builder, first: p.last + 1, last: p.last, through: p.through, clean: p.clean}
-	s.limit = 1 + w.rnd.IntN(4)
 	life := s.life
 	w.after(2+w.rnd.Int64N(10), func() { s.synced(ship, life) })
+	return true
 }
 
 // synced marks a segment as being on the server's disk. The disk works in order.
@@ -198,7 +217,10 @@ func (s *serving) synced(ship *shipment, life int) {
 		if !e.spooled {
 			return
 		}
-		s.step(session.Spooled{Number: e.through})
+		s.spooledTip = chain.LinkOf(e.object.header, e.object.hash)
+		if e.through > 0 {
+			s.step(session.Spooled{Number: e.through})
+		}
 		if s.server.world.bug == durableFromTheCache {
 			s.tell(e)
 		}
@@ -254,7 +276,8 @@ func (s *serving) answered(ship *shipment, o outcome) {
 		w.after(20, s.pump)
 		return
 	}
-	for len(s.ships) > 0 && s.ships[0].done { // acknowledged in order only
+	for len(s.ships) > 0 && s.ships[0].done { // durable in order only, whether or not anybody waits for it
+		w.acked[s.ships[0].object.hash] = s.ships[0].object.header.Position()
 		s.tell(s.ships[0])
 		s.ships = s.ships[1:]
 	}
@@ -271,52 +294,13 @@ func (s *serving) tell(ship *shipment) {
 	h := ship.object.header
 	w.acked[ship.object.hash] = h.Position()
 	w.figures.acks++
+	through := ship.through
+	if w.bug == throughIsTheLastReceived {
+		through = s.open.through
+	}
 	s.step(session.Committed{Durable: session.Durable{
-		Position: h.Position(), Through: ship.through, LSN: h.LastLSN, Cut: ship.cut, Clean: h.Clean(), UTC: h.UTC,
+		Position: h.Position(), Through: through, LSN: h.LastLSN, Cut: ship.cut, Clean: h.Clean(), UTC: h.UTC,
 	}})
-}
-
-// crash kills the server. What was not synced is lost; what was stays, or the whole disk is lost.
-func (v *server) crash(keep bool) {
-	if !v.up {
-		return
-	}
-	w := v.world
-	w.figures.faults++
-	v.up = false
-	v.life++
-	for _, s := range v.servings {
-		s.end = nil
-		if s.conn != nil {
-			s.conn.cut()
-		}
-		var kept []*shipment
-		for _, ship := range s.ships {
-			if keep && ship.spooled && !ship.done {
-				ship.flying = false
-				kept = append(kept, ship)
-			}
-		}
-		s.ships = kept
-	}
-	w.after(w.rnd.Int64N(500), v.restart)
-}
-
-// restart begins a new life. No session survives; spooled segments of old epochs are put again.
-func (v *server) restart() {
-	if v.up {
-		return
-	}
-	v.up = true
-	var zombies []*serving
-	for _, s := range v.servings {
-		if len(s.ships) > 0 && !s.fenced {
-			s.life = v.life
-			zombies = append(zombies, s)
-			s.pump()
-		}
-	}
-	v.servings = zombies
 }
 
 // stale is what a server says to a session that is not the newest.

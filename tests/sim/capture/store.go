@@ -20,6 +20,8 @@ const (
 type store struct {
 	world   *world
 	objects map[farshore.Position]*object
+	seen    map[farshore.Position]*object // what stood there first: readers had it, whatever was collected since
+	tombs   map[farshore.Position]int64   // since when nothing needs it
 	claims  map[farshore.Epoch]claim
 }
 
@@ -73,12 +75,45 @@ func (s *store) put(slow int64, o *object, done func(outcome)) {
 		switch {
 		case !ok:
 			s.objects[p] = o
+			if s.seen[p] == nil {
+				s.seen[p] = o
+			}
 			return created
 		case there.hash == o.hash:
 			return same
 		}
 		return other
 	}, done)
+}
+
+// grace is how long a segment that nothing needs is still there: longer than a take-over may walk.
+const grace = 1000
+
+// collect removes the segments of every sealed epoch below the newest one that holds any, once they have not been needed for
+// a while. Seals stay: they fence what was held up on its way.
+func (s *store) collect() {
+	newest := farshore.Epoch(0)
+	for p, o := range s.objects { // a maximum: order does not matter
+		if !o.header.Seal {
+			newest = max(newest, p.Epoch)
+		}
+	}
+	sealed := map[farshore.Epoch]bool{}
+	for _, o := range s.world.readable() {
+		sealed[o.header.Epoch] = o.header.Seal
+	}
+	for p, o := range s.objects { // each by itself: order does not matter
+		if p.Epoch >= newest || !sealed[p.Epoch] || o.header.Seal && s.world.bug != sealsAreCollected {
+			continue
+		}
+		if since, marked := s.tombs[p]; !marked {
+			s.tombs[p] = s.world.now
+		} else if s.world.now-since > grace {
+			delete(s.objects, p)
+			delete(s.tombs, p)
+			s.world.figures.collected++
+		}
+	}
 }
 
 func (s *store) putClaim(e farshore.Epoch, c claim, done func(outcome)) {

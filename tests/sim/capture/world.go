@@ -52,7 +52,7 @@ type world struct {
 
 // figures says what happened in a world.
 type figures struct {
-	faults, points, acks, claims, fenced, holes, copies, snapshots int
+	faults, points, acks, claims, fenced, holes, copies, snapshots, collected int
 }
 
 func (f *figures) add(o figures) {
@@ -64,6 +64,7 @@ func (f *figures) add(o figures) {
 	f.holes += o.holes
 	f.copies += o.copies
 	f.snapshots += o.snapshots
+	f.collected += o.collected
 }
 
 type event struct {
@@ -122,12 +123,12 @@ func (w *world) clock() time.Time {
 // run runs one world to its end.
 func run(seed uint64, b bug) (w *world) {
 	w = &world{rnd: rand.New(rand.NewPCG(seed, 17)), bug: b, acked: map[segment.Hash]farshore.Position{}, states: []image{{}}}
-	w.store = &store{world: w, objects: map[farshore.Position]*object{}, claims: map[farshore.Epoch]claim{}}
+	w.store = &store{world: w, objects: map[farshore.Position]*object{}, seen: map[farshore.Position]*object{}, tombs: map[farshore.Position]int64{}, claims: map[farshore.Epoch]claim{}}
 	for i := range servers {
 		w.servers = append(w.servers, &server{world: w, name: i, up: true})
 	}
 	w.agent = newAgent(w)
-	w.applier = &applier{world: w}
+	w.applier = &applier{world: w, Applied: chain.AppliedAt(chain.Start(stream))}
 	// An invariant of the product's own that panics has caught the bug as well as an oracle has.
 	defer func() {
 		if p := recover(); p != nil {
@@ -180,6 +181,11 @@ func (w *world) disasters() {
 			w.agent.leave()
 		})
 	}
+	if w.rnd.IntN(2) == 0 {
+		for at := int64(300); at < calm; at += 300 {
+			w.after(at, w.store.collect)
+		}
+	}
 	w.after(calm, func() {
 		for _, s := range w.servers {
 			s.restart()
@@ -192,7 +198,7 @@ func (w *world) readable() []*object {
 	walk := chain.NewWalk(chain.Start(stream))
 	var found []*object
 	for {
-		o := w.store.objects[w.reads(walk)]
+		o := w.store.seen[w.reads(walk)]
 		if o == nil {
 			return found
 		}
@@ -210,13 +216,13 @@ func (w *world) readable() []*object {
 // reads is the position that a reader looks at next.
 func (w *world) reads(walk *chain.Walk) farshore.Position {
 	p := walk.Next()
-	if w.bug != readerIgnoresTheChain || w.store.objects[p] != nil {
+	if w.bug != readerIgnoresTheChain || w.store.seen[p] != nil {
 		return p
 	}
 	for skip := farshore.Seq(1); skip < 6; skip++ { // planted: over the hole
 		q := p
 		q.Seq += skip
-		if w.store.objects[q] != nil {
+		if w.store.seen[q] != nil {
 			return q
 		}
 	}
