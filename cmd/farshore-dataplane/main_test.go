@@ -150,6 +150,8 @@ func TestBadConfigurationsAreExplained(t *testing.T) {
 		{"no configuration server", replace("control: 127.0.0.1:1\n", ""), "FS-2101", "control is missing"},
 		{"all addresses, and none to dial", replace("listen: "+s.address+"\n", ""), "FS-2101", "agents cannot dial"},
 		{"a tiny cache", replace("67108864", "1"), "FS-2101", "at least four segments"},
+		{"hardly any request", string(good) + "segment: {requestsPerMonth: 5}\n", "FS-2101", "segment.requestsPerMonth is 5"},
+		{"a bandwidth at no time", string(good) + "bandwidth: [{from: noon}]\n", "FS-2101", "bandwidth, entry 1: from"},
 		{"a segment too large", string(good) + "segment: {bytes: 99999999}\n", "FS-2101", "segment.bytes is 99999999"},
 		{"a cache larger than its volume", replace("67108864", "1152921504606846976"), "FS-2104", "the volume has room for"},
 		{"no vault", replace("kind: file", "kind: tape"), "FS-3005", "tape"},

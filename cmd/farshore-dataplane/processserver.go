@@ -21,6 +21,7 @@ import (
 	"farshore/dataplane/credential"
 	"farshore/dataplane/hub"
 	"farshore/dataplane/journal"
+	"farshore/dataplane/pace"
 	"farshore/dataplane/processserver"
 	"farshore/dataplane/transport"
 	"farshore/dataplane/vault"
@@ -36,6 +37,9 @@ type processServerConfig struct {
 	Cache   cacheConfig   `yaml:"cache"`
 	Segment segmentConfig `yaml:"segment"`
 	Vault   vault.Config  `yaml:"vault"`
+
+	Bandwidth []spanConfig `yaml:"bandwidth"` // of the line to the vault, by time of day
+	schedule  pace.Schedule
 }
 
 type cacheConfig struct {
@@ -46,6 +50,8 @@ type cacheConfig struct {
 type segmentConfig struct {
 	Bytes      int64 `yaml:"bytes"`
 	AgeSeconds int   `yaml:"ageSeconds"`
+
+	RequestsPerMonth int `yaml:"requestsPerMonth"` // of one machine
 }
 
 // The bounds of what may be configured.
@@ -54,6 +60,7 @@ const (
 	minSegmentBytes   = 256 << 10
 	maxSegmentBytes   = 32 << 20
 	maxSegmentAge     = 600
+	minRequests       = 10_000 // one segment in 4 minutes
 )
 
 func (c *processServerConfig) complete(path string) error {
@@ -78,6 +85,13 @@ func (c *processServerConfig) complete(path string) error {
 	if c.Segment.AgeSeconds == 0 {
 		c.Segment.AgeSeconds = int(processserver.DefaultSegmentAge / time.Second)
 	}
+	if c.Segment.RequestsPerMonth == 0 {
+		c.Segment.RequestsPerMonth = processserver.DefaultRequests
+	}
+	var err error
+	if c.schedule, err = schedule(c.Bandwidth); err != nil {
+		return badConfig(path, err.Error(), nil)
+	}
 	switch {
 	case c.Control == "":
 		return badConfig(path, "control is missing: HOST:PORT of the configuration server", nil)
@@ -87,6 +101,8 @@ func (c *processServerConfig) complete(path string) error {
 		return badConfig(path, fmt.Sprintf("segment.bytes is %d, want %d to %d", c.Segment.Bytes, minSegmentBytes, maxSegmentBytes), nil)
 	case c.Segment.AgeSeconds < 1 || c.Segment.AgeSeconds > maxSegmentAge:
 		return badConfig(path, fmt.Sprintf("segment.ageSeconds is %d, want 1 to %d", c.Segment.AgeSeconds, maxSegmentAge), nil)
+	case c.Segment.RequestsPerMonth < minRequests:
+		return badConfig(path, fmt.Sprintf("segment.requestsPerMonth is %d, want at least %d", c.Segment.RequestsPerMonth, minRequests), nil)
 	case c.Cache.Bytes < 4*c.Segment.Bytes:
 		return badConfig(path, fmt.Sprintf("cache.bytes is %d, want at least four segments of %d", c.Cache.Bytes, c.Segment.Bytes), nil)
 	}
@@ -162,6 +178,7 @@ func makeProcessServer(ctx context.Context, c processServerConfig, node *credent
 	return processserver.New(processserver.Config{
 		CacheDir: c.Cache.Path, CacheBytes: c.Cache.Bytes, SegmentBytes: c.Segment.Bytes,
 		SegmentAge: time.Duration(c.Segment.AgeSeconds) * time.Second, DrainWithin: processserver.DefaultDrain,
+		RequestsPerMonth: c.Segment.RequestsPerMonth, Bandwidth: c.schedule,
 	}, processserver.Deps{Node: node, Log: log, Now: time.Now, Journal: journal.Deps{
 		Store: v.store, Vault: v.id, Signer: node, Roots: roots, Recipients: v.description.Recipients, Rotated: v.recipients, Now: time.Now,
 		Report: func(b journal.BadClaim) {

@@ -320,15 +320,30 @@ func (s *sending) takeAcks() error {
 			source.durable(d.Through)
 		}
 		s.trimLog(d)
-		if d.Cut && len(s.cuts) > 0 && s.cuts[0].message == d.Through {
-			c := s.cuts[0]
-			s.cuts = s.cuts[1:]
-			if err := s.confirm(c, d); err != nil {
-				return err
-			}
-		} else if d.Clean {
-			s.passed(d)
+		if err := s.takeCuts(d); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// takeCuts takes what a durable segment means for the cuts on their way. A segment may have gone on behind a cut that nobody
+// asked for: that cut is durable when a later clean end is.
+func (s *sending) takeCuts(d session.Durable) error {
+	confirmed := false
+	for len(s.cuts) > 0 && s.cuts[0].message <= d.Through {
+		c := s.cuts[0]
+		if !d.Clean && (!d.Cut || c.message != d.Through) {
+			return nil
+		}
+		s.cuts = s.cuts[1:]
+		if err := s.confirm(c, d); err != nil {
+			return err
+		}
+		confirmed = true
+	}
+	if d.Clean && !confirmed {
+		s.passed(d)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"farshore"
 	"farshore/dataplane/chain"
 	"farshore/dataplane/journal"
+	"farshore/dataplane/pace"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/session"
 )
@@ -21,7 +22,8 @@ type closed struct {
 
 // assembly decides where segments end and what their headers say. It is pure.
 type assembly struct {
-	target  int64 // bytes of a segment; may be changed at any time
+	target  int64     // bytes of a segment; may be changed at any time
+	age     *pace.Age // how long a segment waits for more
 	builder *segment.Builder
 	free    []*segment.Builder // to be used again
 	disks   []segment.Disk     // as they are at the end of what was taken
@@ -35,12 +37,15 @@ type assembly struct {
 
 	copy, jump          bool
 	bootFirst, bootLast time.Duration
+
+	ended  *session.Cut // a cut that the open segment stands at: nothing came behind it yet
+	joined bool         // the open segment has gone on behind a cut
 }
 
 // newAssembly begins behind the end that a claim resumed at. Disks are the session's; one that the stream knew as clean
 // is clean still.
-func newAssembly(resume chain.Link, disks []segment.Disk, target int64) *assembly {
-	a := &assembly{target: target, builder: &segment.Builder{}, disks: slices.Clone(disks), first: resume.LastLSN + 1, last: resume.LastLSN, axis: resume.UTC}
+func newAssembly(resume chain.Link, disks []segment.Disk, target int64, age *pace.Age) *assembly {
+	a := &assembly{target: target, age: age, builder: &segment.Builder{}, disks: slices.Clone(disks), first: resume.LastLSN + 1, last: resume.LastLSN, axis: resume.UTC}
 	for i := range a.disks {
 		d := &a.disks[i]
 		d.Clean = slices.ContainsFunc(resume.Disks, func(r segment.Disk) bool { return r.ID == d.ID && r.Clean })
@@ -63,6 +68,9 @@ func (a *assembly) add(now time.Time, b *session.Batch) []closed {
 	if a.begun.IsZero() {
 		a.begun, a.bootFirst = now, b.Boot
 	}
+	if a.ended != nil {
+		a.ended, a.joined = nil, true
+	}
 	for i := range b.Records {
 		a.builder.Add(b.Records[i])
 		if b.Copy {
@@ -78,7 +86,8 @@ func (a *assembly) add(now time.Time, b *session.Batch) []closed {
 	return done
 }
 
-// end takes a cut that the session has accepted. Its segment is the last one given.
+// end takes a cut that the session has accepted. It ends its segment: at once if somebody asked for the point or another
+// segment can be afforded; else the segment waits, and may go on behind the cut, whose place is then no end of a segment.
 func (a *assembly) end(now time.Time, c *session.Cut) []closed {
 	var done []closed
 	resized := func(x, y segment.Disk) bool { return x.Sectors == y.Sectors }
@@ -87,18 +96,31 @@ func (a *assembly) end(now time.Time, c *session.Cut) []closed {
 	}
 	a.disks, a.through, a.bootLast = slices.Clone(c.Disks), c.Number, c.Boot
 	if a.begun.IsZero() {
-		a.bootFirst = c.Boot
+		a.begun, a.bootFirst = now, c.Boot
 	}
 	a.suspect = !c.Wall.IsZero() && a.onAxis(now).Sub(c.Wall).Abs() > journal.ClockTolerance
-	s := a.close(now)
-	s.cut = true
-	s.header.Marker, s.header.Consistency, s.header.Label = c.Marker, c.Consistency, c.Label
-	return append(done, s)
+	a.ended = &session.Cut{Marker: c.Marker, Consistency: c.Consistency, Label: c.Label}
+	if !c.Marker && !a.age.Afford(now, now.Sub(a.begun)) {
+		return done
+	}
+	return append(done, a.close(now))
 }
 
-// expire ends the open segment if it was begun before the time given.
-func (a *assembly) expire(now, before time.Time) []closed {
-	if a.begun.IsZero() || a.begun.After(before) {
+// expire ends the open segment if it has waited for long enough. One that has gone on behind a cut waits for the next cut:
+// between the two it might end with no point at all.
+func (a *assembly) expire(now time.Time) []closed {
+	if a.begun.IsZero() {
+		return nil
+	}
+	open := now.Sub(a.begun)
+	due := a.age.Due(now, open)
+	switch {
+	case a.ended != nil:
+		due = a.age.Afford(now, open)
+	case a.joined:
+		due = a.age.Overdue(open)
+	}
+	if !due {
 		return nil
 	}
 	return []closed{a.close(now)}
@@ -118,8 +140,13 @@ func (a *assembly) close(now time.Time) closed {
 		FirstLSN: a.first, LastLSN: a.last, BootFirst: a.bootFirst, BootLast: a.bootLast, UTC: now.UTC(), Suspect: a.suspect,
 		Copy: a.copy, Jump: a.jump, Disks: slices.Clone(a.disks),
 	}}
-	a.builder, a.begun, a.taken, a.copy, a.jump = a.fresh(), time.Time{}, 0, false, false
+	if c := a.ended; c != nil {
+		s.cut = true
+		s.header.Marker, s.header.Consistency, s.header.Label = c.Marker, c.Consistency, c.Label
+	}
+	a.builder, a.begun, a.taken, a.copy, a.jump, a.ended, a.joined = a.fresh(), time.Time{}, 0, false, false, nil, false
 	a.first = a.last + 1
+	a.age.Spend(now)
 	return s
 }
 

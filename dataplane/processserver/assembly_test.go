@@ -9,6 +9,7 @@ import (
 	"farshore"
 	"farshore/dataplane/block"
 	"farshore/dataplane/chain"
+	"farshore/dataplane/pace"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/session"
 )
@@ -33,6 +34,12 @@ func twoDisks(clean bool) []segment.Disk {
 
 func cut(number uint64, clean bool) *session.Cut {
 	return &session.Cut{Number: number, Disks: twoDisks(clean), Wall: noon}
+}
+
+// unlimited is the age of segments that cost nothing: five seconds.
+func unlimited() *pace.Age {
+	a := pace.NewAge(noon, 5*time.Second, 0)
+	return &a
 }
 
 // tell writes segments in a few words.
@@ -87,7 +94,7 @@ func TestSegmentsEndWhereTheyShould(t *testing.T) {
 		{"nothing ages", true, []any{time.Hour}, ""},
 	}
 	for _, r := range rows {
-		a := newAssembly(chain.Link{LastLSN: 10, Disks: twoDisks(r.clean)}, twoDisks(false), 2000)
+		a := newAssembly(chain.Link{LastLSN: 10, Disks: twoDisks(r.clean)}, twoDisks(false), 2000, unlimited())
 		var got []closed
 		for _, step := range r.steps {
 			switch step := step.(type) {
@@ -96,7 +103,7 @@ func TestSegmentsEndWhereTheyShould(t *testing.T) {
 			case *session.Cut:
 				got = append(got, a.end(noon, step)...)
 			case time.Duration:
-				got = append(got, a.expire(noon.Add(step), noon.Add(step-5*time.Second))...)
+				got = append(got, a.expire(noon.Add(step))...)
 			}
 		}
 		if tell(got) != r.want {
@@ -106,7 +113,7 @@ func TestSegmentsEndWhereTheyShould(t *testing.T) {
 }
 
 func TestDiskThatTheStreamDoesNotKnowIsNotClean(t *testing.T) {
-	a := newAssembly(chain.Link{LastLSN: 10, Disks: twoDisks(true)[:1]}, twoDisks(true), 2000)
+	a := newAssembly(chain.Link{LastLSN: 10, Disks: twoDisks(true)[:1]}, twoDisks(true), 2000, unlimited())
 	if got := tell(a.add(noon, batch(1, 11, 4, ""))); got != "11-14 through 1 clean0" {
 		t.Error(got)
 	}
@@ -134,10 +141,72 @@ func TestSegmentsAreAsLargeAsTheLineCarriesInFiveSeconds(t *testing.T) {
 }
 
 func TestAPointWhoseTimeStoodStillBehindAClockStepIsSuspect(t *testing.T) {
-	a := newAssembly(chain.Link{UTC: noon.Add(4 * time.Second), Disks: twoDisks(true)}, twoDisks(true), 2000)
+	a := newAssembly(chain.Link{UTC: noon.Add(4 * time.Second), Disks: twoDisks(true)}, twoDisks(true), 2000, unlimited())
 	c := cut(1, true)
 	c.Wall = noon.Add(-4 * time.Second) // near the server's clock, far from the time that the point will carry
 	if got := a.end(noon, c); !got[0].header.Suspect {
 		t.Error("a point that is 8 s off the agent's clock is not suspect")
+	}
+}
+
+// spent is the age of segments whose budget is spent: they wait for up to a minute.
+func spent() *pace.Age {
+	a := pace.NewAge(noon, 5*time.Second, 1)
+	a.Threshold(4 * time.Minute)
+	for range 1000 {
+		a.Spend(noon)
+	}
+	return &a
+}
+
+func TestCutsThatNobodyAskedForShareASegmentWhenTheBudgetIsSpent(t *testing.T) {
+	marker := cut(3, true)
+	marker.Marker = true
+	grown := cut(3, true)
+	grown.Disks[0].Sectors = 200
+	rows := []struct {
+		name  string
+		steps []any
+		want  string
+	}{
+		{"a cut waits for more", []any{batch(1, 11, 1, "copy"), cut(2, true), 59 * time.Second}, ""},
+		{"and is the end when nothing came", []any{batch(1, 11, 1, "copy"), cut(2, true), 60 * time.Second}, "11-10 through 2 copy cut clean0 clean1"},
+		{
+			"the next one ends what went on behind the first",
+			[]any{batch(1, 11, 1, "copy"), cut(2, true), batch(3, 11, 1, "copy"), 61 * time.Second, cut(4, true), 62 * time.Second},
+			"11-10 through 4 copy cut clean0 clean1",
+		},
+		{
+			"a cut that does not come is not waited for for ever",
+			[]any{batch(1, 11, 1, "copy"), cut(2, true), batch(3, 11, 1, "copy"), 119 * time.Second, 120 * time.Second},
+			"11-10 through 3 copy clean1",
+		},
+		{"a point that was asked for is made at once, with what waited", []any{batch(1, 11, 1, ""), cut(2, true), marker}, "11-11 through 3 cut clean0 clean1 marker"},
+		{"a jump ends it at the cut", []any{batch(1, 11, 1, ""), cut(2, true), batch(3, 20, 4, "jump")}, "11-11 through 2 cut clean0 clean1, 20-23 through 3 jump"},
+		{
+			"a change of size ends it at the cut", []any{batch(1, 11, 1, ""), cut(2, true), grown, 60 * time.Second},
+			"11-11 through 2 cut clean0 clean1, 12-11 through 3 cut clean0 clean1",
+		},
+		{"the log behind a cut that waited is clean too", []any{batch(1, 11, 1, ""), cut(2, true), batch(3, 12, 3, "")}, "11-14 through 3 clean0 clean1"},
+	}
+	for _, r := range rows {
+		a := newAssembly(chain.Link{LastLSN: 10, Disks: twoDisks(true)}, twoDisks(false), 2000, spent())
+		var got []closed
+		now := noon
+		for _, step := range r.steps {
+			switch step := step.(type) {
+			case *session.Batch:
+				got = append(got, a.add(now, step)...)
+			case *session.Cut:
+				step.Wall = now
+				got = append(got, a.end(now, step)...)
+			case time.Duration:
+				now = noon.Add(step)
+				got = append(got, a.expire(now)...)
+			}
+		}
+		if tell(got) != r.want {
+			t.Errorf("%s:\n got %s\nwant %s", r.name, tell(got), r.want)
+		}
 	}
 }

@@ -12,6 +12,9 @@
 //     acknowledged, the window of each session closes, the agents stop sending. What waits in memory is bounded by the
 //     window of each session.
 //   - Below half full the cache is anybody's; above, each machine has its share, so that one cannot starve the others.
+//   - Machines seal and put in turn (package pace), as many at once as the storage account takes; copies get less than changes.
+//   - A cut that nobody asked for may share its segment with the next when the machine's budget of requests is spent; then the
+//     end of that segment is the point.
 //   - One stream at a time writes for a machine. What a stream leaves in the spool, at its end or over a restart, is put
 //     into the vault before the machine's next claim: the same bytes under the same names, which harms nobody if another
 //     server has taken over meanwhile.

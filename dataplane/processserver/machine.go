@@ -8,6 +8,7 @@ import (
 
 	"farshore"
 	"farshore/dataplane/journal"
+	"farshore/dataplane/pace"
 	"farshore/fault"
 )
 
@@ -18,6 +19,8 @@ const lateAfter = 30 * time.Second
 type machine struct {
 	id      farshore.MachineID
 	writing chan struct{} // held by whoever writes for the machine
+
+	age pace.Age // used by whoever writes for the machine, under the stream's lock
 
 	received, cached, sealed, uploaded atomic.Int64 // bytes
 

@@ -57,7 +57,7 @@ func TestWhatWaitsInMemoryIsBoundedByTheWindow(t *testing.T) {
 			s.Step(now, session.Received{Message: &session.Hello{Machine: "web-01", Session: 1, Ticket: []byte("x"), Disks: manyDisks()}})
 			s.Step(now, session.Claimed{Opened: session.Opened{Generation: 1, Epoch: 1}})
 			before := heap()
-			a := newAssembly(chain.Link{}, manyDisks(), 8<<20)
+			a := newAssembly(chain.Link{}, manyDisks(), 8<<20, unlimited())
 			var sealing []closed
 			n := uint64(0)
 			for refused := false; !refused; {

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"farshore"
+	"farshore/dataplane/pace"
 	"farshore/fault"
 )
 
@@ -16,6 +17,8 @@ type Observed struct {
 	CacheUsed  int64    // bytes
 	CacheLimit int64
 	Rejected   uint64 // connections that did not belong here
+	Puts       pace.State
+	Bandwidth  int64 // bytes that may be put in a second now; 0: there is no limit
 	Faults     []*fault.Fault
 }
 
@@ -40,7 +43,7 @@ func (s *Server) Observe() Observed {
 	s.mu.Unlock()
 	slices.SortFunc(machines, func(a, b *machine) int { return cmp.Compare(a.id, b.id) })
 	used, full := s.spool.state()
-	o := Observed{CacheUsed: used, CacheLimit: s.config.CacheBytes, Rejected: s.accept.Rejected()}
+	o := Observed{CacheUsed: used, CacheLimit: s.config.CacheBytes, Rejected: s.accept.Rejected(), Puts: s.puts.state(), Bandwidth: s.config.Bandwidth.Rate(s.now())}
 	if full != nil {
 		o.Faults = append(o.Faults, full)
 	}
@@ -65,11 +68,12 @@ func (m *machine) state() Stream {
 type metrics struct {
 	server *Server
 
-	bytes, connected, cache, rejected *prometheus.Desc
+	bytes, connected, cache, rejected, puts, busy, bandwidth *prometheus.Desc
 }
 
 // Metrics is the server's state as Prometheus metrics: farshore_stream_bytes_total by machine and stage (received, cached,
-// sealed, uploaded), farshore_stream_connected, farshore_cache_bytes by kind (used, limit), farshore_rejected_total.
+// sealed, uploaded), farshore_stream_connected, farshore_cache_bytes by kind (used, limit), farshore_rejected_total,
+// farshore_puts by state (window, under_way, waiting), farshore_account_busy_total, farshore_bandwidth_bytes_per_second.
 func (s *Server) Metrics() prometheus.Collector {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc("farshore_"+name, help, labels, nil)
@@ -80,12 +84,15 @@ func (s *Server) Metrics() prometheus.Collector {
 		connected: desc("stream_connected", "1 if the machine has a session.", "machine"),
 		cache:     desc("cache_bytes", "Bytes of sealed segments in the cache, and its limit.", "kind"),
 		rejected:  desc("rejected_total", "Connections that did not belong here."),
+		puts:      desc("puts", "Puts to the storage account: how many may be under way, are, and wait.", "state"),
+		busy:      desc("account_busy_total", "How often the storage account was at its limits and is asked for half as much since."),
+		bandwidth: desc("bandwidth_bytes_per_second", "What the schedule lets the line carry now; 0: there is no limit."),
 	}
 }
 
 // Describe gives the descriptions of all metrics.
 func (m *metrics) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.bytes, m.connected, m.cache, m.rejected} {
+	for _, d := range []*prometheus.Desc{m.bytes, m.connected, m.cache, m.rejected, m.puts, m.busy, m.bandwidth} {
 		out <- d
 	}
 }
@@ -109,4 +116,9 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(m.cache, prometheus.GaugeValue, float64(o.CacheUsed), "used")
 	out <- prometheus.MustNewConstMetric(m.cache, prometheus.GaugeValue, float64(o.CacheLimit), "limit")
 	out <- prometheus.MustNewConstMetric(m.rejected, prometheus.CounterValue, float64(o.Rejected))
+	for state, n := range map[string]int{"window": o.Puts.Window, "under_way": o.Puts.UnderWay, "waiting": o.Puts.Waiting} {
+		out <- prometheus.MustNewConstMetric(m.puts, prometheus.GaugeValue, float64(n), state)
+	}
+	out <- prometheus.MustNewConstMetric(m.busy, prometheus.CounterValue, float64(o.Puts.Halved))
+	out <- prometheus.MustNewConstMetric(m.bandwidth, prometheus.GaugeValue, float64(o.Bandwidth))
 }

@@ -83,7 +83,7 @@ func (s *Server) resendOne(ctx context.Context, m *machine, e entry, r *run) err
 		return err
 	}
 	outcome, err := insist(ctx, s, m, e, func() (vault.Outcome, error) {
-		return s.journal.Store.PutIfAbsent(ctx, chain.NameOf(e.machine, e.position), sealed)
+		return s.paced(m.id).PutIfAbsent(ctx, chain.NameOf(e.machine, e.position), sealed)
 	})
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 
@@ -12,8 +13,10 @@ import (
 	"farshore"
 	"farshore/dataplane/credential"
 	"farshore/dataplane/journal"
+	"farshore/dataplane/pace"
 	"farshore/dataplane/session"
 	"farshore/dataplane/transport"
+	"farshore/dataplane/vault"
 	"farshore/fault"
 )
 
@@ -22,13 +25,19 @@ type Config struct {
 	CacheDir     string
 	CacheBytes   int64
 	SegmentBytes int64         // of a segment before compression, at most
-	SegmentAge   time.Duration // how long a segment may stay open
+	SegmentAge   time.Duration // how long a segment waits for more, at least
 	DrainWithin  time.Duration // how long a stopping server goes on putting what is spooled
+
+	// RequestsPerMonth is how many segments of one machine are to be put; 0: there is no limit. A machine that has spent its
+	// share gets longer segments, up to a quarter of its RPO threshold.
+	RequestsPerMonth int
+	Bandwidth        pace.Schedule // of the line to the vault
 }
 
 // The defaults of a Config.
 const (
 	DefaultSegmentBytes = 8 << 20
+	DefaultRequests     = 100_000 // in a month: one segment in 26 s
 	DefaultSegmentAge   = 5 * time.Second
 	DefaultDrain        = 10 * time.Second
 )
@@ -53,11 +62,14 @@ type Server struct {
 	log     *slog.Logger
 	now     func() time.Time
 	spool   *spool
+	seals   *turnstile // to the processors
+	puts    *turnstile // to the storage account
 	accept  transport.Server
 
 	mu       sync.Mutex
 	machines map[farshore.MachineID]*machine
 	allowed  map[farshore.MachineID]bool
+	rpo      map[farshore.MachineID]time.Duration // thresholds of their policies, as far as they are known
 	roster   *session.Roster
 	live     map[farshore.MachineID]*stream
 	dialled  map[string]int  // connections of each machine
@@ -74,8 +86,11 @@ func New(c Config, d Deps) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	processors := runtime.GOMAXPROCS(0)
 	return &Server{
 		config: c, name: id.Name, journal: d.Journal, log: d.Log, now: d.Now, spool: sp,
+		seals:    newTurnstile(d.Now, pace.NewWindow(processors, processors, processors), nil),
+		puts:     newTurnstile(d.Now, pace.NewWindow(leastPuts, startPuts, mostPuts), c.Bandwidth),
 		accept:   transport.Server{Node: d.Node, Log: d.Log},
 		machines: map[farshore.MachineID]*machine{}, allowed: map[farshore.MachineID]bool{},
 		roster: session.NewRoster(), live: map[farshore.MachineID]*stream{}, dialled: map[string]int{},
@@ -133,6 +148,24 @@ func (s *Server) Allow(ctx context.Context, machines []farshore.MachineID) {
 	}
 }
 
+// Thresholds tells the RPO thresholds of machines' policies, which bound how long their segments wait for more.
+func (s *Server) Thresholds(rpo map[farshore.MachineID]time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rpo = rpo
+}
+
+func (s *Server) threshold(m farshore.MachineID) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rpo[m]
+}
+
+// paced is the vault with a gate in front of it that lets machines put in turn.
+func (s *Server) paced(m farshore.MachineID) vault.Store {
+	return pacedStore{Store: s.journal.Store, puts: s.puts, machine: m}
+}
+
 func (s *Server) allows(m farshore.MachineID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -170,7 +203,7 @@ func (s *Server) machineOf(id farshore.MachineID) *machine {
 	defer s.mu.Unlock()
 	m := s.machines[id]
 	if m == nil {
-		m = &machine{id: id, writing: make(chan struct{}, 1)}
+		m = &machine{id: id, writing: make(chan struct{}, 1), age: pace.NewAge(s.now(), s.config.SegmentAge, s.config.RequestsPerMonth)}
 		s.machines[id] = m
 	}
 	return m

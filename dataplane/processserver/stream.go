@@ -9,7 +9,9 @@ import (
 	"sync"
 	"time"
 
+	"farshore"
 	"farshore/dataplane/journal"
+	"farshore/dataplane/pace"
 	"farshore/dataplane/session"
 	"farshore/dataplane/transport"
 	"farshore/fault"
@@ -150,11 +152,12 @@ func (st *stream) tick(ctx context.Context) {
 
 // expire ends a segment that has been open for too long.
 func (st *stream) expire() {
-	now := st.server.now()
+	now, rpo := st.server.now(), st.server.threshold(farshore.MachineID(st.conn.Peer().Name))
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.asm != nil {
-		st.enqueue(st.asm.expire(now, now.Add(-st.server.config.SegmentAge)))
+		st.machine.age.Threshold(rpo)
+		st.enqueue(st.asm.expire(now))
 	}
 }
 
@@ -233,7 +236,9 @@ func (st *stream) claim(ctx context.Context, hello *session.Hello) {
 		st.stop(ctx, err)
 		return
 	}
-	writer, resume, err := journal.Claim(ctx, st.server.journal, signed)
+	deps := st.server.journal
+	deps.Store = st.server.paced(st.machine.id)
+	writer, resume, err := journal.Claim(ctx, deps, signed)
 	if err != nil {
 		st.stop(ctx, err)
 		return
@@ -241,7 +246,7 @@ func (st *stream) claim(ctx context.Context, hello *session.Hello) {
 	st.writer = writer
 	st.machine.opened(resume)
 	st.mu.Lock()
-	st.asm = newAssembly(resume.Link, hello.Disks, st.server.config.SegmentBytes)
+	st.asm = newAssembly(resume.Link, hello.Disks, st.server.config.SegmentBytes, &st.machine.age)
 	st.mu.Unlock()
 	st.log.Info("session opened", "machine", hello.Machine, "session", hello.Session, "generation", resume.Generation,
 		"epoch", resume.Epoch, "lsn", resume.LastLSN, "clean", resume.Clean)
@@ -349,7 +354,7 @@ func (st *stream) seal(ctx context.Context) {
 		if !ok {
 			return
 		}
-		p, err := st.writer.Prepare(c.builder, c.header)
+		p, err := st.prepare(ctx, c)
 		if err != nil {
 			st.stop(ctx, err)
 			return
@@ -371,6 +376,16 @@ func (st *stream) seal(ctx context.Context) {
 		st.wake()
 		st.mu.Unlock()
 	}
+}
+
+// prepare compresses and encrypts a segment when it is the machine's turn.
+func (st *stream) prepare(ctx context.Context, c closed) (journal.Prepared, error) {
+	t, err := st.server.seals.enter(ctx, pace.Request{Machine: st.machine.id, Copy: c.header.Copy, Bytes: c.builder.Bytes()})
+	if err != nil {
+		return journal.Prepared{}, err
+	}
+	defer st.server.seals.leave(t, pace.Good)
+	return st.writer.Prepare(c.builder, c.header)
 }
 
 // ship puts the spooled segments into the vault, one after the other, and acknowledges each as durable.

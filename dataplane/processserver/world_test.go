@@ -243,8 +243,16 @@ func fill(rnd *rand.Rand, b []byte) {
 	}
 }
 
-func (r *replication) cut() (uint64, error) {
-	n, err := r.link.Cut(r.a.w.t.Context(), &session.Cut{Disks: r.a.disks(true), Wall: time.Now(), Consistency: farshore.CrashConsistent})
+func (r *replication) cut() (uint64, error) { return r.point(&session.Cut{}) }
+
+// mark makes a point that somebody asked for.
+func (r *replication) mark(label string) (uint64, error) {
+	return r.point(&session.Cut{Marker: true, Label: label})
+}
+
+func (r *replication) point(c *session.Cut) (uint64, error) {
+	c.Disks, c.Wall, c.Consistency = r.a.disks(true), time.Now(), farshore.CrashConsistent
+	n, err := r.link.Cut(r.a.w.t.Context(), c)
 	if err == nil {
 		r.a.seen[moment{r.opened.Generation, r.opened.Epoch, r.lsn}] = digest(r.a.content)
 	}

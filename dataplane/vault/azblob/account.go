@@ -178,6 +178,22 @@ func surely(ctx context.Context, carried int64) context.Context {
 	return policy.WithRetryOptions(ctx, o)
 }
 
+// readily is timed for create-only puts: an account that is at its limits is not asked again inside the call. Whoever shares
+// the account among many must hear of it at once, and waits better.
+func readily(ctx context.Context, carried int64) context.Context {
+	o := retries(carried)
+	o.ShouldRetry = func(r *http.Response, err error) bool {
+		switch {
+		case err != nil:
+			return true
+		case r.StatusCode == http.StatusRequestTimeout, r.StatusCode == http.StatusBadGateway, r.StatusCode == http.StatusGatewayTimeout:
+			return true
+		}
+		return r.StatusCode == http.StatusInternalServerError && r.Header.Get("x-ms-error-code") != string(bloberror.OperationTimedOut)
+	}
+	return policy.WithRetryOptions(ctx, o)
+}
+
 func retries(carried int64) policy.RetryOptions {
 	return policy.RetryOptions{
 		MaxRetries: tries, RetryDelay: 200 * time.Millisecond, MaxRetryDelay: 5 * time.Second,

@@ -154,3 +154,38 @@ func TestFaultsSayWhetherToTryAgain(t *testing.T) {
 		t.Errorf("a busy account: %v", err)
 	}
 }
+
+func TestAPutThatAnAccountAtItsLimitsRefusesIsNotRepeatedInside(t *testing.T) {
+	for _, r := range []struct {
+		code   string
+		status int
+		want   int32 // requests
+		fault  string
+	}{
+		{"ServerBusy", http.StatusServiceUnavailable, 1, "FS-3003"},
+		{"", http.StatusServiceUnavailable, 1, "FS-3003"},
+		{"OperationTimedOut", http.StatusInternalServerError, 1, "FS-3003"},
+		{"", http.StatusTooManyRequests, 1, "FS-3003"},
+		{"InternalError", http.StatusInternalServerError, 1 + tries, "FS-3001"},
+	} {
+		a := testAccount(t)
+		var seen atomic.Int32
+		limited := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+			if q.Method == http.MethodPut {
+				seen.Add(1)
+				w.Header().Set("x-ms-error-code", r.code)
+				w.WriteHeader(r.status)
+			}
+		}))
+		a.Endpoint = limited.URL
+		s, _, err := Open(t.Context(), a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.PutIfAbsent(t.Context(), "journal/v1/segment", []byte("bytes"))
+		if f, ok := fault.As(err); !ok || f.Code != r.fault || f.Kind != fault.Transient || seen.Load() != r.want {
+			t.Errorf("%d %s: %v after %d requests; want a transient %s after %d", r.status, r.code, err, seen.Load(), r.fault, r.want)
+		}
+		limited.Close()
+	}
+}

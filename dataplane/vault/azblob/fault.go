@@ -31,7 +31,7 @@ func (a *account) trouble(ctx context.Context, doing string, err error) error {
 		f.Code, f.Kind = "FS-3002", fault.Operator
 		f.What += ": access is refused (" + answer.ErrorCode + ")"
 		f.Remedy = "give the identity the role its service needs on the storage account, and look at the account's firewall"
-	case bloberror.HasCode(err, bloberror.ServerBusy, bloberror.OperationTimedOut) || answer.StatusCode == http.StatusTooManyRequests:
+	case bloberror.HasCode(err, bloberror.ServerBusy, bloberror.OperationTimedOut) || answer.StatusCode == http.StatusServiceUnavailable || answer.StatusCode == http.StatusTooManyRequests:
 		f.Code = "FS-3003"
 		f.What += ": the storage account is at its limits"
 		f.Remedy = "none if it passes; else spread machines over more storage accounts"

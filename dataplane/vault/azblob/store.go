@@ -50,7 +50,7 @@ func (s *store) PutIfAbsent(ctx context.Context, name string, body []byte) (vaul
 	}
 	sum := sha256.Sum256(body)
 	hash := hex.EncodeToString(sum[:])
-	_, err = b.Upload(timed(ctx, int64(len(body))), streaming.NopCloser(bytes.NewReader(body)), &blockblob.UploadOptions{
+	_, err = b.Upload(readily(ctx, int64(len(body))), streaming.NopCloser(bytes.NewReader(body)), &blockblob.UploadOptions{
 		Metadata:         map[string]*string{hashKey: &hash},
 		AccessConditions: absent(),
 	})
