@@ -391,6 +391,7 @@ func (s *sending) redo(ctx context.Context) error {
 	}
 	s.ordered, s.pause = true, 0
 	s.agent.note(func(o *Observed) { o.Grade, o.Upgrades, o.GradeWhy = string(tracker.Capture), o.Upgrades+1, "" })
+	s.agent.deps.Log.Info("write order was gained; every end of a write is a point")
 	return nil
 }
 

@@ -2,186 +2,29 @@ package kernels
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"os/user"
-	"path/filepath"
 	"strconv"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"farshore"
 	"farshore/tests/lab/kernel"
-	"farshore/tests/lab/need"
 	"farshore/tests/lab/qemu"
 )
 
-// postgresPrograms is where this host has the database of the release that the guest has.
-const postgresPrograms = "/usr/lib/postgresql/15/bin"
+// databaseJob makes the database, has it recover, or else runs it under load beside the agent.
+const databaseJob = `guest() { /guest -test.v -test.timeout 0 -test.run "^$1\$"; }
+case "$(cat /proc/cmdline)" in
+*create*) guest create; exit $? ;;
+*recovered*) guest recovered; exit $? ;;
+esac
+` + online + `/agent run --config /agent.yaml 2>&1 &
+guest busy`
 
-// database is a PostgreSQL of this host in a folder. It must not run as root.
-type database struct {
-	*testing.T
-	dir, socket string
-	uid, gid    uint32
-}
-
-func newDatabase(t *testing.T, dir string) *database {
-	t.Helper()
-	if err := need.Programs("a database", postgresPrograms+"/postgres", postgresPrograms+"/pgbench"); err != nil {
-		t.Skipf("SKIPPED: %v", err)
-	}
-	who, err := user.Lookup("postgres")
-	if err != nil {
-		t.Skipf("SKIPPED: the database needs the user postgres: %v", err)
-	}
-	uid, _ := strconv.ParseUint(who.Uid, 10, 32) // both are numbers on Linux
-	gid, _ := strconv.ParseUint(who.Gid, 10, 32)
-	socket, err := os.MkdirTemp("/tmp", "farshore-pg-") // its path must be short
-	if err == nil {
-		err = os.Chown(socket, int(uid), int(gid))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(socket); err != nil {
-			t.Error(err)
-		}
-	})
-	return &database{T: t, dir: dir, socket: socket, uid: uint32(uid), gid: uint32(gid)}
-}
-
-// run runs one of its programs and gives what it prints.
-func (d *database) run(name string, args ...string) (string, error) {
-	c := exec.CommandContext(d.Context(), filepath.Join(postgresPrograms, name), args...)
-	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: d.uid, Gid: d.gid}}
-	c.Dir, c.Env = d.socket, append(os.Environ(), "PGUSER=postgres", "PGHOST="+d.socket, "LC_ALL=C")
-	out, err := c.CombinedOutput()
-	if err != nil {
-		return string(out), fmt.Errorf("%s %v: %w\n%s", name, args, err, out)
-	}
-	return strings.TrimSpace(string(out)), nil
-}
-
-func (d *database) must(name string, args ...string) string {
-	d.Helper()
-	out, err := d.run(name, args...)
-	if err != nil {
-		d.Fatal(err)
-	}
-	return out
-}
-
-func (d *database) start() error {
-	_, err := d.run("pg_ctl", "-D", d.dir, "-w", "-t", "120", "-l", filepath.Join(d.socket, "log"), "-o", "-k "+d.socket+" -c listen_addresses=", "start")
-	if err != nil {
-		log, _ := os.ReadFile(filepath.Join(d.socket, "log")) // what there is
-		return fmt.Errorf("%w\n%s", err, log)
-	}
-	return nil
-}
-
-// create makes a database with pgbench's tables.
-func (d *database) create() {
-	d.Helper()
-	if err := os.MkdirAll(d.dir, 0o700); err == nil {
-		err = os.Chown(d.dir, int(d.uid), int(d.gid))
-		if err != nil {
-			d.Fatal(err)
-		}
-	}
-	d.must("initdb", "-D", d.dir, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-	f, err := os.OpenFile(filepath.Join(d.dir, "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
-	if err == nil {
-		_, err = f.WriteString("listen_addresses = ''\nshared_buffers = 16MB\nmax_wal_size = 48MB\nmin_wal_size = 32MB\ncheckpoint_timeout = 30s\njit = off\n")
-	}
-	if err != nil {
-		d.Fatal(err)
-	}
-	if err := f.Close(); err != nil {
-		d.Fatal(err)
-	}
-	if err := d.start(); err != nil {
-		d.Fatal(err)
-	}
-	d.must("createdb", "bench")
-	d.must("pgbench", "-i", "-q", "-s", "1", "bench")
-	d.must("psql", "-c", "create extension amcheck", "bench")
-	d.must("pg_ctl", "-D", d.dir, "-w", "stop")
-}
-
-// verify lets the database recover, and asks for what must hold whenever it was cut off: every transfer is in all four
-// tables or in none, and indexes agree with their tables.
-func (d *database) verify() (transactions string) {
-	d.Helper()
-	if err := d.start(); err != nil {
-		d.Error(err)
-		return ""
-	}
-	sums := d.must("psql", "-A", "-t", "-c", `select (select sum(abalance) from pgbench_accounts), (select sum(bbalance) from pgbench_branches),
-		(select sum(tbalance) from pgbench_tellers), (select coalesce(sum(delta), 0) from pgbench_history)`, "bench")
-	values := strings.Split(sums, "|")
-	for _, v := range values[1:] {
-		if v != values[0] {
-			d.Errorf("the balances of accounts, branches, tellers and the history are %s", sums)
-		}
-	}
-	if out, err := d.run("pg_amcheck", "--heapallindexed", "-d", "bench"); err != nil {
-		d.Errorf("pg_amcheck: %v\n%s", err, out)
-	}
-	transactions = d.must("psql", "-A", "-t", "-c", "select count(*) from pgbench_history", "bench")
-	d.must("pg_ctl", "-D", d.dir, "-w", "-m", "fast", "stop")
-	return transactions
-}
-
-// A database under load in a guest; its points are restored here, and the same release of PostgreSQL recovers on them.
-func TestPostgreSQLRecoversFromEveryPointOfABusyGuest(t *testing.T) {
-	if !long() {
-		t.Skip("SKIPPED: a database in an emulated machine takes minutes; run: make kernels")
-	}
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	s := newSite(t, 5)
-	disk := s.path("disk")
-	if err := os.Mkdir(disk, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	// The user of the database passes through the test's own folder.
-	for dir := disk; dir != "/" && dir != "/tmp"; dir = filepath.Dir(dir) {
-		if err := os.Chmod(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	d := newDatabase(t, filepath.Join(disk, "pg"))
-	d.create()
-	_, tools := fetch(t, kernel.Debian12, "postgresql-15")
-	job := guestJob(fmt.Sprintf("mkdir -p /tools; mount -t ext4 $(find tools) /tools || exit 1\nPG_UID=%d /guest -test.v -test.timeout 0 -test.run '^postgres$'", d.uid))
-	p := newPower(t, s, kernel.Debian12, s.ext4("protected.img", protectedBytes, disk), job,
-		qemu.Disk{Path: s.ext4("tools.img", 1<<30, tools), Bus: qemu.Virtio, Serial: "tools"})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
-	defer cancel()
-	now := p.on(ctx, false)
-	var points []farshore.RecoveryPoint
-	for points = p.points(p.restorer); len(points) < pointsWanted(t); points = p.points(p.restorer) {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%d points were made: %v\n%s", len(points), ctx.Err(), now.guest.Console())
-		case <-time.After(2 * time.Second):
-		}
-	}
-	now.guest.Stop()
-	first, last := points[0].Time, points[len(points)-1].Time
-	t.Logf("%d points in %.0f s", len(points), last.Sub(first).Seconds())
-	random := rand.New(rand.NewPCG(seed, 0))
-	random.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
-	for _, point := range points[:min(restores, len(points))] {
-		t.Logf("point %v of %v: %s transactions", point.Position, point.Time, p.recover(d, point))
-	}
+// The database's disks: a mirror of two buses for its tables, and a third bus for its write-ahead log.
+var databaseDisks = []qemu.Disk{
+	{Bus: qemu.Virtio, Serial: "mirror-a"}, {Bus: qemu.SCSI, Serial: "mirror-b"}, {Bus: qemu.NVMe, Serial: "log"},
 }
 
 // restores is how many points are restored.
@@ -201,27 +44,68 @@ func pointsWanted(t *testing.T) int {
 	return n
 }
 
-// recover restores a point, mounts it, and has the database verified.
-func (p *power) recover(d *database, point farshore.RecoveryPoint) (transactions string) {
+// A database under load on LVM on a mirror, with its log on another disk. What was recorded of all three disks in one order
+// must be a database that recovers, at every point.
+func TestPostgreSQLRecoversFromEveryPointOfABusyGuest(t *testing.T) {
+	if !long() {
+		t.Skip("SKIPPED: a database in an emulated machine takes minutes; run: make kernels")
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	s := newSite(t, 5, "mirror-a", "mirror-b", "log")
+	_, tree := fetch(t, kernel.Debian12, "postgresql-15", "dash") // initdb asks a shell
+	programs := qemu.Disk{Path: s.ext4("tools.img", 1<<30, tree), Bus: qemu.Virtio, Serial: "tools"}
+	disks := append([]qemu.Disk(nil), databaseDisks...)
+	for i := range disks {
+		disks[i].Path = image(t, s.dir, disks[i].Serial+".img", protectedBytes)
+	}
+	p := newPower(t, s, kernel.Debian12, databaseJob, append(disks, programs)...)
+	p.machine.MemoryMiB = 2048 // the agent may have a tenth of it for what is not sent yet
+	boot(t, p.with("create", p.machine.Disks))
+	if t.Failed() {
+		return
+	}
+	points := p.load(pointsWanted(t))
+	random := rand.New(rand.NewPCG(seed, 0))
+	random.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
+	for _, point := range points[:min(restores, len(points))] {
+		t.Logf("point %v of %v", point.Position, point.Time)
+		boot(t, p.with("recovered", append(p.restored(point), programs)))
+	}
+}
+
+// with is the machine with other disks and a word on its kernel's command line.
+func (p *power) with(word string, disks []qemu.Disk) kernel.Machine {
+	m := p.machine
+	m.Append, m.Disks, m.Dir = word, disks, p.TempDir()
+	return m
+}
+
+// load runs the machine until so many points were made, and cuts its power.
+func (p *power) load(wanted int) []farshore.RecoveryPoint {
 	p.Helper()
-	restored, at := p.path("restored.img"), p.path("mnt")
-	p.restore(p.restorer, "write", guestName, "--at", point.Position.String(), "--to", "raw", "--out", restored, "--yes")
-	if err := os.MkdirAll(at, 0o755); err != nil {
-		p.Fatal(err)
+	ctx, cancel := context.WithTimeout(p.Context(), time.Hour)
+	defer cancel()
+	now := p.on(ctx, false)
+	points := p.points(p.restorer)
+	for ; len(points) < wanted; points = p.points(p.restorer) {
+		p.listen(ctx, now)
 	}
-	if _, err := need.Run(p.Context(), "mount", "-t", "ext4", "-o", "loop", restored, at); err != nil {
-		p.Errorf("point %v: %v", point.Position, err)
-		return ""
+	now.guest.Stop()
+	p.Logf("%d points in %.0f s; write order was gained %d times and lost %d times", len(points), points[len(points)-1].Time.Sub(points[0].Time).Seconds(), now.gained, now.lost)
+	if now.gained == 0 {
+		p.Error("the writes were never recorded in order")
 	}
-	defer func() {
-		if _, err := need.Run(context.WithoutCancel(p.Context()), "umount", at); err != nil {
-			p.Error(err)
-		}
-		if err := os.Remove(restored); err != nil {
-			p.Error(err)
-		}
-	}()
-	recovered := *d
-	recovered.dir = filepath.Join(at, "pg")
-	return recovered.verify()
+	return points
+}
+
+// restored restores the disks of a point.
+func (p *power) restored(point farshore.RecoveryPoint) []qemu.Disk {
+	p.Helper()
+	disks := append([]qemu.Disk(nil), databaseDisks...)
+	for i, id := range names([]string{disks[0].Serial, disks[1].Serial, disks[2].Serial}) {
+		disks[i].Path = p.path("restored-" + disks[i].Serial + ".img")
+		p.restore(p.restorer, "write", guestName, "--at", point.Position.String(), "--disk", string(id), "--to", "raw", "--out", disks[i].Path, "--yes")
+	}
+	return disks
 }

@@ -22,29 +22,31 @@ import (
 // protectedBytes is the size of the disk that is replicated. The load needs 150 MiB of it.
 const protectedBytes = 256 << 20
 
-// guestJob mounts the disks by their serial numbers, runs the agent and then something else. What the agent says is reported.
-func guestJob(then string) string {
-	return `find() { for b in /sys/block/vd*; do [ "$(cat $b/serial)" = $1 ] && echo /dev/${b##*/}; done; }
-while [ -z "$(find state)" ] || [ -z "$(find protected)" ]; do sleep 0.1; done
-ip addr add 10.0.2.15/24 dev eth0
+// online connects a guest's network and mounts the agent's state, from the disk with that serial number.
+const online = `ip addr add 10.0.2.15/24 dev eth0
 ip link set eth0 up
 ip route add default via 10.0.2.2
-mkdir -p /state /data
+find() { for b in /sys/block/vd*; do [ "$(cat $b/serial)" = $1 ] && echo /dev/${b##*/}; done; }
+while [ -z "$(find state)" ]; do sleep 0.1; done
+mkdir -p /state
 mount -t ext4 $(find state) /state || exit 1
+`
+
+// loadJob mounts the protected disk, runs the agent and a load. What the agent says is reported.
+const loadJob = online + `while [ -z "$(find protected)" ]; do sleep 0.1; done
+mkdir -p /data
 mount -t ext4 $(find protected) /data || exit 1
 /agent run --config /agent.yaml 2>&1 &
-` + then
-}
+DATA=/data PACE_MS=1500 /guest -test.v -test.timeout 0 -test.run '^load$'`
 
 // power is a guest with an agent, whose power is cut again and again.
 type power struct {
 	*site
-	machine   kernel.Machine
-	protected string
-	restorer  string
+	machine  kernel.Machine
+	restorer string
 }
 
-func newPower(t *testing.T, s *site, r kernel.Release, protected, job string, more ...qemu.Disk) *power {
+func newPower(t *testing.T, s *site, r kernel.Release, job string, disks ...qemu.Disk) *power {
 	t.Helper()
 	k, userland := fetch(t, r)
 	s.write("machine-id", "0123456789abcdef0123456789abcdef\n")
@@ -56,13 +58,10 @@ func newPower(t *testing.T, s *site, r kernel.Release, protected, job string, mo
 	if err := pack.Write(t.Context(), initrd); err != nil {
 		t.Fatal(err)
 	}
-	disks := []qemu.Disk{
-		{Path: protected, Bus: qemu.Virtio, Serial: "protected"},
-		{Path: s.ext4("state.img", 32<<20, s.state), Bus: qemu.Virtio, Serial: "state"},
-	}
+	state := qemu.Disk{Path: s.ext4("state.img", 32<<20, s.state), Bus: qemu.Virtio, Serial: "state"}
 	return &power{
-		site: s, protected: protected, restorer: program(t, qemu.AMD64, "farshore/cmd/farshore-restore"),
-		machine: kernel.Machine{Kernel: k, Initrd: initrd, Disks: append(disks, more...), MemoryMiB: 1024, Network: qemu.Loopback},
+		site: s, restorer: program(t, qemu.AMD64, "farshore/cmd/farshore-restore"),
+		machine: kernel.Machine{Kernel: k, Initrd: initrd, Disks: append(disks, state), MemoryMiB: 1024, Network: qemu.Loopback},
 	}
 }
 
@@ -72,6 +71,8 @@ type turn struct {
 	why     []string // the reasons that the agent gave for copying, word by word
 	resync  string   // what the agent says that its comparison with the replica's hashes has cost
 	quiet   bool     // its load has ended and its disk is unmounted
+	gained  int      // how often write order was gained
+	lost    int      // how often it was lost
 	started time.Time
 }
 
@@ -124,6 +125,12 @@ func (p *power) note(t *turn, r kernel.Report) {
 		t.resync = cost
 	}
 	t.quiet = t.quiet || r.Action == "quiet"
+	if strings.Contains(line, `msg="write order was gained`) {
+		t.gained++
+	}
+	if strings.Contains(line, `msg="write order was lost`) {
+		t.lost++
+	}
 	if os.Getenv("VERBOSE") != "" {
 		p.Logf("%.1f s: %s", time.Since(t.started).Seconds(), line)
 	}
@@ -132,7 +139,7 @@ func (p *power) note(t *turn, r kernel.Report) {
 	}
 }
 
-// equal restores the newest point and compares it with the disk, but for what the stream leaves open.
+// equal restores the newest point and compares it with the machine's first disk, but for what the stream leaves open.
 func (p *power) equal() (point farshore.Position, pieces int, first []int64) {
 	p.Helper()
 	points := p.points(p.restorer)
@@ -141,7 +148,7 @@ func (p *power) equal() (point farshore.Position, pieces int, first []int64) {
 	p.restore(p.restorer, "write", guestName, "--at", newest.Position.String(), "--to", "raw", "--out", restored, "--yes")
 	open := p.unspecified(newest.Position)
 	p.Logf("%d of %d MiB are unspecified", open.Sectors().Bytes()>>20, protectedBytes>>20)
-	a, b := disktest.Open(p.T, p.protected), disktest.Open(p.T, restored)
+	a, b := disktest.Open(p.T, p.machine.Disks[0].Path), disktest.Open(p.T, restored)
 	pieces, first, err := disktest.Differences(disktest.Without(a, open), b, protectedBytes)
 	if err != nil {
 		p.Fatal(err)
@@ -170,8 +177,8 @@ func TestAfterPowerCutsTheReplicaEqualsTheDiskAgain(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	s := newSite(t, 2)
-	p := newPower(t, s, kernel.Debian12, s.ext4("protected.img", protectedBytes, ""), guestJob("DATA=/data PACE_MS=1500 /guest -test.v -test.timeout 0 -test.run '^load$'"))
+	s := newSite(t, 2, "protected")
+	p := newPower(t, s, kernel.Debian12, loadJob, qemu.Disk{Path: s.ext4("protected.img", protectedBytes, ""), Bus: qemu.Virtio, Serial: "protected"})
 	total := cuts(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
 	defer cancel()

@@ -40,10 +40,10 @@ type site struct {
 	server *process.Process // the process server
 	port   int
 	state  string // the folder that becomes the agent's
-	disk   string // how the agent calls the guest's protected disk
 }
 
-func newSite(t *testing.T, pointsEverySeconds int) *site {
+// newSite has the disks protected that have these serial numbers.
+func newSite(t *testing.T, pointsEverySeconds int, serials ...string) *site {
 	t.Helper()
 	if err := need.Root("a machine under protection"); err != nil {
 		t.Skipf("SKIPPED: %v", err)
@@ -51,7 +51,11 @@ func newSite(t *testing.T, pointsEverySeconds int) *site {
 	if err := need.Programs("a machine under protection", "mkfs.ext4", "e2fsck"); err != nil {
 		t.Skipf("SKIPPED: %v", err)
 	}
-	s := &site{T: t, dir: t.TempDir(), disk: "serial-protected"}
+	s := &site{T: t, dir: t.TempDir()}
+	disks, err := json.Marshal(names(serials))
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.state = s.path("agent")
 	ca := credentialtest.NewCA(t)
 	store, _, err := connect.Create(t.Context(), vault.Config{Kind: vault.KindFile, Path: s.path("vault")})
@@ -75,7 +79,7 @@ func newSite(t *testing.T, pointsEverySeconds int) *site {
 	ca.NodeIn(t, s.path("server"), farshore.RoleProcessServer, "hq-1")
 	s.port = freePort(t)
 	s.write("agent/"+hub.DesiredFile, fmt.Sprintf(`{"version": {"incarnation": "1", "number": "1"}, "agent": {"protect": true,
-		"disks": [%q], "processServers": ["%s:%d"], "crashEverySeconds": %d}}`, s.disk, gateway, s.port, pointsEverySeconds))
+		"disks": %s, "processServers": ["%s:%d"], "crashEverySeconds": %d}}`, disks, gateway, s.port, pointsEverySeconds))
 	s.write("server/"+hub.DesiredFile, fmt.Sprintf(`{"version": {"incarnation": "1", "number": "1"}, "processServer": {"machines": [%q]}}`, guestName))
 	s.write("server.yaml", fmt.Sprintf("control: 127.0.0.1:1\nstate: %s\nlisten: 127.0.0.1:%d\ncache: {path: %s, bytes: 1073741824}\n"+
 		"segment: {ageSeconds: 2}\nvault: {kind: file, path: %s}\n", s.path("server"), s.port, s.path("cache"), s.path("vault")))
@@ -98,6 +102,14 @@ func newSite(t *testing.T, pointsEverySeconds int) *site {
 	}
 	t.Cleanup(s.server.Stop)
 	return s
+}
+
+// names are what the agent calls disks of these serial numbers.
+func names(serials []string) (ids []farshore.DiskID) {
+	for _, serial := range serials {
+		ids = append(ids, farshore.DiskID("serial-"+serial))
+	}
+	return ids
 }
 
 // startApplier keeps a replica, which offers its hashes to an agent that does not know what was written.

@@ -32,7 +32,9 @@ func main() {
 		{Name: "stacked", F: stacked},
 		{Name: "dax", F: dax},
 		{Name: "load", F: load},
-		{Name: "postgres", F: postgres},
+		{Name: "create", F: create},
+		{Name: "busy", F: busy},
+		{Name: "recovered", F: recovered},
 	}, nil, nil)
 }
 
