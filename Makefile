@@ -87,7 +87,7 @@ kernels: deps ## boot Debian's kernels in QEMU and prove the tracker on them, lo
 bench: build ## speed, as ratios measured side by side
 	go test -count=1 -v -timeout 0 -run '^$$' -bench Initial ./tests/bench
 
-bench-agent: ## what following writes costs a machine: fio and PostgreSQL with no agent and in each grade, in turn (BENCH_ROUNDS=5)
+bench-agent: ## what following writes costs a machine: fio and PostgreSQL with no agent and in each grade, in turn (BENCH_ROUNDS=5, BENCH_DIR=/var/tmp: on that disk, not in memory)
 	go test -count=1 -v -timeout 0 -run '^$$' -bench Agent -benchtime 1x ./tests/bench
 
 clean: ## remove what was built and cached here

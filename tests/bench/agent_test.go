@@ -42,7 +42,7 @@ const (
 // none is no agent at all; the others are grades.
 const none = "none"
 
-// agentBench is a file system on a loop device in memory, loads on it, and agents that come and go.
+// agentBench is a file system on a loop device, loads on it, and agents that come and go.
 type agentBench struct {
 	*testing.B
 	site    *site.Site
@@ -63,7 +63,7 @@ type load struct {
 
 // BenchmarkAgent compares loads on a disk without an agent and with one in each grade that follows writes, in turn, so that
 // whatever else the machine does hits all of them. The agent makes a point every five seconds and sends to a sink that
-// acknowledges at once, on the same processors. BENCH_ROUNDS says how often each is measured.
+// acknowledges at once, on the same processors. BENCH_ROUNDS says how often each is measured, BENCH_DIR on which disk.
 func BenchmarkAgent(b *testing.B) {
 	disktest.NeedRoot(b)
 	if err := need.Programs("this benchmark", "fio", "mkfs.ext4"); err != nil {
@@ -85,7 +85,7 @@ func BenchmarkAgent(b *testing.B) {
 
 func newAgentBench(b *testing.B) *agentBench {
 	b.Helper()
-	loop := disktest.NewLoop(b, benchBytes)
+	loop := benchDisk(b)
 	a := &agentBench{B: b}
 	a.dir, _ = disktest.Mount(b, loop.Path, "ext4")
 	dir := disktest.Dir(b)
@@ -104,6 +104,29 @@ func newAgentBench(b *testing.B) *agentBench {
 	a.desired = agent.Desired{Protect: true, CrashEvery: benchPoints, Disks: []farshore.DiskID{id}, ProcessServers: []string{a.sink.Address}}
 	a.loads = append(fioLoads(), pgbench(a)...)
 	return a
+}
+
+// benchDisk is in memory, where every instruction counts, or on the disk of the folder BENCH_DIR, past the page cache.
+func benchDisk(b *testing.B) *disk.Loop {
+	b.Helper()
+	parent := os.Getenv("BENCH_DIR")
+	if parent == "" {
+		return disktest.NewLoop(b, benchBytes)
+	}
+	dir, err := os.MkdirTemp(parent, "farshore-bench-")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			b.Error(err)
+		}
+	})
+	loop := disktest.NewLoopIn(b, dir, benchBytes)
+	if err := unix.IoctlSetInt(int(loop.Node().Fd()), unix.LOOP_SET_DIRECT_IO, 1); err != nil {
+		b.Fatalf("have %s read and write past the page cache: %v", dir, err)
+	}
+	return loop
 }
 
 // protect begins an agent of a grade and waits until it is in it; end ends it, and whatever it has left in the kernel.

@@ -59,8 +59,14 @@ func memory() string {
 // NewLoop attaches a loop device over a new sparse file of the given size.
 func NewLoop(t testing.TB, bytes int64) *disk.Loop {
 	t.Helper()
+	return NewLoopIn(t, Dir(t), bytes)
+}
+
+// NewLoopIn does so over a file in a folder.
+func NewLoopIn(t testing.TB, dir string, bytes int64) *disk.Loop {
+	t.Helper()
 	NeedRoot(t)
-	path := filepath.Join(Dir(t), "disk.img")
+	path := filepath.Join(dir, "disk.img")
 	file, err := os.Create(path)
 	if err == nil {
 		err = file.Truncate(bytes)
