@@ -55,7 +55,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exitcode": exitCode, "asked": asked, "listen": listen,
+			"exitcode": exitCode, "asked": asked, "answer": setAnswer, "listen": listen,
 		},
 	})
 }
@@ -77,6 +77,12 @@ func asked(ts *testscript.TestScript, _ bool, args []string) {
 	n, err := strconv.Atoi(args[1])
 	ts.Check(err)
 	ts.Value("stage").(*stage).awaitCalls(args[0], n)
+}
+
+// setAnswer is answer FILE CALL: it makes the file the answer to a call, in one instant: a program may be asking meanwhile.
+func setAnswer(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(os.WriteFile(ts.MkAbs("answer"), []byte(ts.ReadFile(args[0])), 0o644))
+	ts.Check(os.Rename(ts.MkAbs("answer"), ts.MkAbs(filepath.Join("answers", args[1]+".json"))))
 }
 
 // listen KIND starts another server and puts its address into $LISTENER: "stranger" belongs to another vault, "strict"
