@@ -11,6 +11,12 @@ const (
 	ExitCorrupt      = 13 // stored bytes are not what was written
 )
 
+// The faults of a command line, which have exit codes of their own.
+const (
+	CodeUsage       = "FS-9001" // it makes no sense
+	CodeUnconfirmed = "FS-9002" // its plan was shown and nobody agreed
+)
+
 // ExitCode chooses the exit code for an error.
 func ExitCode(err error) int {
 	if err == nil {
@@ -19,6 +25,12 @@ func ExitCode(err error) int {
 	f, ok := As(err)
 	if !ok {
 		return ExitFailed
+	}
+	switch f.Code {
+	case CodeUsage:
+		return ExitUsage
+	case CodeUnconfirmed:
+		return ExitConfirmation
 	}
 	switch f.Kind {
 	case Transient:

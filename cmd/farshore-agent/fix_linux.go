@@ -1,18 +1,14 @@
 package main
 
 import (
-	"bufio"
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
+	"farshore/cmd/commandline"
 	"farshore/dataplane/readiness"
 	"farshore/dataplane/readiness/repair"
 	"farshore/fault"
@@ -67,7 +63,7 @@ The exit code is 12 if the plan was shown and nobody agreed, 11 if there is noth
 // wantedCodes reads which findings are to be mended.
 func wantedCodes(cmd *cobra.Command, args []string, all bool) ([]readiness.Code, error) {
 	if all == (len(args) > 0) {
-		return nil, usage(cmd, errors.New("name the codes to mend, or say --all"))
+		return nil, commandline.Usage(cmd, "name the codes to mend, or say --all")
 	}
 	if all {
 		return readiness.Fixable(), nil
@@ -76,7 +72,7 @@ func wantedCodes(cmd *cobra.Command, args []string, all bool) ([]readiness.Code,
 	for _, word := range args {
 		code := readiness.Code(word)
 		if !slices.Contains(readiness.Codes(), code) {
-			return nil, usage(cmd, fmt.Errorf("%q is no code of a finding", word))
+			return nil, commandline.Usage(cmd, fmt.Sprintf("%q is no code of a finding", word))
 		}
 		if !slices.Contains(readiness.Fixable(), code) {
 			return nil, &fault.Fault{
@@ -124,50 +120,15 @@ func agree(cmd *cobra.Command, steps []readiness.Step, beforehand bool) error {
 	if beforehand {
 		return nil
 	}
-	refusal := &fault.Fault{
-		Code: "FS-9002", Kind: fault.Refused, Subject: "this plan", What: "this was only the plan: there is no terminal to ask on",
-		Remedy: "read the plan, then repeat the command with --yes", Err: errUnconfirmed,
-	}
 	in, ok := cmd.InOrStdin().(*os.File)
-	if !ok || !terminal(in) {
-		return refusal
+	if !ok || !commandline.Terminal(in) {
+		return commandline.Unconfirmed("this plan")
 	}
-	fmt.Fprint(talk, "Go on? [y/N] ")
-	word, err := readWord(cmd.Context(), in)
-	if err != nil {
+	switch agreed, err := commandline.Ask(cmd.Context(), in, talk); {
+	case err != nil:
 		return err
-	}
-	if word != "y" && word != "yes" {
-		refusal.What, refusal.Remedy = "you did not agree; nothing was done", "repeat the command when you want it"
-		return refusal
+	case !agreed:
+		return commandline.Declined("this plan")
 	}
 	return nil
-}
-
-func terminal(f *os.File) bool {
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
-}
-
-// askEvery is how often a question looks whether it was interrupted.
-const askEvery = 200 // milliseconds
-
-// readWord reads a line from a terminal, in lower case. An interrupt ends the wait.
-func readWord(ctx context.Context, in *os.File) (string, error) {
-	answered := []unix.PollFd{{Fd: int32(in.Fd()), Events: unix.POLLIN}}
-	for ctx.Err() == nil {
-		n, err := unix.Poll(answered, askEvery)
-		if err != nil && !errors.Is(err, unix.EINTR) {
-			return "", fmt.Errorf("wait for an answer: %w", err)
-		}
-		if n < 1 {
-			continue
-		}
-		line, err := bufio.NewReader(in).ReadString('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			return "", fmt.Errorf("read the answer: %w", err)
-		}
-		return strings.ToLower(strings.TrimSpace(line)), nil
-	}
-	return "", ctx.Err()
 }

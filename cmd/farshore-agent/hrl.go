@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"farshore/cmd/commandline"
 	"farshore/dataplane/changelog"
 )
 
@@ -19,7 +20,7 @@ func newHRL() *cobra.Command {
 		Example: "  farshore-agent hrl /var/lib/farshore/agent/changes.hrl -o json",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usage(cmd, fmt.Errorf("it takes one FILE, not %d", len(args)))
+				return commandline.Usage(cmd, fmt.Sprintf("it takes one FILE, not %d", len(args)))
 			}
 			return nil
 		},

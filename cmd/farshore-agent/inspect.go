@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"farshore"
+	"farshore/cmd/commandline"
 	"farshore/dataplane/disk"
 	"farshore/dataplane/tracker"
 	"farshore/dataplane/tracker/choose"
@@ -45,7 +46,7 @@ func (i *inspection) inventory() (*disk.Inventory, config, error) {
 func newDisks() *cobra.Command {
 	var i inspection
 	cmd := &cobra.Command{
-		Use: "disks", Short: "List the disks of this machine by the names they are protected under", Args: noArguments,
+		Use: "disks", Short: "List the disks of this machine by the names they are protected under", Args: commandline.NoArguments,
 		Example: "  farshore-agent disks -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			inventory, _, err := i.inventory()
@@ -77,7 +78,7 @@ func listDisks(out io.Writer, disks []farshore.DiskSpec) {
 func newProbe() *cobra.Command {
 	var i inspection
 	cmd := &cobra.Command{
-		Use: "probe", Short: "Say how this machine's disks can be tracked, and why not better", Args: noArguments,
+		Use: "probe", Short: "Say how this machine's disks can be tracked, and why not better", Args: commandline.NoArguments,
 		Long:    "Opens a tracker for each disk as the agent would, says its grade, and lets go of it. A running agent is not disturbed.",
 		Example: "  farshore-agent probe -o json",
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {

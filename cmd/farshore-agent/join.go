@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"farshore"
+	"farshore/cmd/commandline"
 	"farshore/dataplane/disk"
 	"farshore/dataplane/hub"
 	"farshore/fault"
@@ -22,11 +23,11 @@ func newJoin() *cobra.Command {
 
 The agent's key is made here and never sent. The certificate is renewed by the running agent.`,
 		Example: `  farshore-agent join --control fs.example.com:443 --token fst_... --ca-pin sha256:... --name web-01`,
-		Args:    noArguments,
+		Args:    commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for _, f := range []string{"control", "token", "ca-pin", "name"} {
 				if !cmd.Flags().Changed(f) {
-					return usage(cmd, fmt.Errorf("--%s is missing", f))
+					return commandline.Usage(cmd, fmt.Sprintf("--%s is missing", f))
 				}
 			}
 			machine, err := farshore.ParseMachineID(name)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"farshore/cmd/commandline"
 	"farshore/dataplane/readiness"
 	"farshore/dataplane/readiness/initramfs"
 	"farshore/dataplane/readiness/survey"
@@ -33,7 +34,7 @@ func (e *examination) look(cmd *cobra.Command) (*survey.View, []readiness.Target
 	for _, word := range e.targets {
 		t, err := readiness.ParseTarget(word)
 		if err != nil {
-			return nil, nil, usage(cmd, err)
+			return nil, nil, commandline.Usage(cmd, err.Error())
 		}
 		targets = append(targets, t)
 	}
@@ -44,7 +45,7 @@ func (e *examination) look(cmd *cobra.Command) (*survey.View, []readiness.Target
 func newReadiness() *cobra.Command {
 	var e examination
 	cmd := &cobra.Command{
-		Use: "readiness", Short: "Say what would stop this machine from starting elsewhere, and how to mend it", Args: noArguments,
+		Use: "readiness", Short: "Say what would stop this machine from starting elsewhere, and how to mend it", Args: commandline.NoArguments,
 		Long: `Say what would stop this machine from starting elsewhere, and how to mend it.
 
 Looks at boot loader, kernels and their initramfs, file system tables, network configuration, encryption and more, and changes nothing.

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"farshore/cmd/commandline"
 	"farshore/dataplane/readiness"
 	"farshore/fault"
 )
@@ -10,7 +11,7 @@ import (
 // newReadiness says that there is nothing to look with: the checks know Linux only.
 func newReadiness() *cobra.Command {
 	return &cobra.Command{
-		Use: "readiness", Short: "Say what would stop this machine from starting elsewhere (Linux only)", Args: noArguments,
+		Use: "readiness", Short: "Say what would stop this machine from starting elsewhere (Linux only)", Args: commandline.NoArguments,
 		Example: "  farshore-agent readiness",
 		RunE: func(*cobra.Command, []string) error {
 			return &fault.Fault{

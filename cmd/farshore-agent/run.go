@@ -14,6 +14,7 @@ import (
 
 	"farshore"
 	farshorev1 "farshore/api/gen/farshore/v1"
+	"farshore/cmd/commandline"
 	"farshore/dataplane/agent"
 	"farshore/dataplane/credential"
 	"farshore/dataplane/disk"
@@ -28,7 +29,7 @@ func newRun() *cobra.Command {
 		Use:     "run",
 		Short:   "Track, send and make recovery points",
 		Example: "  farshore-agent run --config /etc/farshore/agent.yaml",
-		Args:    noArguments,
+		Args:    commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return supervised(cmd.Context(), func(ctx context.Context, log *slog.Logger) error {
 				c, err := loadConfig(path)
@@ -66,7 +67,7 @@ func runAgent(ctx context.Context, c config, log *slog.Logger) error {
 		WindowBytes: budgets.WindowBytes, Pressure: footprint.NewWatch(os.DirFS("/"), time.Now).Pressure, CopyRate: int64(c.CopyMiBPerSecond) << 20, Limits: session.DefaultLimits(), Log: log, Now: time.Now,
 		Snapshots: c.snapshots(),
 	})
-	client := hub.NewClient(hub.Config{Address: c.Control, Node: node, Dir: c.State, Build: version(), Now: time.Now, Log: log})
+	client := hub.NewClient(hub.Config{Address: c.Control, Node: node, Dir: c.State, Build: commandline.Version(), Now: time.Now, Log: log})
 	watch := &readinessWatch{dir: c.State, look: examiner(), changed: client.Report, now: time.Now, log: log}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.Run(ctx) })

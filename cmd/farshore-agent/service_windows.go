@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"farshore/cmd/commandline"
 	"farshore/dataplane/host"
 	"farshore/dataplane/windows/service"
 )
@@ -21,14 +22,14 @@ const lookAtService = 500 * time.Millisecond
 func supervised(ctx context.Context, run func(context.Context, *slog.Logger) error) error {
 	started, err := service.Started()
 	if err != nil || !started {
-		return errors.Join(err, run(ctx, logger()))
+		return errors.Join(err, run(ctx, commandline.Logger()))
 	}
 	return service.Run(ctx, run)
 }
 
 // systemCommands are the commands that only this system has.
 func systemCommands() []*cobra.Command {
-	cmd := &cobra.Command{Use: "service", Short: "Set up the Windows service of the agent, or remove it", Args: noArguments}
+	cmd := &cobra.Command{Use: "service", Short: "Set up the Windows service of the agent, or remove it", Args: commandline.NoArguments}
 	cmd.AddCommand(newInstall(), newUninstall())
 	return []*cobra.Command{cmd}
 }
@@ -37,7 +38,7 @@ func newInstall() *cobra.Command {
 	var path string
 	var start bool
 	cmd := &cobra.Command{
-		Use: "install", Short: "Set up the service, or bring it up to date", Args: noArguments,
+		Use: "install", Short: "Set up the service, or bring it up to date", Args: commandline.NoArguments,
 		Long: `Set up the service, or bring it up to date.
 
 It runs this program, where it lies now, as LocalSystem, starts with the machine, and is started again when it ends unasked.`,
@@ -65,7 +66,7 @@ It runs this program, where it lies now, as LocalSystem, starts with the machine
 
 func newUninstall() *cobra.Command {
 	return &cobra.Command{
-		Use: "uninstall", Short: "Stop the service and remove it", Args: noArguments,
+		Use: "uninstall", Short: "Stop the service and remove it", Args: commandline.NoArguments,
 		Long:    "Stop the service and remove it. Identity, configuration and what is pending stay in " + dataDir + ".",
 		Example: `  farshore-agent service uninstall`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

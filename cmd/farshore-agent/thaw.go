@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"farshore/cmd/commandline"
 	"farshore/dataplane/agent"
 	"farshore/dataplane/disk"
 )
@@ -18,7 +19,7 @@ func newThaw() *cobra.Command {
 		Long: "The agent's watchdog does that by itself, however the agent ends. This is for the case that the watchdog was killed too; the unit\n" +
 			"runs it whenever the agent has ended. What somebody else has frozen is not touched.",
 		Example: "  farshore-agent thaw",
-		Args:    noArguments,
+		Args:    commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			points, err := disk.ThawRemembered(filepath.Join(run, agent.FrozenFile))
 			if err != nil {

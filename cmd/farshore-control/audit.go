@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"farshore/cmd/commandline"
 	"farshore/control/audit"
 )
 
@@ -24,7 +25,7 @@ func newAudit() *cobra.Command {
 		Long: `Read the audit log from its beginning and verify that every line follows the one before. It prints the hash of the
 last line: noted elsewhere, it proves later that nothing was cut off. The server may run meanwhile.`,
 		Example: `  farshore-control audit -o json`,
-		Args:    noArguments,
+		Args:    commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			c, err := configured(cmd)
 			if err != nil {

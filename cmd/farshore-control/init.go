@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"farshore/cmd/commandline"
 	"farshore/control"
 )
 
@@ -23,7 +24,7 @@ func newInit() *cobra.Command {
 
 A storage or a state folder that belongs to a vault already is left alone.`,
 		Example: `  farshore-control init --config /etc/farshore/control.yaml --operator ann --keys /root/farshore-keys`,
-		Args:    noArguments,
+		Args:    commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := configured(cmd)
 			if err != nil {

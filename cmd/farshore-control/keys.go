@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"farshore/cmd/commandline"
 	"farshore/control"
 	"farshore/dataplane/vault"
 )
@@ -17,7 +18,7 @@ func newKeys() *cobra.Command {
 		Long: `Data keys are sealed to two keys, the vault key and the recovery key; either opens everything. A key is changed in three
 steps: make one, install it beside the former one where that is used, rotate. No data is written again. These commands
 work in the state folder on the server's host; the server may run.`,
-		Args: noArguments,
+		Args: commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newKeysNew(), newKeysRotate(), newKeysWrap(), newKeysCheck())
@@ -30,14 +31,14 @@ func newKeysNew() *cobra.Command {
 		Use:     "new",
 		Short:   "Make a key that nothing is sealed to yet",
 		Example: `  farshore-control keys new --kind vault --out /root/farshore-keys/vault-2.key`,
-		Args:    noArguments,
+		Args:    commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := configured(cmd)
 			if err != nil {
 				return err
 			}
 			if out == "" {
-				return usage(cmd, errors.New("it needs --out"))
+				return commandline.Usage(cmd, "it needs --out")
 			}
 			k, err := control.NewKey(cmd.Context(), c, vault.KeyKind(kind), out)
 			if err != nil {
@@ -69,14 +70,14 @@ broken off, repeat it.
 Whoever has the former key can go on opening the epochs that were sealed to it: rotation is no answer to a stolen key but
 for what is written from now on.`,
 		Example: `  farshore-control keys rotate --new /root/farshore-keys/vault-2.key --key /root/farshore-keys/vault.key`,
-		Args:    noArguments,
+		Args:    commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := configured(cmd)
 			if err != nil {
 				return err
 			}
 			if fresh == "" || key == "" {
-				return usage(cmd, errors.New("it needs --new and --key"))
+				return commandline.Usage(cmd, "it needs --new and --key")
 			}
 			r, err := control.RotateKey(cmd.Context(), c, fresh, key)
 			if err != nil {
@@ -103,14 +104,14 @@ func newKeysWrap() *cobra.Command {
 Key Vault's permission to unwrap at every start. The configuration's keyVaultCredential says as whom Key Vault is entered.
 Delete the plain file when every applier has the wrapped one; the recovery key stays what opens everything without Azure.`,
 		Example: `  farshore-control keys wrap --key vault.key --by https://dr-keys.vault.azure.net/keys/farshore --out vault.wrapped.key`,
-		Args:    noArguments,
+		Args:    commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := configured(cmd)
 			if err != nil {
 				return err
 			}
 			if key == "" || by == "" || out == "" {
-				return usage(cmd, errors.New("it needs --key, --by and --out"))
+				return commandline.Usage(cmd, "it needs --key, --by and --out")
 			}
 			k, err := control.WrapKey(cmd.Context(), c, key, by, out)
 			if err != nil {
@@ -133,14 +134,14 @@ func newKeysCheck() *cobra.Command {
 		Long: `Open the data key of every epoch with each key of the files. That a key lies in a safe says nothing; that it opened every
 epoch does. Exit code 1 if one does not.`,
 		Example: `  farshore-control keys check --key /root/farshore-keys/vault.key --key /media/usb/recovery.key`,
-		Args:    noArguments,
+		Args:    commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := configured(cmd)
 			if err != nil {
 				return err
 			}
 			if len(files) == 0 {
-				return usage(cmd, errors.New("it needs --key"))
+				return commandline.Usage(cmd, "it needs --key")
 			}
 			checks, err := control.CheckKeys(cmd.Context(), c, files...)
 			var text []string

@@ -1,22 +1,18 @@
 package main
 
 import (
-	"context"
 	"os"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"farshore/cmd/commandline"
 	"farshore/tests/lab/keyvaultsim"
 )
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"farshore-control": func() {
-		err := newRoot().ExecuteContext(context.Background())
-		if err != nil && explain(os.Stderr, err) != nil {
-			os.Exit(1)
-		}
-		os.Exit(exitCode(err))
+		os.Exit(commandline.Run(newRoot()))
 	}})
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"farshore/cmd/commandline"
 	"farshore/control"
 )
 
@@ -14,7 +15,7 @@ func newOperator() *cobra.Command {
 		Long: `Make a join token for an operator on the server itself. It is the way in when nobody's profile works any more; while
 the server runs, use farshore token create. It is noted in the audit log.`,
 		Example: `  systemctl stop farshore-control && farshore-control operator --name ann && systemctl start farshore-control`,
-		Args:    noArguments,
+		Args:    commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := configured(cmd)
 			if err != nil {

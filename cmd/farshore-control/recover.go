@@ -1,10 +1,9 @@
 package main
 
 import (
-	"errors"
-
 	"github.com/spf13/cobra"
 
+	"farshore/cmd/commandline"
 	"farshore/control"
 )
 
@@ -18,10 +17,10 @@ func newRecover() *cobra.Command {
 Nodes go on with the certificates they have and are known again as soon as they dial; replication went on meanwhile.
 Workflows live in Temporal; if that is lost too, farshore machine enable begins them again.`,
 		Example: `  farshore-control recover --from-vault --recovery-key /media/usb/recovery.key --operator ann`,
-		Args:    noArguments,
+		Args:    commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !fromVault || key == "" {
-				return usage(cmd, errors.New("it needs --from-vault and --recovery-key"))
+				return commandline.Usage(cmd, "it needs --from-vault and --recovery-key")
 			}
 			c, err := configured(cmd)
 			if err != nil {

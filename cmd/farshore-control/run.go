@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"farshore/cmd/commandline"
 	"farshore/control"
 )
 
@@ -13,13 +14,13 @@ func newRun() *cobra.Command {
 		Long: `Serve until SIGTERM. If the vault or Temporal do not answer yet, it waits for them and says so; nodes and the API are
 served as soon as the vault answers.`,
 		Example: `  farshore-control run --config /etc/farshore/control.yaml`,
-		Args:    noArguments,
+		Args:    commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := configured(cmd)
 			if err != nil {
 				return err
 			}
-			return control.Run(cmd.Context(), c, version(), logger())
+			return control.Run(cmd.Context(), c, commandline.Version(), commandline.Logger())
 		},
 	}
 }

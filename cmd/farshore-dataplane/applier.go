@@ -11,6 +11,7 @@ import (
 
 	"farshore"
 	farshorev1 "farshore/api/gen/farshore/v1"
+	"farshore/cmd/commandline"
 	"farshore/dataplane/applier"
 	"farshore/dataplane/credential"
 	"farshore/dataplane/hub"
@@ -53,7 +54,7 @@ func newApplier() *cobra.Command {
 		Use:     "applier",
 		Short:   "Turn the journal into replica disks",
 		Example: "  farshore-dataplane applier --config /etc/farshore/applier.yaml",
-		Args:    noArguments,
+		Args:    commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var c applierConfig
 			if err := readConfig(path, &c); err != nil {
@@ -62,7 +63,7 @@ func newApplier() *cobra.Command {
 			if err := c.complete(path); err != nil {
 				return err
 			}
-			return runApplier(cmd.Context(), c, logger())
+			return runApplier(cmd.Context(), c, commandline.Logger())
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", "/etc/farshore/applier.yaml", "configuration `FILE`")
@@ -78,7 +79,7 @@ func runApplier(ctx context.Context, c applierConfig, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	client := hub.NewClient(hub.Config{Address: c.Control, Node: node, Dir: c.State, Build: version(), Now: time.Now, Log: log})
+	client := hub.NewClient(hub.Config{Address: c.Control, Node: node, Dir: c.State, Build: commandline.Version(), Now: time.Now, Log: log})
 	deps.Changed = client.Report
 	a := applier.New(deps)
 	desired := make(chan applier.Desired)

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"farshore"
+	"farshore/cmd/commandline"
 	"farshore/dataplane/hub"
 	"farshore/fault"
 )
@@ -30,15 +31,15 @@ The node's key is made here and never sent. The certificate is renewed by the ru
 new token replaces the certificate; joining under another name needs another --state.`,
 		Example: `  farshore-dataplane join --control fs.example.com:443 --token fst_... --ca-pin sha256:... \
       --role process-server --name hq-1`,
-		Args: noArguments,
+		Args: commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for _, f := range []string{"control", "token", "ca-pin", "role", "name"} {
 				if !cmd.Flags().Changed(f) {
-					return usage(cmd, fmt.Errorf("--%s is missing", f))
+					return commandline.Usage(cmd, fmt.Sprintf("--%s is missing", f))
 				}
 			}
 			if !slices.Contains(roles, farshore.Role(role)) {
-				return usage(cmd, fmt.Errorf("--role %q is none of %v", role, roles))
+				return commandline.Usage(cmd, fmt.Sprintf("--role %q is none of %v", role, roles))
 			}
 			if state == "" {
 				state = filepath.Join(stateRoot, role)

@@ -18,6 +18,7 @@ import (
 
 	"farshore"
 	farshorev1 "farshore/api/gen/farshore/v1"
+	"farshore/cmd/commandline"
 	"farshore/dataplane/credential"
 	"farshore/dataplane/hub"
 	"farshore/dataplane/journal"
@@ -122,7 +123,7 @@ func newProcessServer() *cobra.Command {
 		Use:     "process-server",
 		Short:   "Receive the streams of machines and write the journal",
 		Example: "  farshore-dataplane process-server --config /etc/farshore/process-server.yaml",
-		Args:    noArguments,
+		Args:    commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var c processServerConfig
 			if err := readConfig(path, &c); err != nil {
@@ -131,7 +132,7 @@ func newProcessServer() *cobra.Command {
 			if err := c.complete(path); err != nil {
 				return err
 			}
-			return runProcessServer(cmd.Context(), c, logger())
+			return runProcessServer(cmd.Context(), c, commandline.Logger())
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", "/etc/farshore/process-server.yaml", "configuration `FILE`")
@@ -151,7 +152,7 @@ func runProcessServer(ctx context.Context, c processServerConfig, log *slog.Logg
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	client := hub.NewClient(hub.Config{Address: c.Control, Node: node, Dir: c.State, Build: version(), Now: time.Now, Log: log})
+	client := hub.NewClient(hub.Config{Address: c.Control, Node: node, Dir: c.State, Build: commandline.Version(), Now: time.Now, Log: log})
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return server.Run(gctx, listener) })
 	g.Go(func() error {
@@ -227,7 +228,7 @@ func serveMetrics(ctx context.Context, address string, own prometheus.Collector)
 	}
 	stop := context.AfterFunc(ctx, func() {
 		if err := server.Close(); err != nil {
-			logger().Warn("the metrics port was not closed in order", "err", err)
+			commandline.Logger().Warn("the metrics port was not closed in order", "err", err)
 		}
 	})
 	defer stop()

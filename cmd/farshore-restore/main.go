@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"farshore/cmd/commandline"
 	"farshore/fault"
 )
 
@@ -44,38 +45,24 @@ type tool struct {
 }
 
 func (t *tool) rootCommand() *cobra.Command {
-	root := &cobra.Command{
-		Use:           "farshore-restore",
-		Short:         "Get machines out of a Farshore vault with nothing but the vault and its key",
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			if t.output != "text" && t.output != "json" {
-				return usage(cmd, fmt.Errorf("output %q is neither text nor json", t.output))
-			}
-			return nil
-		},
+	root := commandline.Root("farshore-restore", "Get machines out of a Farshore vault with nothing but the vault and its key")
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if t.output != "text" && t.output != "json" {
+			return commandline.Usage(cmd, fmt.Sprintf("output %q is neither text nor json", t.output))
+		}
+		return nil
 	}
-	root.CompletionOptions.HiddenDefaultCmd = true
-	root.SetFlagErrorFunc(usage)
 	root.PersistentFlags().StringVarP(&t.output, "output", "o", "text", "`form` of the output: text or json")
 	t.vault.add(root.PersistentFlags())
 	root.AddCommand(t.lsCommand(), t.pointsCommand(), t.verifyCommand(), t.writeCommand(), t.inspectCommand())
 	return root
 }
 
-// usage says that the command line makes no sense and where to read how it should be.
-func usage(cmd *cobra.Command, err error) error {
-	return &fault.Fault{
-		Code: "FS-9001", Kind: fault.Refused, Subject: cmd.CommandPath(), What: err.Error(), Remedy: "read: " + cmd.CommandPath() + " --help",
-	}
-}
-
 // exactly wants n arguments.
 func exactly(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := cobra.ExactArgs(n)(cmd, args); err != nil {
-			return usage(cmd, err)
+			return commandline.Usage(cmd, err.Error())
 		}
 		return nil
 	}
@@ -87,24 +74,6 @@ func report(w io.Writer, err error) int {
 		say(w, "farshore-restore: interrupted")
 		return fault.ExitFailed
 	}
-	f, ok := fault.As(err)
-	if !ok {
-		if text := err.Error(); len(text) > 15 && text[:15] == "unknown command" {
-			say(w, "FS-9001: farshore-restore: %s", text)
-			return fault.ExitUsage
-		}
-		say(w, "farshore-restore: %v", err)
-		return fault.ExitFailed
-	}
-	say(w, "%s", f.Error())
-	if f.Remedy != "" {
-		say(w, "  remedy: %s", f.Remedy)
-	}
-	switch f.Code {
-	case "FS-9001":
-		return fault.ExitUsage
-	case "FS-9002":
-		return fault.ExitConfirmation
-	}
+	commandline.Explain(w, "farshore-restore", err)
 	return fault.ExitCode(err)
 }

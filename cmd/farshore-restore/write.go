@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"farshore"
+	"farshore/cmd/commandline"
 	"farshore/dataplane/block"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/vhd"
@@ -78,10 +79,10 @@ func (t *tool) write(cmd *cobra.Command, name string, f writeFlags) error {
 	}
 	selector, err := farshore.ParseSelector(f.at)
 	if err != nil {
-		return usage(cmd, err)
+		return commandline.Usage(cmd, err.Error())
 	}
 	if f.out == "" || f.to != toRaw && f.to != toVHD && f.to != toDevice {
-		return usage(cmd, fmt.Errorf("give --out and --to raw, vhd or device"))
+		return commandline.Usage(cmd, fmt.Sprintf("give --out and --to raw, vhd or device"))
 	}
 	v, err := t.vault.open(ctx, talk, true)
 	if err != nil {

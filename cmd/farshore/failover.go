@@ -10,6 +10,7 @@ import (
 
 	"farshore"
 	farshorev1 "farshore/api/gen/farshore/v1"
+	"farshore/cmd/commandline"
 	"farshore/dataplane/hub"
 )
 
@@ -26,7 +27,7 @@ func pointFlag(cmd *cobra.Command, o *operation, point *string) {
 	cmd.Flags().StringVar(point, "point", "latest", "recovery `point`: latest, latest-app, an RFC 3339 time (the newest point at or before it), or a position such as g1.e2.s345")
 	o.check = func(cmd *cobra.Command) error {
 		if _, err := farshore.ParseSelector(*point); err != nil {
-			return usage(cmd, err.Error())
+			return commandline.Usage(cmd, err.Error())
 		}
 		return nil
 	}

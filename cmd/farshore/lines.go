@@ -5,6 +5,7 @@ import (
 	"time"
 
 	farshorev1 "farshore/api/gen/farshore/v1"
+	"farshore/cmd/commandline"
 	"farshore/dataplane/hub"
 )
 
@@ -14,7 +15,7 @@ const shareEvery = 10
 // screen chooses how to show progress: bars on a terminal, lines elsewhere. With -o json only a terminal sees progress:
 // what is not a terminal may want to read stderr as JSON.
 func (t *tool) screen() screen {
-	if terminal(t.talk) {
+	if commandline.Terminal(t.talk) {
 		return newBars(t.talk)
 	}
 	return &lines{print: t.say, seen: map[int]string{}}

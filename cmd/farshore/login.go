@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"farshore"
+	"farshore/cmd/commandline"
 	"farshore/cmd/farshore/profile"
 	"farshore/dataplane/credential"
 	"farshore/dataplane/hub"
@@ -59,7 +60,7 @@ half of that is over, and one that was not used for 30 days needs a new login.`,
 
 func (t *tool) login(ctx context.Context, cmd *cobra.Command, l login) error {
 	if l.control == "" || l.token == "" || l.name == "" {
-		return usage(cmd, "--control, --token and --name are needed")
+		return commandline.Usage(cmd, "--control, --token and --name are needed")
 	}
 	address, err := profile.CheckAddress(l.control)
 	if err != nil {
@@ -68,7 +69,7 @@ func (t *tool) login(ctx context.Context, cmd *cobra.Command, l login) error {
 	if l.token == "-" {
 		line, err := bufio.NewReader(t.in).ReadString('\n')
 		if err != nil && line == "" {
-			return usage(cmd, "there is no token on stdin")
+			return commandline.Usage(cmd, "there is no token on stdin")
 		}
 		l.token = line
 	}
@@ -118,7 +119,7 @@ func pinFor(cmd *cobra.Command, dir, given string) (string, error) {
 	content, err := os.ReadFile(filepath.Join(dir, credential.CAFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		if given == "" {
-			return "", usage(cmd, "--ca-pin is needed: by it the vault is recognised; farshore token create prints it")
+			return "", commandline.Usage(cmd, "--ca-pin is needed: by it the vault is recognised; farshore token create prints it")
 		}
 		return given, nil
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"farshore/cmd/commandline"
 	"farshore/fault"
 )
 
@@ -49,28 +50,21 @@ func (t *tool) execute(ctx context.Context, args []string) int {
 }
 
 func (t *tool) rootCommand() *cobra.Command {
-	root := &cobra.Command{
-		Use:   "farshore",
-		Short: "Protect machines, test their recovery, fail them over",
-		Long: `Protect machines, test their recovery, fail them over.
+	root := commandline.Root("farshore", "Protect machines, test their recovery, fail them over")
+	root.Long = `Protect machines, test their recovery, fail them over.
 
 A machine's life:   machine enable → failover test → failover cleanup → ... → failover start → failover commit
 What is allowed:    machine can NAME      What goes on:  machine list, run list      What is kept:  point list NAME
 
 Output goes to stdout, talk to stderr. With -o json the output is one JSON document and so is a fault.
 Exit codes: 0 done, 1 failed, 2 the command line makes no sense, 10 no answer (try again), 11 refused,
-12 the plan was shown and --yes is needed, 13 stored bytes are damaged.`,
-		SilenceUsage: true, SilenceErrors: true,
-		Args: cobra.ArbitraryArgs, RunE: group,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			if t.output != "table" && t.output != "json" {
-				return usage(cmd, "-o "+t.output+" is neither table nor json")
-			}
-			return nil
-		},
+12 the plan was shown and --yes is needed, 13 stored bytes are damaged.`
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if t.output != "table" && t.output != "json" {
+			return commandline.Usage(cmd, "-o "+t.output+" is neither table nor json")
+		}
+		return nil
 	}
-	root.CompletionOptions.HiddenDefaultCmd = true
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err.Error()) })
 	root.PersistentFlags().StringVarP(&t.output, "output", "o", "table", "`form` of the output: table or json")
 	root.PersistentFlags().StringVar(&t.profile, "profile", "", "`folder` of the operator's profile (default $FARSHORE_PROFILE or ~/.config/farshore)")
 	root.AddCommand(t.loginCommand(), t.statusCommand(), t.machineCommand(), t.pointCommand(), t.failoverCommand(),
@@ -78,31 +72,18 @@ Exit codes: 0 done, 1 failed, 2 the command line makes no sense, 10 no answer (t
 	return root
 }
 
-// group is what a command does that only holds others.
-func group(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return usage(cmd, "there is no command "+cmd.CommandPath()+" "+args[0])
-	}
-	return cmd.Help()
-}
-
 // noun makes a command that only holds others.
 func noun(name, short string, verbs ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{Use: name, Short: short, Args: cobra.ArbitraryArgs, RunE: group}
+	cmd := &cobra.Command{Use: name, Short: short, Args: cobra.ArbitraryArgs, RunE: commandline.Group}
 	cmd.AddCommand(verbs...)
 	return cmd
-}
-
-// usage says that the command line makes no sense and where to read how it should be.
-func usage(cmd *cobra.Command, what string) error {
-	return &fault.Fault{Code: "FS-9001", Kind: fault.Refused, Subject: cmd.CommandPath(), What: what, Remedy: "read: " + cmd.CommandPath() + " --help"}
 }
 
 // needs checks the number of arguments.
 func needs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			return usage(cmd, err.Error())
+			return commandline.Usage(cmd, err.Error())
 		}
 		return nil
 	}

@@ -105,12 +105,6 @@ func (t *tool) report(err error) int {
 	default:
 		t.say("farshore: %v", err)
 	}
-	if ok && f.Code == "FS-9001" {
-		return fault.ExitUsage
-	}
-	if ok && f.Code == "FS-9002" {
-		return fault.ExitConfirmation
-	}
 	return fault.ExitCode(err)
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"farshore"
 	farshorev1 "farshore/api/gen/farshore/v1"
+	"farshore/cmd/commandline"
 )
 
 // protection is what the command line says about how to protect a machine.
@@ -66,7 +67,7 @@ func (p *protection) check(cmd *cobra.Command) error {
 		}
 	}
 	if len(missing) > 0 {
-		return usage(cmd, "a machine needs a place to recover to; missing: "+strings.Join(missing, ", "))
+		return commandline.Usage(cmd, "a machine needs a place to recover to; missing: "+strings.Join(missing, ", "))
 	}
 	_, err := p.policy(cmd)
 	return err
@@ -104,7 +105,7 @@ func (p *protection) showDisks(cmd *cobra.Command, spec *farshorev1.MachineSpec,
 		for _, d := range spec.GetDisks() {
 			ids = append(ids, d.GetId())
 		}
-		return usage(cmd, fmt.Sprintf("of the disks %s only %d are the machine's; it has %s", strings.Join(p.disks, ", "), n, or(strings.Join(ids, ", "), "none")))
+		return commandline.Usage(cmd, fmt.Sprintf("of the disks %s only %d are the machine's; it has %s", strings.Join(p.disks, ", "), n, or(strings.Join(ids, ", "), "none")))
 	}
 	plan.add("copy", "%s, %s at most; zeros are not sent", count(n, "disk"), size(bytes))
 	return nil
@@ -125,7 +126,7 @@ func (p *protection) policy(cmd *cobra.Command) (*farshorev1.ReplicationPolicy, 
 		{"rpo-threshold", p.rpo, time.Second, time.Second},
 	} {
 		if flag.value < flag.least || flag.value%flag.unit != 0 {
-			return nil, usage(cmd, fmt.Sprintf("--%s %s: want a multiple of %s, %s at least", flag.name, flag.value, span(flag.unit), span(flag.least)))
+			return nil, commandline.Usage(cmd, fmt.Sprintf("--%s %s: want a multiple of %s, %s at least", flag.name, flag.value, span(flag.unit), span(flag.least)))
 		}
 		if cmd.Flags().Changed(flag.name) {
 			name = "custom"

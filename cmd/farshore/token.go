@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	farshorev1 "farshore/api/gen/farshore/v1"
+	"farshore/cmd/commandline"
 )
 
 // maxTokenLifetime is the longest that a join token can be good for.
@@ -24,10 +25,10 @@ func (t *tool) tokenCommand() *cobra.Command {
 		Args: needs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if q.GetRole() == "" || q.GetName() == "" {
-				return usage(cmd, "--role and --name are needed")
+				return commandline.Usage(cmd, "--role and --name are needed")
 			}
 			if lifetime < time.Second || lifetime > maxTokenLifetime || lifetime%time.Second != 0 {
-				return usage(cmd, fmt.Sprintf("--lifetime %s: want whole seconds, %s at most", lifetime, span(maxTokenLifetime)))
+				return commandline.Usage(cmd, fmt.Sprintf("--lifetime %s: want whole seconds, %s at most", lifetime, span(maxTokenLifetime)))
 			}
 			q.LifetimeSeconds = uint32(lifetime / time.Second)
 			return t.createToken(cmd, q, beforehand)

@@ -29,6 +29,7 @@ var floors = [][]string{
 	{"workflows"},
 	{"workers"},
 	{"control"},
+	{"cmd/commandline"},
 	{"cmd"},
 	{"tests"},
 	{"cmd/farshore-lab"}, // shows the whole on one machine; no part of the product
