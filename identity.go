@@ -15,6 +15,7 @@ const (
 	RoleProcessServer Role = "process-server" // receives streams and writes the journal
 	RoleApplier       Role = "applier"        // turns the journal into replica disks
 	RoleMasterTarget  Role = "master-target"  // the applier on premises
+	RoleCollector     Role = "collector"      // the only one that deletes what retention lets go
 	RoleAgent         Role = "agent"          // the mobility agent; the name is the machine's
 	RoleOperator      Role = "operator"       // a person or a script at the API
 )
@@ -44,7 +45,7 @@ func IdentityFromURI(u *url.URL) (Identity, error) {
 
 func (r Role) known() bool {
 	switch r {
-	case RoleControl, RoleProcessServer, RoleApplier, RoleMasterTarget, RoleAgent, RoleOperator:
+	case RoleControl, RoleProcessServer, RoleApplier, RoleMasterTarget, RoleCollector, RoleAgent, RoleOperator:
 		return true
 	}
 	return false

@@ -67,6 +67,109 @@ func SpecName(m farshore.MachineID, n uint32) string {
 	return SpecPrefix(m) + fmt.Sprintf("%08x.json", n)
 }
 
+// CutPrefix begins the names of a generation's cuts.
+func CutPrefix(m farshore.MachineID, g farshore.Generation) string { return ClaimPrefix(m, g) + "cut-" }
+
+// CutName is the name of the n-th cut of a generation; n counts from 1.
+func CutName(m farshore.MachineID, g farshore.Generation, n uint32) string {
+	return CutPrefix(m, g) + fmt.Sprintf("%08x.json", n)
+}
+
+// ParseCutName is the inverse of [CutName].
+func ParseCutName(name string) (farshore.MachineID, farshore.Generation, uint32, error) {
+	m, parts, err := cutName(name, PointsRoot, 2)
+	if err != nil {
+		return "", 0, 0, err
+	}
+	g, n := farshore.Generation(number(parts[0], "g", "")), uint32(number(parts[1], "cut-", ".json"))
+	if CutName(m, g, n) != name {
+		return "", 0, 0, fmt.Errorf("parse name %q: not that of a cut", name)
+	}
+	return m, g, n, nil
+}
+
+// ManifestPrefix begins the names of the point manifests of a generation.
+func ManifestPrefix(m farshore.MachineID, g farshore.Generation) string {
+	return ClaimPrefix(m, g) + "manifest-"
+}
+
+// ManifestName is the name of the manifest of a recovery point.
+func ManifestName(m farshore.MachineID, p farshore.Position) string {
+	return ManifestPrefix(m, p.Generation) + placeWord(p) + ".json"
+}
+
+// ParseManifestName is the inverse of [ManifestName].
+func ParseManifestName(name string) (farshore.MachineID, farshore.Position, error) {
+	m, parts, err := cutName(name, PointsRoot, 2)
+	if err != nil {
+		return "", farshore.Position{}, err
+	}
+	e, seq, _ := strings.Cut(strings.TrimPrefix(parts[1], "manifest-"), "-")
+	p := farshore.Position{
+		Generation: farshore.Generation(number(parts[0], "g", "")), Epoch: farshore.Epoch(number(e, "e", "")), Seq: farshore.Seq(number(seq, "s", ".json")),
+	}
+	if ManifestName(m, p) != name {
+		return "", farshore.Position{}, fmt.Errorf("parse name %q: not that of a point manifest", name)
+	}
+	return m, p, nil
+}
+
+// ChunksName is the name of the chunk list of a disk at a recovery point.
+func ChunksName(m farshore.MachineID, p farshore.Position, d farshore.DiskID) string {
+	return ClaimPrefix(m, p.Generation) + "chunks-" + placeWord(p) + "-" + string(d) + ".fsc"
+}
+
+func placeWord(p farshore.Position) string {
+	return fmt.Sprintf("e%08x-s%016x", uint32(p.Epoch), uint64(p.Seq))
+}
+
+// GoneName is the name of the tombstone of a generation.
+func GoneName(m farshore.MachineID, g farshore.Generation) string {
+	return MachinePrefix(m) + fmt.Sprintf("gone-g%08x.json", uint32(g))
+}
+
+// ParseGoneName is the inverse of [GoneName].
+func ParseGoneName(name string) (farshore.MachineID, farshore.Generation, error) {
+	m, parts, err := cutName(name, PointsRoot, 1)
+	if err != nil {
+		return "", 0, err
+	}
+	g := farshore.Generation(number(parts[0], "gone-g", ".json"))
+	if GoneName(m, g) != name {
+		return "", 0, fmt.Errorf("parse name %q: not that of a tombstone", name)
+	}
+	return m, g, nil
+}
+
+// RetentionPrefix begins the names of the retention policies of a machine.
+func RetentionPrefix(m farshore.MachineID) string { return MachinePrefix(m) + "retention-" }
+
+// RetentionName is the name of the n-th retention policy of a machine; n counts from 1.
+func RetentionName(m farshore.MachineID, n uint32) string {
+	return RetentionPrefix(m) + fmt.Sprintf("%08x.json", n)
+}
+
+// ParseRetentionName gives the number in a name that [RetentionName] made.
+func ParseRetentionName(name string) (uint32, error) {
+	m, parts, err := cutName(name, PointsRoot, 1)
+	if err != nil {
+		return 0, err
+	}
+	n := uint32(number(parts[0], "retention-", ".json"))
+	if RetentionName(m, n) != name {
+		return 0, fmt.Errorf("parse name %q: not that of a retention policy", name)
+	}
+	return n, nil
+}
+
+// PinPrefix begins the names of the pins on a machine's points.
+func PinPrefix(m farshore.MachineID) string { return fmt.Sprintf("control/v1/pins/%s/", m) }
+
+// PinName is the name of a pin: whoever holds it, and where.
+func PinName(m farshore.MachineID, holder string, p farshore.Position) string {
+	return PinPrefix(m) + holder + "-" + p.String() + ".json"
+}
+
 // ParseSegmentName is the inverse of [NameOf].
 func ParseSegmentName(name string) (farshore.MachineID, farshore.Position, error) {
 	m, parts, err := cutName(name, JournalRoot, 3)

@@ -122,7 +122,7 @@ func mayFence(r farshore.Role) bool {
 	switch r {
 	case farshore.RoleControl, farshore.RoleApplier, farshore.RoleMasterTarget, farshore.RoleOperator:
 		return true
-	case farshore.RoleAgent, farshore.RoleProcessServer:
+	case farshore.RoleAgent, farshore.RoleProcessServer, farshore.RoleCollector:
 		return false
 	}
 	return false

@@ -118,7 +118,11 @@ func (d Deps) lastSeen(ctx context.Context, s survey, t Ticket) (time.Time, erro
 		return time.Time{}, nil
 	}
 	seen := s.lastReplica.Time
-	link, err := startNear(ctx, d.Store, chain.Stream{Vault: d.Vault, Machine: t.Machine, Generation: s.newest()}, s.epochs[s.newest()]+1)
+	horizon, err := d.claims().horizon(ctx, chain.Stream{Vault: d.Vault, Machine: t.Machine, Generation: s.newest()})
+	if err != nil {
+		return time.Time{}, err
+	}
+	link, err := startNear(ctx, d.Store, horizon, s.epochs[s.newest()]+1)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -141,7 +145,7 @@ func (d Deps) open(ctx context.Context, stream chain.Stream, epoch farshore.Epoc
 			Remedy: "the agent opens a new session by itself",
 		}
 	}
-	link, err := sealBelow(ctx, d.Store, stream, epoch)
+	link, err := sealBelow(ctx, d.claims(), stream, epoch)
 	if err != nil {
 		return nil, Resume{}, fmt.Errorf("take over machine %s, epoch %d: %w", stream.Machine, epoch, err)
 	}
@@ -163,7 +167,7 @@ func (d Deps) sealOlder(ctx context.Context, own chain.Stream) (farshore.Generat
 		}
 		older := own
 		older.Generation = g
-		_, err := sealBelow(ctx, d.Store, older, s.epochs[g]+1)
+		_, err := sealBelow(ctx, d.claims(), older, s.epochs[g]+1)
 		if f, ok := fault.As(err); ok && f.Kind == fault.Corrupt {
 			continue // nobody can be acknowledged behind a break either, and a new generation is the way out of one
 		}
@@ -206,7 +210,7 @@ func Fence(ctx context.Context, d Deps, m farshore.MachineID) (chain.Link, error
 		if newest != g { // a new full copy was begun meanwhile: fence that
 			continue
 		}
-		link, err := sealBelow(ctx, d.Store, chain.Stream{Vault: d.Vault, Machine: m, Generation: g}, epoch)
+		link, err := sealBelow(ctx, d.claims(), chain.Stream{Vault: d.Vault, Machine: m, Generation: g}, epoch)
 		if err != nil {
 			return chain.Link{}, fmt.Errorf("fence machine %s: %w", m, err)
 		}

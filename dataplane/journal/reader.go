@@ -75,7 +75,7 @@ func (r Reader) Start(m farshore.MachineID, g farshore.Generation) chain.Link {
 	return chain.Start(chain.Stream{Vault: r.Vault, Machine: m, Generation: g})
 }
 
-// Follow gives the segments behind a cursor, decrypted and checked, seals among them, up to the end there is now. The
+// Follow gives the segments behind a cursor, which lies at or behind the horizon of the generation's newest cut, decrypted and checked, seals among them, up to the end there is now. The
 // cursor for the next call is chain.LinkOf of the last segment's header and hash. After an error nothing more is given:
 // FS-3510 damaged, FS-3505 does not follow, FS-3513 and FS-3008 no key opens it.
 func (r Reader) Follow(ctx context.Context, from chain.Link) iter.Seq2[*segment.Segment, error] {
@@ -180,30 +180,18 @@ func (k *epochKeys) of(ctx context.Context, e farshore.Epoch) (segment.DataKey, 
 	return key, nil
 }
 
-// Points lists the recovery points of a machine, all generations, in stream order. Only claims and headers are read, the
-// latter in several lanes; what stands in the frames is checked by whoever reads it. A generation that is damaged, or has
-// segments under no believed claim, gives its points in front of that, which is told to Damage: on the day when points are
-// needed, those that are good must be offered, and nobody can read on behind.
+// Points lists the recovery points of a machine, all generations, in stream order: those that retention has left. Only
+// claims, cuts, manifests and headers are read, the latter in several lanes; what stands in the frames is checked by whoever
+// reads it. A generation that is damaged, or has segments under no believed claim, gives its points in front of that, which
+// is told to Damage: on the day when points are needed, those that are good must be offered, and nobody can read on behind.
 func (r Reader) Points(ctx context.Context, m farshore.MachineID) ([]farshore.RecoveryPoint, error) {
-	generations, err := r.Generations(ctx, m)
+	h, err := r.History(ctx, m)
 	if err != nil {
 		return nil, err
 	}
 	var points []farshore.RecoveryPoint
-	for _, g := range generations {
-		headers, err := r.Headers(ctx, m, g)
-		if err := r.tell(err); err != nil {
-			return nil, err
-		}
-		headers, err = r.claimed(ctx, headers)
-		if err := r.tell(err); err != nil {
-			return nil, err
-		}
-		for _, h := range headers {
-			if p, ok := PointOf(h); ok {
-				points = append(points, p)
-			}
-		}
+	for _, p := range h.Points {
+		points = append(points, p.RecoveryPoint)
 	}
 	return points, nil
 }
@@ -256,17 +244,13 @@ func PointOf(h segment.Header) (farshore.RecoveryPoint, bool) {
 	return p, true
 }
 
-// Headers gives the headers of the readable part of a generation, seals among them, in order. The order, the LSNs and the
-// hashes that segments name of each other are checked; that a segment has the hash which the next one names is not.
-// With an error, the headers in front of it are given.
-func (r Reader) Headers(ctx context.Context, m farshore.MachineID, g farshore.Generation) ([]segment.Header, error) {
-	entries, err := list(ctx, r.Store, chain.JournalPrefix(m, g))
-	if err != nil {
-		return nil, fmt.Errorf("list the segments of machine %s: %w", m, err)
-	}
-	headers := make([]segment.Header, 0, len(entries))
-	at := r.Start(m, g)
-	for {
+// headers gives the headers of what can be read behind a link, seals among them, in order, up to a position or, if that is
+// zero, to the end. The order, the LSNs and the hashes that segments name of each other are checked; that a segment has the
+// hash which the next one names is not. With an error, the headers in front of it are given.
+func (r Reader) headers(ctx context.Context, entries []vault.Entry, at chain.Link, to farshore.Position) ([]segment.Header, error) {
+	var headers []segment.Header
+	m := at.Stream.Machine
+	for to.IsZero() || at.Position.Compare(to) < 0 {
 		run := nextRun(entries, m, at.Next())
 		if len(run) == 0 {
 			return headers, nil
@@ -280,18 +264,19 @@ func (r Reader) Headers(ctx context.Context, m farshore.MachineID, g farshore.Ge
 			if err != nil {
 				return headers, damaged(run[i].Name, err)
 			}
-			if at.Position.Seq > 0 {
+			if len(headers) > 0 {
 				at.Hash = h.Previous // headers do not carry their own hash
 			}
 			if err := at.Accept(h); err != nil {
 				return headers, brokenStream(at.Stream, err)
 			}
 			headers = append(headers, h)
-			if at = chain.LinkOf(h, segment.Hash{}); at.Seal {
+			if at = chain.LinkOf(h, segment.Hash{}); at.Seal || at.Position == to {
 				break
 			}
 		}
 	}
+	return headers, nil
 }
 
 // nextRun gives the entries of an epoch that stand without a gap from a position on, a few at a time. A seal among them
@@ -339,7 +324,11 @@ func (r Reader) Tail(ctx context.Context, m farshore.MachineID) (chain.Link, err
 		return chain.Link{}, noMachine(m)
 	}
 	stream := chain.Stream{Vault: r.Vault, Machine: m, Generation: g}
-	from, err := startNear(ctx, r.Store, stream, s.epochs[g]+1)
+	horizon, err := r.claims().horizon(ctx, stream)
+	if err != nil {
+		return chain.Link{}, err
+	}
+	from, err := startNear(ctx, r.Store, horizon, s.epochs[g]+1)
 	if err != nil {
 		return chain.Link{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"farshore"
 	"farshore/dataplane/chain"
@@ -13,19 +14,42 @@ import (
 )
 
 // sealBelow makes sure that every epoch of the stream below own is sealed, and gives the seal of the epoch below own.
-func sealBelow(ctx context.Context, s vault.Store, stream chain.Stream, own farshore.Epoch) (chain.Link, error) {
-	from, err := startNear(ctx, s, stream, own)
+//
+// What lies before the horizon of the newest cut may be gone, so the walk begins behind it; a place that retention emptied
+// must never be taken for the first hole. A cut is published before anything goes. So if no newer one is there when the walk
+// has ended, everything that it met was there; else it is done again from the newer horizon. A seal that was set in an
+// emptied place meanwhile stands before the horizon, where nobody reads.
+func sealBelow(ctx context.Context, r claimReader, stream chain.Stream, own farshore.Epoch) (chain.Link, error) {
+	horizon, err := r.horizon(ctx, stream)
+	if err != nil {
+		return chain.Link{}, err
+	}
+	for {
+		resume, err := sealBehind(ctx, r.store, horizon, own)
+		again, look := r.horizon(ctx, stream)
+		if look != nil {
+			return chain.Link{}, errors.Join(err, look)
+		}
+		if again.Position.Compare(horizon.Position) <= 0 {
+			return resume, err
+		}
+		horizon = again
+	}
+}
+
+func sealBehind(ctx context.Context, s vault.Store, horizon chain.Link, own farshore.Epoch) (chain.Link, error) {
+	from, err := startNear(ctx, s, horizon, own)
 	if err != nil {
 		return chain.Link{}, err
 	}
 	takeover, request := chain.NewTakeover(own, from)
 	for request.Kind != chain.Done {
-		answer, err := ask(ctx, s, stream.Machine, request)
+		answer, err := ask(ctx, s, horizon.Stream.Machine, request)
 		if err != nil {
 			return chain.Link{}, err
 		}
 		if request, err = takeover.Step(answer); err != nil {
-			return chain.Link{}, brokenStream(stream, err)
+			return chain.Link{}, brokenStream(horizon.Stream, err)
 		}
 	}
 	return request.Resume, nil
@@ -63,34 +87,40 @@ func ask(ctx context.Context, s vault.Store, m farshore.MachineID, r chain.Reque
 	panic(fmt.Sprintf("journal: request of unknown kind %d", r.Kind))
 }
 
-// startNear finds a link near the end of the stream. The first segment of an epoch, whoever put it, was put when every
-// epoch below was sealed; so the highest epoch below own that has one is the only one that must be walked. Of that, what
-// stands without a gap is found by its names, in one listing: a segment behind a hole must never be taken for the end.
-// The walk begins MaxInFlight in front of the end of that run, since a seal may stand in it.
-func startNear(ctx context.Context, s vault.Store, stream chain.Stream, own farshore.Epoch) (chain.Link, error) {
-	for e := own - 1; e > 0; e-- {
-		end, err := endOfRun(ctx, s, stream, e)
+// startNear finds a link near the end of the stream, at or behind the horizon. The first segment of an epoch, whoever put
+// it, was put when every epoch below was sealed; so the highest epoch below own that has one is the only one that must be
+// walked. Of that, what stands without a gap is found by its names, in one listing: a segment behind a hole must never be
+// taken for the end. The walk begins MaxInFlight in front of the end of that run, since a seal may stand in it.
+func startNear(ctx context.Context, s vault.Store, horizon chain.Link, own farshore.Epoch) (chain.Link, error) {
+	stream := horizon.Stream
+	for e := own - 1; e > 0 && e >= horizon.Next().Epoch; e-- {
+		behind := horizon.Next().Seq - 1
+		if e > horizon.Next().Epoch {
+			behind = 0
+		}
+		end, err := endOfRun(ctx, s, chain.SegmentName(stream.Machine, stream.Generation, e, behind), stream)
 		if err != nil {
 			return chain.Link{}, err
 		}
-		if end == 0 {
+		if end == behind {
 			continue
 		}
-		from := farshore.Seq(1)
-		if end > chain.MaxInFlight {
+		from := behind + 1
+		if end > behind+chain.MaxInFlight {
 			from = end - chain.MaxInFlight
 		}
 		return linkAt(ctx, s, stream, chain.SegmentName(stream.Machine, stream.Generation, e, from))
 	}
-	return chain.Start(stream), nil
+	return horizon, nil
 }
 
-// endOfRun gives the last segment of an epoch that stands without a gap behind its first; 0: there is no first. It lists
-// the names of the whole epoch, one request for some thousands. A segment so far behind the gap that no writer can have
-// put it there says that the vault has lost some that were acknowledged: such a stream must not go on.
-func endOfRun(ctx context.Context, s vault.Store, stream chain.Stream, e farshore.Epoch) (farshore.Seq, error) {
-	var end, highest farshore.Seq
-	prefix, after := chain.EpochPrefix(stream.Machine, stream.Generation, e), ""
+// endOfRun gives the last segment of an epoch that stands without a gap behind a place of it, itself if nothing does. It
+// lists the names of the whole epoch, one request for some thousands. A segment so far behind the gap that no writer can
+// have put it there says that the vault has lost some that were acknowledged: such a stream must not go on.
+func endOfRun(ctx context.Context, s vault.Store, behind string, stream chain.Stream) (farshore.Seq, error) {
+	prefix, after := behind[:strings.LastIndexByte(behind, '/')+1], behind
+	_, p, _ := chain.ParseSegmentName(behind)
+	end, highest := p.Seq, p.Seq
 	_, err := retry(ctx, func() (struct{}, error) {
 		for entry, err := range s.List(ctx, prefix, after) {
 			if err != nil {
@@ -111,8 +141,7 @@ func endOfRun(ctx context.Context, s vault.Store, stream chain.Stream, e farshor
 		return 0, fmt.Errorf("list the segments %s*: %w", prefix, err)
 	}
 	if highest > end+chain.MaxInFlight {
-		return 0, brokenStream(stream, fmt.Errorf("%s is missing, segments up to %d stand behind it",
-			chain.SegmentName(stream.Machine, stream.Generation, e, end+1), highest))
+		return 0, brokenStream(stream, fmt.Errorf("segment %d of %s is missing, segments up to %d stand behind it", end+1, prefix, highest))
 	}
 	return end, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"farshore"
@@ -24,6 +25,11 @@ const (
 	claimDomain  = "farshore claim v1"
 	specDomain   = "farshore machine spec v1"
 	offerDomain  = "farshore hashes v1"
+
+	cutDomain       = "farshore cut v1"
+	goneDomain      = "farshore gone v1"
+	manifestDomain  = "farshore point manifest v1"
+	retentionDomain = "farshore retention v1"
 )
 
 // Signer signs as this node. *credential.Node is one.
@@ -57,6 +63,36 @@ func (s Signed) verify(roots *credential.Roots, at time.Time, domain string, doc
 		return farshore.Identity{}, err
 	}
 	return id, decodeStrict(s.Payload, document)
+}
+
+// store signs a document and gives the bytes to put.
+func store(s Signer, domain string, document any) ([]byte, error) {
+	signed, err := sign(s, domain, document)
+	if err != nil {
+		return nil, fmt.Errorf("sign a %q: %w", domain, err)
+	}
+	b, err := json.Marshal(signed)
+	if err != nil {
+		return nil, fmt.Errorf("write a %q: %w", domain, err)
+	}
+	return append(b, '\n'), nil
+}
+
+// believe reads a stored document that one of these roles has signed. at gives its own time, as of which the certificate
+// is judged, once it is read.
+func believe(roots *credential.Roots, stored []byte, domain string, document interface{ at() time.Time }, roles ...farshore.Role) (farshore.Identity, error) {
+	var signed Signed
+	if err := decodeStrict(stored, &signed); err != nil {
+		return farshore.Identity{}, err
+	}
+	if err := decodeStrict(signed.Payload, document); err != nil {
+		return farshore.Identity{}, err
+	}
+	by, err := roots.Verify(document.at(), domain, signed.Payload, signed.Signature)
+	if err == nil && !slices.Contains(roles, by.Role) {
+		err = fmt.Errorf("%s may not sign a %q", by, domain)
+	}
+	return by, err
 }
 
 // decodeStrict reads one JSON value and refuses unknown fields and anything behind it.

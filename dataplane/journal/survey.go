@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"farshore"
@@ -17,6 +18,7 @@ import (
 type survey struct {
 	generations []farshore.Generation                  // ascending
 	epochs      map[farshore.Generation]farshore.Epoch // the highest claimed without a gap from 1
+	gone        []farshore.Generation                  // have a tombstone; ascending, and not among the generations
 	last        *Claimed                               // the newest believed claim
 	lastReplica *Claimed                               // the newest believed claim of role replication
 }
@@ -61,7 +63,7 @@ func (r claimReader) read(ctx context.Context, m farshore.MachineID, g farshore.
 }
 
 // survey lists the claims of a machine and reads the newest ones that are believed. Claims are contiguous: one behind a
-// gap was not made by a writer of ours and is left out.
+// gap was not made by a writer of ours and is left out. A generation with a tombstone is there no more.
 func (r claimReader) survey(ctx context.Context, m farshore.MachineID) (survey, error) {
 	s := survey{epochs: map[farshore.Generation]farshore.Epoch{}}
 	entries, err := list(ctx, r.store, chain.MachinePrefix(m)+"g")
@@ -69,6 +71,12 @@ func (r claimReader) survey(ctx context.Context, m farshore.MachineID) (survey, 
 		return survey{}, fmt.Errorf("list the claims of machine %s: %w", m, err)
 	}
 	for _, e := range entries {
+		if _, g, err := chain.ParseGoneName(e.Name); err == nil { // they come behind the claims
+			if err := r.bury(ctx, &s, chain.Stream{Vault: r.vault, Machine: m, Generation: g}); err != nil {
+				return survey{}, err
+			}
+			continue
+		}
 		_, g, epoch, err := chain.ParseClaimName(e.Name)
 		if err != nil || epoch != s.epochs[g]+1 {
 			continue
@@ -94,6 +102,17 @@ func (r claimReader) survey(ctx context.Context, m farshore.MachineID) (survey, 
 		}
 	}
 	return s, nil
+}
+
+// bury takes a generation out of a survey if its tombstone is believed.
+func (r claimReader) bury(ctx context.Context, s *survey, stream chain.Stream) error {
+	gone, err := r.gone(ctx, stream)
+	if err != nil || !gone {
+		return err
+	}
+	s.gone = append(s.gone, stream.Generation)
+	s.generations = slices.DeleteFunc(s.generations, func(g farshore.Generation) bool { return g == stream.Generation })
+	return nil
 }
 
 // recently is how long a machine that was written by another instance must have been silent before this one may begin.

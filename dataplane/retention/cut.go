@@ -59,6 +59,19 @@ func (c Cut) Keeps(n Need) bool {
 	return slices.ContainsFunc(c.Spans, func(s Span) bool { return s.From.Compare(from) <= 0 && to.Compare(s.To) <= 0 })
 }
 
+// Holds reports whether the point at a position can be restored by what stays, as far as the cut goes.
+func (c Cut) Holds(p farshore.Position) bool {
+	if p.Generation != c.Generation || p.Compare(c.Horizon) > 0 {
+		return true
+	}
+	for _, base := range slices.Backward(c.Bases) {
+		if base.Compare(p) <= 0 {
+			return c.Keeps(Need{Base: base, Point: p})
+		}
+	}
+	return false
+}
+
 // Sparing leaves what a point needs out of the cut.
 func (c Cut) Sparing(n Need) Cut {
 	if n.Point.Generation != c.Generation || n.Base.Compare(c.Horizon) > 0 {

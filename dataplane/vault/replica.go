@@ -69,6 +69,8 @@ type ReplicaDisk interface {
 	Snapshot(ctx context.Context) (SnapshotID, error)
 	// Snapshots lists the snapshots, oldest first.
 	Snapshots(ctx context.Context) ([]Snapshot, error)
+	// ReadSnapshot is ReadAt of a snapshot, or ErrNotFound. It needs no fencing.
+	ReadSnapshot(ctx context.Context, id SnapshotID, p []byte, at block.Sector) error
 	// RemoveSnapshot deletes a snapshot; it is no error if there is none.
 	RemoveSnapshot(ctx context.Context, id SnapshotID) error
 	// CloneTo makes a new, independent disk out of a snapshot, with the snapshot's state, or fails with ErrExists. A

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"time"
 )
 
 // MaxObjectBytes is the largest object a Store takes: more than any segment.
@@ -15,6 +16,8 @@ var (
 	ErrNotFound = errors.New("there is no such object")
 	ErrExists   = errors.New("the object exists already")
 	ErrFenced   = errors.New("another writer has taken the disk")
+	// ErrImmutable: a policy of the storage does not let the object be deleted yet. It is a fact, not a failure.
+	ErrImmutable = errors.New("the storage keeps the object by its immutability policy")
 )
 
 // Outcome says what came of a create-only put.
@@ -58,6 +61,8 @@ type Store interface {
 	// List gives the objects whose names begin with prefix and come behind after, in ascending order of bytes.
 	// prefix names at least the container. An error ends the listing.
 	List(ctx context.Context, prefix, after string) iter.Seq2[Entry, error]
-	// Delete removes an object; it is no error if there is none.
+	// Delete removes an object; it is no error if there is none. ErrImmutable: it must stay for now.
 	Delete(ctx context.Context, name string) error
+	// Now is the storage's own clock, which no node of ours can set.
+	Now(ctx context.Context) (time.Time, error)
 }

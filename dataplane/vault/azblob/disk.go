@@ -15,6 +15,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/pageblob"
 
 	"farshore/dataplane/block"
@@ -121,9 +122,16 @@ func (d *disk) ReadAt(ctx context.Context, p []byte, at block.Sector) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	return d.readPages(ctx, d.client, p, at)
+}
+
+func (d *disk) readPages(ctx context.Context, from *pageblob.Client, p []byte, at block.Sector) error {
 	doing := fmt.Sprintf("read disk %s at sector %d", d.name, at)
 	part := blob.HTTPRange{Offset: at.Offset(), Count: int64(len(p))}
-	answer, err := d.client.DownloadStream(timed(ctx, part.Count), &blob.DownloadStreamOptions{Range: part})
+	answer, err := from.DownloadStream(timed(ctx, part.Count), &blob.DownloadStreamOptions{Range: part})
+	if bloberror.HasCode(err, bloberror.BlobNotFound) || status(err) == http.StatusNotFound {
+		return fmt.Errorf("%s: %w", doing, vault.ErrNotFound)
+	}
 	if err != nil {
 		return d.trouble(ctx, doing, err)
 	}

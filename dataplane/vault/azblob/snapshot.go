@@ -13,6 +13,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/pageblob"
 
+	"farshore/dataplane/block"
 	"farshore/dataplane/vault"
 )
 
@@ -57,6 +58,17 @@ func (d *disk) Snapshots(ctx context.Context) ([]vault.Snapshot, error) {
 	}
 	slices.SortFunc(found, func(a, b vault.Snapshot) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	return found, nil
+}
+
+func (d *disk) ReadSnapshot(ctx context.Context, id vault.SnapshotID, p []byte, at block.Sector) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	frozen, err := d.client.WithSnapshot(string(id))
+	if err != nil {
+		return fmt.Errorf("read snapshot %s of disk %s: %w", id, d.name, err)
+	}
+	return d.readPages(ctx, frozen, p, at)
 }
 
 func (d *disk) RemoveSnapshot(ctx context.Context, id vault.SnapshotID) error {

@@ -11,6 +11,7 @@ import (
 	"iter"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
@@ -25,6 +26,9 @@ import (
 
 // hashKey is the metadata that holds the SHA-256 of an object, in hexadecimal.
 const hashKey = "farshoresha256"
+
+// immutable is the service's word for a blob that a policy keeps as it is.
+const immutable bloberror.Code = "BlobImmutableDueToPolicy"
 
 type store struct{ *account }
 
@@ -71,7 +75,7 @@ func absent() *blob.AccessConditions {
 // taken reports whether a create-only request found something in its place. Which of the codes comes depends on the kind
 // of request and on the container's immutability policy.
 func taken(err error) bool {
-	return bloberror.HasCode(err, bloberror.BlobAlreadyExists, bloberror.ConditionNotMet, "BlobImmutableDueToPolicy")
+	return bloberror.HasCode(err, bloberror.BlobAlreadyExists, bloberror.ConditionNotMet, immutable)
 }
 
 // compare finds out whether what stands in the place has our hash.
@@ -165,10 +169,25 @@ func (s *store) Delete(ctx context.Context, name string) error {
 		return err
 	}
 	_, err = b.Delete(timed(ctx, 0), nil)
+	if bloberror.HasCode(err, immutable, "BlobImmutableDueToLegalHold") {
+		return fmt.Errorf("delete %s: %w", name, vault.ErrImmutable)
+	}
 	if err != nil && status(err) != http.StatusNotFound {
 		return s.trouble(ctx, "delete "+name, err)
 	}
 	return nil
+}
+
+// Now reads the date of an answer.
+func (s *store) Now(ctx context.Context) (time.Time, error) {
+	p, err := s.containers[vault.Points].GetProperties(timed(ctx, 0), nil)
+	if err != nil {
+		return time.Time{}, s.trouble(ctx, "ask for the time", err)
+	}
+	if p.Date == nil {
+		return time.Time{}, s.trouble(ctx, "ask for the time", errors.New("the answer has no date"))
+	}
+	return *p.Date, nil
 }
 
 func (s *store) List(ctx context.Context, prefix, after string) iter.Seq2[vault.Entry, error] {

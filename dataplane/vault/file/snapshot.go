@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"farshore/dataplane/block"
 	"farshore/dataplane/vault"
 )
 
@@ -108,6 +109,22 @@ func (d *disk) Snapshots(ctx context.Context) ([]vault.Snapshot, error) {
 		snapshots = append(snapshots, vault.Snapshot{ID: id, State: state})
 	}
 	return snapshots, nil
+}
+
+func (d *disk) ReadSnapshot(ctx context.Context, id vault.SnapshotID, p []byte, at block.Sector) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	doing := fmt.Sprintf("read snapshot %s of disk %s at sector %d", id, d.name, at)
+	f, err := os.Open(d.snapshot(id))
+	if err != nil {
+		return d.missing(doing, err)
+	}
+	defer f.Close()
+	if _, err := f.ReadAt(p, at.Offset()); err != nil {
+		return d.trouble(doing, err)
+	}
+	return nil
 }
 
 func (d *disk) RemoveSnapshot(ctx context.Context, id vault.SnapshotID) error {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"farshore/dataplane/vault"
 )
@@ -123,6 +124,9 @@ func (s *store) Delete(ctx context.Context, name string) error {
 	}
 	return nil
 }
+
+// Now is the clock of this machine: a folder has no other.
+func (*store) Now(ctx context.Context) (time.Time, error) { return time.Now(), ctx.Err() }
 
 // remove deletes a file durably; it is no error if there is none.
 func remove(path string) error {

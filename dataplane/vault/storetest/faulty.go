@@ -42,7 +42,7 @@ type Op struct {
 // Reads reports whether the request changes nothing.
 func (o Op) Reads() bool {
 	switch o.Verb {
-	case "Get", "GetRange", "List", "Open", "ReadAt", "State", "Snapshots":
+	case "Get", "GetRange", "List", "Open", "ReadAt", "State", "Snapshots", "ReadSnapshot":
 		return true
 	}
 	return false
@@ -296,6 +296,17 @@ func (f *faultyDisk) Snapshot(ctx context.Context) (vault.SnapshotID, error) {
 
 func (f *faultyDisk) Snapshots(ctx context.Context) ([]vault.Snapshot, error) {
 	return send(ctx, f.line, "Snapshots", f.Name(), f.ReplicaDisk.Snapshots)
+}
+
+func (f *faultyDisk) ReadSnapshot(ctx context.Context, id vault.SnapshotID, p []byte, at block.Sector) error {
+	switch f.fate("ReadSnapshot", f.Name()) {
+	case Pass, Twice:
+		return f.ReplicaDisk.ReadSnapshot(ctx, id, p, at)
+	case Dead:
+		return ErrDead
+	case LostRequest, LostReply, Late:
+	}
+	return lost("ReadSnapshot", f.Name())
 }
 
 func (f *faultyDisk) RemoveSnapshot(ctx context.Context, id vault.SnapshotID) error {

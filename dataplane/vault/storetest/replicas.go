@@ -194,6 +194,10 @@ func snapshots(t *testing.T, r vault.Replicas) {
 		must(t, d.CloneTo(t.Context(), s.ID, name))
 		c := writer(t, r, name)
 		same(t, fmt.Sprintf("clone %d", i), content(t, c), contents[i])
+		frozen := make([]byte, 5*block.SectorSize)
+		must(t, c.ReadAt(t.Context(), frozen, 3))
+		must(t, d.ReadSnapshot(t.Context(), s.ID, frozen, 3))
+		same(t, fmt.Sprintf("snapshot %d", i), frozen, contents[i][3*block.SectorSize:8*block.SectorSize])
 		if state, err := c.State(t.Context()); err != nil || !bytes.Equal(state, s.State) {
 			t.Errorf("state of clone %d: %q, %v", i, state, err)
 		}
@@ -204,6 +208,9 @@ func snapshots(t *testing.T, r vault.Replicas) {
 	got, err = d.Snapshots(t.Context())
 	if err != nil || len(got) != 2 || got[0].ID != want[0].ID || got[1].ID != want[2].ID {
 		t.Errorf("snapshots after one was removed: %v, %v", got, err)
+	}
+	if err := d.ReadSnapshot(t.Context(), want[1].ID, make([]byte, block.SectorSize), 0); !errors.Is(err, vault.ErrNotFound) {
+		t.Errorf("read of a removed snapshot: %v", err)
 	}
 	if err := d.CloneTo(t.Context(), want[1].ID, "replica/v1/run/t9/sda.vhd"); !errors.Is(err, vault.ErrNotFound) {
 		t.Errorf("clone of a removed snapshot: %v", err)

@@ -31,6 +31,7 @@ func Stores(t *testing.T, open func(*testing.T) vault.Store) {
 		"a cancelled context does nothing":              cancelled,
 		"names outside the form are refused":            badNames,
 		"an empty object is an object":                  emptyObject,
+		"the storage has a clock that goes on":          clock,
 		"concurrent puts of different names all happen": manyNames,
 	} {
 		t.Run(name, func(t *testing.T) { try(t, open(t)) })
@@ -307,5 +308,16 @@ func manyNames(t *testing.T, s vault.Store) {
 	group.Wait()
 	if err := errors.Join(errs[:]...); err != nil {
 		t.Error(err)
+	}
+}
+
+func clock(t *testing.T, s vault.Store) {
+	first, err := s.Now(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := s.Now(t.Context())
+	if err != nil || first.IsZero() || second.Before(first) {
+		t.Errorf("the clock says %v, then %v, %v", first, second, err)
 	}
 }
