@@ -1,11 +1,13 @@
 // Command farshore-restore gets machines out of a vault when nothing else is left: no configuration server, no Temporal,
-// no agent. It needs the vault (a folder or a storage account) and the vault key or the recovery key, and it only reads
-// the vault.
+// no agent. It needs the vault (a folder or a storage account) and the vault key or the recovery key. It only reads the
+// vault; import alone puts something there, and replaces nothing.
 //
 //	ls       which machines are there
 //	points   which recovery points a machine has
 //	verify   read every byte of a machine's journal and say exactly what is damaged
 //	write    restore the disks of a recovery point to raw images, fixed VHDs or devices
+//	export   take machines out in a form that can be carried
+//	import   bring them into the vault's storage elsewhere
 //	inspect  explain one object: a segment, a claim, a spec, the vault's description
 //
 // A restore starts from zeros and replays the journal of the point's generation from its start, so it trusts no replica

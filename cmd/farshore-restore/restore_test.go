@@ -41,25 +41,9 @@ func TestEveryPointOfEveryDiskIsRestoredExactly(t *testing.T) {
 }
 
 func TestAVaultInAStorageAccountIsRestoredLikeOneInAFolder(t *testing.T) {
-	if err := azurite.Missing(); err != nil {
-		t.Skipf("NOT RUN: %v", err)
-	}
-	server, err := azurite.Start(t.Context(), azurite.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Stop()
-	keyFile := filepath.Join(t.TempDir(), "account.key")
-	if err := os.WriteFile(keyFile, []byte(server.Key), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	w := newWorldIn(t, vault.Config{
-		Kind: vault.KindAzblob, Endpoint: server.Endpoint, Account: server.Account, Prefix: "restore-",
-		Credential: &vault.Credential{Kind: vault.SharedKey, KeyFile: keyFile},
-	})
-	w.flags = []string{
-		"--vault-endpoint", server.Endpoint, "--vault-account", server.Account, "--vault-prefix", "restore-", "--vault-account-key-file", keyFile,
-	}
+	c := inAzurite(t)
+	w := newWorldIn(t, c)
+	w.flags = accountFlags(c)
 	w.history()
 	var machines []machine
 	w.mustRun(&machines, "ls")
@@ -71,6 +55,34 @@ func TestAVaultInAStorageAccountIsRestoredLikeOneInAFolder(t *testing.T) {
 	w.mustRun(&writePlan{}, "write", "web-01", "--out", out)
 	for id, want := range w.points[w.order[len(w.order)-1]] {
 		w.sameFile(filepath.Join(out, string(id)+".raw"), want)
+	}
+}
+
+// inAzurite gives the place of a vault in a storage account of its own.
+func inAzurite(t *testing.T) vault.Config {
+	t.Helper()
+	if err := azurite.Missing(); err != nil {
+		t.Skipf("NOT RUN: %v", err)
+	}
+	server, err := azurite.Start(t.Context(), azurite.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	keyFile := filepath.Join(t.TempDir(), "account.key")
+	if err := os.WriteFile(keyFile, []byte(server.Key), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return vault.Config{
+		Kind: vault.KindAzblob, Endpoint: server.Endpoint, Account: server.Account, Prefix: "restore-",
+		Credential: &vault.Credential{Kind: vault.SharedKey, KeyFile: keyFile},
+	}
+}
+
+// accountFlags name such a vault.
+func accountFlags(c vault.Config) []string {
+	return []string{
+		"--vault-endpoint", c.Endpoint, "--vault-account", c.Account, "--vault-prefix", c.Prefix, "--vault-account-key-file", c.Credential.KeyFile,
 	}
 }
 

@@ -67,6 +67,14 @@ func (f *vaultFlags) settings() (vault.Config, error) {
 	return readConfig(f.config)
 }
 
+// keys reads the private keys, if any are named.
+func (f *vaultFlags) keys(ctx context.Context, c vault.Config) (vault.KeyRing, error) {
+	if f.key == "" {
+		return nil, nil
+	}
+	return connect.Keys(ctx, f.key, f.keyVault(c))
+}
+
 // keyVault gives the credential that enters a Key Vault: what the flags say, else that of the vault.
 func (f *vaultFlags) keyVault(c vault.Config) *vault.Credential {
 	switch {
@@ -167,7 +175,7 @@ func (f *vaultFlags) open(ctx context.Context, talk io.Writer, needKey bool) (*o
 		say(talk, "note: without --key the vault's CA is taken on the vault's own word")
 		return o, nil
 	}
-	keys, err := connect.Keys(ctx, f.key, f.keyVault(c))
+	keys, err := f.keys(ctx, c)
 	if err != nil {
 		return nil, err
 	}

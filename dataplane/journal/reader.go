@@ -279,6 +279,21 @@ func (r Reader) headers(ctx context.Context, entries []vault.Entry, at chain.Lin
 	return headers, nil
 }
 
+// Behind gives the headers of all that can be read of a generation behind the horizon of its newest cut, and the horizon:
+// the generation's start if there is no cut. See headers.
+func (r Reader) Behind(ctx context.Context, m farshore.MachineID, g farshore.Generation) (chain.Link, []segment.Header, error) {
+	entries, err := list(ctx, r.Store, chain.JournalPrefix(m, g))
+	if err != nil {
+		return chain.Link{}, nil, fmt.Errorf("list the segments of machine %s: %w", m, err)
+	}
+	horizon, err := r.claims().horizon(ctx, r.Start(m, g).Stream)
+	if err != nil {
+		return chain.Link{}, nil, err
+	}
+	headers, err := r.headers(ctx, entries, horizon, farshore.Position{})
+	return horizon, headers, err
+}
+
 // nextRun gives the entries of an epoch that stand without a gap from a position on, a few at a time. A seal among them
 // may still end it early.
 func nextRun(entries []vault.Entry, m farshore.MachineID, p farshore.Position) []vault.Entry {

@@ -23,7 +23,7 @@ var floors = [][]string{
 	{"dataplane/host", "dataplane/windows"},
 	{"dataplane/disk", "dataplane/changelog", "dataplane/footprint", "dataplane/vault", "dataplane/credential", "api/gen"},
 	{"dataplane/tracker", "dataplane/journal", "dataplane/transport", "dataplane/hub"},
-	{"dataplane/uplink"},
+	{"dataplane/uplink", "dataplane/archive"},
 	{"dataplane/agent", "dataplane/processserver", "dataplane/applier"},
 	{"activities"},
 	{"workflows"},
