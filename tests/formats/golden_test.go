@@ -7,11 +7,11 @@ import (
 	"testing"
 )
 
-// golden compares bytes with the committed file of that name, or writes it if the environment says UPDATE=1.
+// golden compares bytes with the committed file of that name, or writes it if there is none and the environment says UPDATE=1.
 func golden(t *testing.T, name string, got []byte) []byte {
 	t.Helper()
 	path := filepath.Join("testdata", name)
-	if os.Getenv("UPDATE") == "1" {
+	if _, err := os.Stat(path); os.IsNotExist(err) && os.Getenv("UPDATE") == "1" {
 		if err := os.WriteFile(path, got, 0o644); err != nil {
 			t.Fatal(err)
 		}

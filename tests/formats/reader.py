@@ -224,18 +224,14 @@ def read_body(body, disks, extents):
         if n == 0 or kind > 2 or reserved or start + n > disks[disk]["sectors"]:
             fail("an extent")
         size = 512 * n if kind == 0 else 0
-        extent = {"disk": disk, "start": start, "count": n, "kind": ["data", "zero", "unspecified"][kind]}
-        if size:
-            extent["sha256"] = hashlib.sha256(body[at : at + size]).hexdigest()
-        extents.append(extent)
+        extents.append({"disk": disk, "start": start, "count": n, "kind": ["data", "zero", "unspecified"][kind], "data": body[at : at + size]})
         at += size
     if at != len(body):
         fail("length of a body")
 
 
-def main(path, key):
-    with open(path, "rb") as f:
-        b = f.read()
+def read_segment(b):
+    """Checks what needs no key. Gives the header, the hash, and what reads the frames with the epoch's data key."""
     header, length = read_header(b)
     trailer = b[-64:]
     frames, index = struct.unpack("<II", trailer[:8])
@@ -243,9 +239,10 @@ def main(path, key):
         fail("end or hash")
     if index + 12 * frames != len(b) - 64:
         fail("place of the index")
-    extents = []
-    if "seal" not in header["flags"]:
-        gcm = GCM(hkdf(bytes.fromhex(key), b[120:152], b"farshore segment v1"))
+
+    def open_frames(key):
+        extents = []
+        gcm = GCM(hkdf(key, b[120:152], b"farshore segment v1"))
         bind = hashlib.sha256(b[:length]).digest()
         if gcm.open(bytes(8) + b"\xff" * 4, trailer[8:24], bind + struct.pack("<I", frames)) is None:
             fail("the header does not authenticate")
@@ -260,7 +257,21 @@ def main(path, key):
             at += stored
         if at != index:
             fail("end of the frames")
-    json.dump({"header": header, "hash": trailer[32:].hex(), "extents": extents}, sys.stdout)
+        return extents
+
+    return header, trailer[32:].hex(), open_frames
 
 
-main(sys.argv[1], sys.argv[2])
+def main(path, key):
+    with open(path, "rb") as f:
+        header, digest, open_frames = read_segment(f.read())
+    extents = [] if "seal" in header["flags"] else open_frames(bytes.fromhex(key))
+    for e in extents:
+        data = e.pop("data")
+        if e["kind"] == "data":
+            e["sha256"] = hashlib.sha256(data).hexdigest()
+    json.dump({"header": header, "hash": digest, "extents": extents}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

@@ -24,6 +24,12 @@ func goldenVault(t *testing.T) string {
 	if _, err := os.Stat(stored); os.IsNotExist(err) && os.Getenv("UPDATE") == "1" {
 		writeGoldenVault(t, stored)
 	}
+	return copyVault(t, stored)
+}
+
+// copyVault gives a copy of a stored vault.
+func copyVault(t *testing.T, stored string) string {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "vault")
 	if _, _, err := connect.Create(t.Context(), vault.Config{Kind: vault.KindFile, Path: dir}); err != nil {
 		t.Fatal(err)
