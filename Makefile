@@ -12,10 +12,11 @@ SEEDS    ?= 500
 TORTURE_ROUNDS ?= 200
 TORTURE_KILLS  ?= 200
 CRASH_KILLS ?= 2000
+FLIPS ?= 6000
 CRASH_CELLS ?= 1000
 SUMMARY  := awk -f $(CURDIR)/tests/summary.awk
 
-.PHONY: help demo test check lint fmt generate build deps clean bench bench-agent crash sim torture kernels agent-windows
+.PHONY: help demo test check lint fmt generate build deps clean bench bench-agent crash flips sim torture kernels agent-windows
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -77,6 +78,9 @@ sim: ## the pure core in a world of faults: make sim SEEDS=10000
 
 crash: build ## kill real processes at random moments and at system calls, long form: make crash CRASH_KILLS=2000
 	CRASH=long CRASH_KILLS=$(CRASH_KILLS) CRASH_CELLS=$(CRASH_CELLS) go test -count=1 -v -timeout 0 ./tests/crash
+
+flips: ## turn bits over in everything that is stored, one at a time: make flips FLIPS=6000 (of each object)
+	FLIPS=$(FLIPS) go test -count=1 -v -timeout 0 -run 'NoFlippedBit|OfferIsBelieved' ./dataplane/... ./cmd/farshore-restore 2>&1 | awk -f tests/flips/sum.awk
 
 torture: build ## every file system, load, grade and trouble, and the agent killed 200 times: make torture TORTURE_ROUNDS=200
 	TORTURE_ROUNDS=$(TORTURE_ROUNDS) TORTURE_KILLS=$(TORTURE_KILLS) go test -count=1 -v -timeout 0 ./tests/torture

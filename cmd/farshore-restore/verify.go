@@ -32,20 +32,12 @@ type verifiedGeneration struct {
 	Damage     *damage             `json:"damage,omitempty"`
 }
 
-// damage is where a generation stops being restorable.
-type damage struct {
-	Segment string              `json:"segment"`
-	Code    string              `json:"code"`
-	What    string              `json:"what"`
-	Lost    []farshore.Position `json:"lost"` // points at or behind the damage
-}
-
 func (t *tool) verifyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "verify MACHINE",
 		Short: "Read every byte of a machine's journal and say exactly what is damaged",
 		Long: "Read every segment of every generation: hashes, chain, signatures of claims, decryption and decompression of every frame.\n" +
-			"Exit code 13 if anything is damaged, with the segment, the byte and the recovery points that are lost by it.",
+			"Exit code 13 if anything is damaged, with the segment, the bytes, what of which disk they held, and the recovery points that are lost by it.",
 		Example: "  farshore-restore verify web-01 --vault-path /srv/vault --key vault.key",
 		Args:    exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -81,6 +73,9 @@ func verifyMachine(ctx context.Context, v *opened, id farshore.MachineID, talk i
 			return report, err
 		}
 		report.Generations = append(report.Generations, one)
+	}
+	if err := v.reader.CheckDocuments(ctx, id); err != nil {
+		return report, err
 	}
 	report.NotBelieved = v.bad.list
 	return report, nil
@@ -137,44 +132,13 @@ func journalEntries(ctx context.Context, s vault.Store, prefix string) (entries 
 	return entries, bytes, nil
 }
 
-// damageBehind tells damage from other trouble and finds the points that it takes along: those of the segments that would
-// follow, as far as their headers can still be read.
-func (o *opened) damageBehind(ctx context.Context, good chain.Link, entries []vault.Entry, cause error) (*damage, error) {
-	f, ok := fault.As(cause)
-	if !ok || f.Kind != fault.Corrupt {
-		return nil, cause
-	}
-	m := good.Stream.Machine
-	d := &damage{Segment: chain.NameOf(m, good.Next()), Code: f.Code, What: cause.Error(), Lost: []farshore.Position{}}
-	next := good.Next()
-	for _, e := range entries {
-		if e.Name != chain.NameOf(m, next) {
-			continue
-		}
-		prefix, err := o.store.GetRange(ctx, e.Name, 0, segment.MaxHeaderBytes)
-		if err != nil {
-			return nil, fmt.Errorf("read the header of %s: %w", e.Name, err)
-		}
-		h, err := segment.ParseHeader(prefix)
-		if err != nil { // its header is gone too: what it was cannot be said, but more may follow
-			next.Seq++
-			continue
-		}
-		if _, ok := journal.PointOf(h); ok {
-			d.Lost = append(d.Lost, next)
-		}
-		next = chain.Link{Position: next, Seal: h.Seal}.Next()
-	}
-	return d, nil
-}
-
 func listVerified(w io.Writer, report verified) error {
 	l := &lines{w: w}
 	l.add("GENERATION\tSEGMENTS\tSTORED\tPOINTS\tEND\tUNREAD\tRESULT")
 	for _, g := range report.Generations {
 		result := "good"
 		if g.Damage != nil {
-			result = fmt.Sprintf("DAMAGED, %d points lost", len(g.Damage.Lost))
+			result = "DAMAGED, " + g.Damage.loss()
 		}
 		l.add("%d\t%d\t%s\t%d\t%s\t%d\t%s", g.Generation, g.Segments, size(g.Bytes), g.Points, g.End, g.Unread, result)
 	}
@@ -182,10 +146,7 @@ func listVerified(w io.Writer, report verified) error {
 		if g.Damage == nil {
 			continue
 		}
-		l.add("\ndamaged: %s\n  %s", g.Damage.Segment, g.Damage.What)
-		for _, p := range g.Damage.Lost {
-			l.add("  lost point: %s", p)
-		}
+		g.Damage.list(l)
 	}
 	for _, p := range report.NotBelieved {
 		l.add("\nnot believed: %s\n  %s", p.Name, p.What)
@@ -199,7 +160,7 @@ func (r verified) verdict() error {
 		if g.Damage != nil {
 			return &fault.Fault{
 				Code: "FS-3515", Kind: fault.Corrupt, Subject: fmt.Sprintf("machine %s, generation %d", r.Machine, g.Generation),
-				What:   fmt.Sprintf("good up to %s, damaged at %s; %d recovery points are lost, %d can be restored", g.End, g.Damage.Segment, len(g.Damage.Lost), g.Points),
+				What:   fmt.Sprintf("good up to %s, damaged at %s; %s, %d can be restored", g.End, g.Damage.Segment, g.Damage.loss(), g.Points),
 				Remedy: "restore a point up to there; then: farshore machine resync " + string(r.Machine),
 			}
 		}

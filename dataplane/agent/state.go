@@ -2,7 +2,6 @@ package agent
 
 import (
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +10,7 @@ import (
 
 	"farshore"
 	"farshore/dataplane/block"
+	"farshore/dataplane/document"
 	"farshore/dataplane/host"
 )
 
@@ -92,15 +92,15 @@ func readJSON(path string, into any) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
-	if err := json.Unmarshal(body, into); err != nil {
+	if err := document.Decode(body, into); err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
 	return nil
 }
 
 // writeJSON replaces the file. It is on stable storage when writeJSON returns nil.
-func writeJSON(path string, document any) error {
-	body, err := json.MarshalIndent(document, "", "  ")
+func writeJSON(path string, members any) error {
+	body, err := document.Encode(members)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
@@ -109,7 +109,7 @@ func writeJSON(path string, document any) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	_, err = file.Write(append(body, '\n'))
+	_, err = file.Write(body)
 	err = errors.Join(err, file.Sync(), file.Close())
 	if err == nil {
 		err = host.Replace(tmp, path)

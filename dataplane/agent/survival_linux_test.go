@@ -1,7 +1,6 @@
 package agent_test
 
 import (
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"farshore/dataplane/agent"
 	"farshore/dataplane/disk"
 	"farshore/dataplane/disk/disktest"
+	"farshore/dataplane/document"
 	"farshore/dataplane/segment"
 )
 
@@ -202,11 +202,12 @@ func anotherBoot(t *testing.T, p part) {
 		t.Fatal(err)
 	}
 	run := map[string]any{}
-	if err := json.Unmarshal(body, &run); err != nil {
+	if err := document.Decode(body, &run); err != nil {
 		t.Fatal(err)
 	}
+	delete(run, "checksum")
 	run["boot"] = "00000000-0000-4000-8000-000000000000"
-	if body, err = json.Marshal(run); err == nil {
+	if body, err = document.Encode(run); err == nil {
 		err = os.WriteFile(path, body, 0o600)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -2,7 +2,6 @@ package applier
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"farshore"
 	"farshore/dataplane/block"
 	"farshore/dataplane/chain"
+	"farshore/dataplane/document"
 	"farshore/dataplane/vault"
 )
 
@@ -74,12 +74,12 @@ func (r *replica) checkpoint(ctx context.Context, s vault.Store, at chain.Link) 
 		m.Disks = append(m.Disks, snapshotDisk{Disk: d.id, Sectors: d.Sectors(), Snapshot: id})
 	}
 	slices.SortFunc(m.Disks, func(a, b snapshotDisk) int { return strings.Compare(string(a.Disk), string(b.Disk)) })
-	body, err := json.MarshalIndent(m, "", "  ")
+	body, err := document.Encode(m)
 	if err != nil {
 		return fmt.Errorf("write a checkpoint: %w", err)
 	}
 	name := checkpointName(r.stream.Machine, at.Position)
-	if _, err := s.PutIfAbsent(ctx, name, append(body, '\n')); err != nil { // Other: there is one here already, as good as ours
+	if _, err := s.PutIfAbsent(ctx, name, body); err != nil { // Other: there is one here already, as good as ours
 		return err
 	}
 	for _, d := range r.disks {
@@ -116,7 +116,7 @@ func readCheckpoint(ctx context.Context, s vault.Store, stream chain.Stream, p f
 		return manifest{}, chain.Link{}, err
 	}
 	var m manifest
-	if err := json.Unmarshal(body, &m); err != nil {
+	if err := document.Decode(body, &m); err != nil {
 		return manifest{}, chain.Link{}, damagedReplica(name, "it cannot be read", err)
 	}
 	at, err := m.At.link(stream)

@@ -2,11 +2,11 @@ package applier
 
 import (
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 
 	"farshore"
 	"farshore/dataplane/chain"
+	"farshore/dataplane/document"
 	"farshore/dataplane/segment"
 	"farshore/fault"
 )
@@ -54,7 +54,7 @@ type diskState struct {
 	Made     bool   `json:"made,omitempty"`   // it has its footer
 }
 
-func (s diskState) encode() ([]byte, error) { return json.Marshal(s) }
+func (s diskState) encode() ([]byte, error) { return document.Encode(s) }
 
 // applied says how far the disk was brought along a stream.
 func (s diskState) applied(stream chain.Stream) (chain.Applied, error) {
@@ -71,7 +71,7 @@ func parseState(name string, stored []byte) (s diskState, ok bool, err error) {
 	if len(stored) == 0 {
 		return s, false, nil
 	}
-	err = json.Unmarshal(stored, &s)
+	err = document.Decode(stored, &s)
 	if err == nil && s.Version != stateVersion {
 		err = fmt.Errorf("version %d, this program knows %d", s.Version, stateVersion)
 	}

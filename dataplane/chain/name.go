@@ -46,9 +46,12 @@ func RewrapName(m farshore.MachineID, g farshore.Generation, e farshore.Epoch, r
 	return RewrapPrefix(m, g, e) + recipient + ".json"
 }
 
+// RewrapWord stands in the name of every such object and of no other.
+const RewrapWord = ".rewrap-"
+
 // RewrapPrefix begins the names of what an epoch's data key was sealed to later.
 func RewrapPrefix(m farshore.MachineID, g farshore.Generation, e farshore.Epoch) string {
-	return ClaimPrefix(m, g) + fmt.Sprintf("e%08x.rewrap-", uint32(e))
+	return ClaimPrefix(m, g) + fmt.Sprintf("e%08x%s", uint32(e), RewrapWord)
 }
 
 // ClaimPrefix begins the names of the claims of one generation.

@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -48,11 +47,11 @@ func signClaim(s Signer, c EpochClaim) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sign the claim of epoch %d of machine %s: %w", c.Epoch, c.Machine, err)
 	}
-	b, err := json.Marshal(signed)
+	b, err := signed.encode()
 	if err != nil {
 		return nil, fmt.Errorf("write the claim of epoch %d of machine %s: %w", c.Epoch, c.Machine, err)
 	}
-	return append(b, '\n'), nil
+	return b, nil
 }
 
 // ReadClaim verifies the claim stored under a name of a vault: signed by a node that may claim, for the place it lies in,
@@ -60,8 +59,8 @@ func signClaim(s Signer, c EpochClaim) ([]byte, error) {
 // short-lived, the claim is not.
 func ReadClaim(roots *credential.Roots, id segment.VaultID, name string, stored []byte) (Claimed, error) {
 	var c Claimed
-	var signed Signed
-	if err := decodeStrict(stored, &signed); err != nil {
+	signed, err := decodeSigned(stored)
+	if err != nil {
 		return Claimed{}, fmt.Errorf("claim %s: %w", name, err)
 	}
 	if err := decodeStrict(signed.Payload, &c.EpochClaim); err != nil {

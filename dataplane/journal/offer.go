@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/ecdh"
 	"crypto/hpke"
-	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -94,11 +93,11 @@ func SignOffer(s Signer, o HashOffer, secret hashes.Secret, asked []byte) ([]byt
 	if err != nil {
 		return nil, fmt.Errorf("sign an offer of hashes: %w", err)
 	}
-	b, err := json.Marshal(signed)
+	b, err := signed.encode()
 	if err != nil {
 		return nil, fmt.Errorf("write an offer of hashes: %w", err)
 	}
-	return append(b, '\n'), nil
+	return b, nil
 }
 
 // ReadOffer verifies a stored head: made by a node that keeps replicas, for this epoch of this machine, at the end of the
@@ -126,9 +125,9 @@ func ReadOffer(roots *credential.Roots, key OfferKey, want HashOffer, stored []b
 }
 
 func readOffer(roots *credential.Roots, stored []byte) (HashOffer, error) {
-	var signed Signed
 	var o HashOffer
-	if err := decodeStrict(stored, &signed); err != nil {
+	signed, err := decodeSigned(stored)
+	if err != nil {
 		return o, err
 	}
 	if err := decodeStrict(signed.Payload, &o); err != nil {

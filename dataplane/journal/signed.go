@@ -71,18 +71,18 @@ func store(s Signer, domain string, document any) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sign a %q: %w", domain, err)
 	}
-	b, err := json.Marshal(signed)
+	b, err := signed.encode()
 	if err != nil {
 		return nil, fmt.Errorf("write a %q: %w", domain, err)
 	}
-	return append(b, '\n'), nil
+	return b, nil
 }
 
 // believe reads a stored document that one of these roles has signed. at gives its own time, as of which the certificate
 // is judged, once it is read.
 func believe(roots *credential.Roots, stored []byte, domain string, document interface{ at() time.Time }, roles ...farshore.Role) (farshore.Identity, error) {
-	var signed Signed
-	if err := decodeStrict(stored, &signed); err != nil {
+	signed, err := decodeSigned(stored)
+	if err != nil {
 		return farshore.Identity{}, err
 	}
 	if err := decodeStrict(signed.Payload, document); err != nil {
@@ -93,6 +93,25 @@ func believe(roots *credential.Roots, stored []byte, domain string, document int
 		err = fmt.Errorf("%s may not sign a %q", by, domain)
 	}
 	return by, err
+}
+
+// encode gives the bytes to store.
+func (s Signed) encode() ([]byte, error) {
+	b, err := json.Marshal(s)
+	return append(b, '\n'), err
+}
+
+// decodeSigned reads a stored document. Its signature covers the payload only, so the rest must be exactly as it is written: a bit
+// that turned over there would not be noticed otherwise.
+func decodeSigned(stored []byte) (Signed, error) {
+	var s Signed
+	if err := decodeStrict(stored, &s); err != nil {
+		return s, err
+	}
+	if again, err := s.encode(); err != nil || !bytes.Equal(again, stored) {
+		return s, errors.Join(errors.New("read the document: it is not written as signed documents are"), err)
+	}
+	return s, nil
 }
 
 // decodeStrict reads one JSON value and refuses unknown fields and anything behind it.

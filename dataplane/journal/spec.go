@@ -41,11 +41,11 @@ func PutSpec(ctx context.Context, d Deps, spec farshore.MachineSpec) error {
 		if err != nil {
 			return fmt.Errorf("sign the spec of machine %s: %w", spec.ID, err)
 		}
-		body, err := json.Marshal(signed)
+		body, err := signed.encode()
 		if err != nil {
 			return fmt.Errorf("write the spec of machine %s: %w", spec.ID, err)
 		}
-		outcome, err := put(ctx, d.Store, chain.SpecName(spec.ID, n+1), append(body, '\n'))
+		outcome, err := put(ctx, d.Store, chain.SpecName(spec.ID, n+1), body)
 		if err != nil {
 			return fmt.Errorf("put the spec of machine %s: %w", spec.ID, err)
 		}
@@ -101,10 +101,7 @@ func (r Reader) newestSpec(ctx context.Context, m farshore.MachineID) (uint32, *
 		if !found {
 			continue
 		}
-		doc, err := readSpec(r.Roots, body)
-		if err == nil && (doc.Number != n || doc.Spec.ID != m || doc.Vault != r.Vault.String()) {
-			err = fmt.Errorf("made for number %d of machine %s in vault %s", doc.Number, doc.Spec.ID, doc.Vault)
-		}
+		doc, err := r.readSpecOf(m, n, body)
 		if err == nil {
 			return highest, &doc.Spec, nil
 		}
@@ -115,11 +112,20 @@ func (r Reader) newestSpec(ctx context.Context, m farshore.MachineID) (uint32, *
 	return highest, nil, nil
 }
 
+// readSpecOf reads the n-th spec of a machine.
+func (r Reader) readSpecOf(m farshore.MachineID, n uint32, body []byte) (specDocument, error) {
+	doc, err := readSpec(r.Roots, body)
+	if err == nil && (doc.Number != n || doc.Spec.ID != m || doc.Vault != r.Vault.String()) {
+		err = fmt.Errorf("made for number %d of machine %s in vault %s", doc.Number, doc.Spec.ID, doc.Vault)
+	}
+	return doc, err
+}
+
 // readSpec believes a spec that a node of the vault other than a mere operator has signed.
 func readSpec(roots *credential.Roots, body []byte) (specDocument, error) {
-	var signed Signed
 	var doc specDocument
-	if err := decodeStrict(body, &signed); err != nil {
+	signed, err := decodeSigned(body)
+	if err != nil {
 		return doc, err
 	}
 	if err := decodeStrict(signed.Payload, &doc); err != nil {

@@ -4,6 +4,7 @@ import (
 	"crypto/cipher"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"iter"
 
@@ -25,62 +26,100 @@ type Segment struct {
 // Parse checks everything that can be checked without the key: header, index, trailer and hash.
 // The error is a *[Damage].
 func Parse(sealed []byte) (*Segment, error) {
-	h, length, err := parseHeader(sealed)
+	s, length, err := parseFront(sealed)
 	if err != nil {
-		return nil, err
+		return nil, whicheverVersion(sealed, err)
 	}
-	if len(sealed) > MaxSegmentBytes {
-		return nil, &Damage{Part: "segment", Offset: MaxSegmentBytes, What: fmt.Sprintf("%d bytes, want at most %d", len(sealed), MaxSegmentBytes)}
-	}
-	s := &Segment{header: h, sealed: sealed, salt: [32]byte(sealed[saltOffset:])}
-	s.aad.header = sha256.Sum256(sealed[:length])
 	if err := s.parseTrailer(length); err != nil {
 		return nil, err
 	}
-	if h.Seal && (len(s.frames) > 0 || s.salt != [32]byte{}) {
+	if err := s.checkHash(); err != nil {
+		return nil, err
+	}
+	if err := s.parseIndex(length); err != nil {
+		return nil, err
+	}
+	if s.header.Seal && (len(s.frames) > 0 || s.salt != [32]byte{}) {
 		return nil, &Damage{Part: "header", Offset: 10, What: fmt.Sprintf("flagged as a seal, but has %d frames or a salt", len(s.frames))}
 	}
 	return s, nil
 }
 
-// parseTrailer reads from the end: hash, end magic, tag, place and length of the index; then the index itself.
-func (s *Segment) parseTrailer(header int) error {
-	damage := func(part string, offset int, err error, what string, args ...any) error {
-		return &Damage{Part: part, Offset: int64(offset), What: fmt.Sprintf(what, args...), Err: err}
+// parseFront reads the header, whose length it gives.
+func parseFront(sealed []byte) (*Segment, int, error) {
+	h, length, err := parseHeader(sealed)
+	if err != nil {
+		return nil, 0, err
 	}
+	if len(sealed) > MaxSegmentBytes {
+		return nil, 0, &Damage{Part: "segment", Offset: MaxSegmentBytes, What: fmt.Sprintf("%d bytes, want at most %d", len(sealed), MaxSegmentBytes)}
+	}
+	s := &Segment{header: h, sealed: sealed, salt: [32]byte(sealed[saltOffset:])}
+	s.aad.header = sha256.Sum256(sealed[:length])
+	return s, length, nil
+}
+
+// whicheverVersion tells a segment of a newer version from a damaged one that only looks like it: in every version the last 32
+// bytes are the hash of all in front.
+func whicheverVersion(sealed []byte, err error) error {
+	var d *Damage
+	if at := len(sealed) - hashBytes; at < 0 || !errors.As(err, &d) || !errors.Is(d.Err, ErrVersion) || Hash(sha256.Sum256(sealed[:at])) == Hash(sealed[at:]) {
+		return err
+	}
+	return &Damage{Part: d.Part, Offset: d.Offset, What: d.What + "; it is damaged: its bytes do not give the hash that it ends with"}
+}
+
+// parseTrailer reads from the end: the end magic, the hash and the tag.
+func (s *Segment) parseTrailer(header int) error {
 	b := s.sealed
 	at := len(b) - trailerBytes
 	if at < header {
-		return damage("trailer", len(b), ErrShort, "only %d bytes are there", len(b))
+		return damageAt("trailer", len(b), ErrShort, "only %d bytes are there", len(b))
 	}
 	trailer := b[at:]
 	if end := trailer[8+tagBytes : 8+tagBytes+len(endMagic)]; string(end) != endMagic {
-		return damage("trailer", at+8+tagBytes, ErrShort, "ends with %x, want %x", end, endMagic)
+		return damageAt("trailer", at+8+tagBytes, ErrShort, "ends with %x, want %x", end, endMagic)
 	}
 	s.hash = Hash(trailer[trailerBytes-hashBytes:])
-	if got := Hash(sha256.Sum256(b[:len(b)-hashBytes])); got != s.hash {
-		return damage("trailer", len(b)-hashBytes, nil, "names the hash %v, the bytes give %v", s.hash, got)
-	}
 	s.tag = trailer[8 : 8+tagBytes]
-	le := binary.LittleEndian
+	return nil
+}
+
+// checkHash compares the hash in the trailer with that of the bytes.
+func (s *Segment) checkHash() error {
+	at := len(s.sealed) - hashBytes
+	if got := Hash(sha256.Sum256(s.sealed[:at])); got != s.hash {
+		return damageAt("trailer", at, nil, "names the hash %v, the bytes give %v", s.hash, got)
+	}
+	return nil
+}
+
+// parseIndex reads where the frames are.
+func (s *Segment) parseIndex(header int) error {
+	b, at, le := s.sealed, len(s.sealed)-trailerBytes, binary.LittleEndian
+	trailer := b[at:]
 	count, index := int64(le.Uint32(trailer)), int64(le.Uint32(trailer[4:]))
 	if index < int64(header) || index+count*indexEntryBytes != int64(at) {
-		return damage("trailer", at, nil, "claims an index of %d frames at byte %d, which does not end here", count, index)
+		return damageAt("trailer", at, nil, "claims an index of %d frames at byte %d, which does not end here", count, index)
 	}
 	offset := int64(header)
 	for i := range int(count) {
 		e := b[int(index)+i*indexEntryBytes:]
 		f := Frame{Offset: offset, Stored: int(le.Uint32(e)), Body: int(le.Uint32(e[4:])), Codec: Codec(e[8])}
 		if f.Stored <= tagBytes || f.Body <= 0 || f.Body > maxBodyBytes || f.Codec > LZ4 || e[9]|e[10]|e[11] != 0 {
-			return damage("index", int(index)+i*indexEntryBytes, nil, "frame %d: impossible entry %x", i, e[:indexEntryBytes])
+			return damageAt("index", int(index)+i*indexEntryBytes, nil, "frame %d: impossible entry %x", i, e[:indexEntryBytes])
 		}
 		s.frames = append(s.frames, f)
 		offset += int64(f.Stored)
 	}
 	if offset != index {
-		return damage("index", int(index), nil, "the frames end at byte %d, the index begins at %d", offset, index)
+		return damageAt("index", int(index), nil, "the frames end at byte %d, the index begins at %d", offset, index)
 	}
 	return nil
+}
+
+func damageAt(part string, offset int, err error, what string, args ...any) error {
+	return &Damage{Part: part, Offset: int64(offset), What: fmt.Sprintf(what, args...), Err: err}
 }
 
 // Open parses a segment and unlocks it.

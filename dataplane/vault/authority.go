@@ -35,11 +35,17 @@ func (a Authority) Sign(document any) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sign a document of the CA: %w", err)
 	}
-	body, err := json.MarshalIndent(signedDocument{Signed: signed, Signature: signature}, "", "  ")
+	body, err := signedDocument{Signed: signed, Signature: signature}.encode()
 	if err != nil {
 		return nil, fmt.Errorf("write a document of the CA: %w", err)
 	}
-	return append(body, '\n'), nil
+	return body, nil
+}
+
+// encode gives the bytes to store.
+func (f signedDocument) encode() ([]byte, error) {
+	body, err := json.MarshalIndent(f, "", "  ")
+	return append(body, '\n'), err
 }
 
 // ReadSigned reads a document that one of the CAs (DER) has signed. Fields that the document does not have are refused.
@@ -54,11 +60,15 @@ func ReadSigned(body []byte, cas [][]byte, into any) error {
 	return strict(file.Signed, into)
 }
 
-// parseSigned gives the file with its content in compact form, which is what was signed.
+// parseSigned gives the file with its content in compact form, which is what was signed. What the signature does not cover must
+// be exactly as it is written: a bit that turned over there would not be noticed otherwise.
 func parseSigned(body []byte) (signedDocument, error) {
 	var file signedDocument
 	if err := strict(body, &file); err != nil {
 		return file, err
+	}
+	if again, err := file.encode(); err != nil || !bytes.Equal(again, body) {
+		return file, errors.Join(errors.New("it is not written as such documents are"), err)
 	}
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, file.Signed); err != nil {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -120,6 +121,19 @@ func noKey(path string, err error) error {
 
 // ParseKey is the inverse of [PrivateKey.Text].
 func ParseKey(text []byte) (PrivateKey, error) {
+	k, err := parseKey(text)
+	if err != nil {
+		return PrivateKey{}, err
+	}
+	// A checksum cannot find what a lenient reader passes over. Ends of lines and spaces around it are an editor's.
+	plain := bytes.Trim(bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")), " \t\n")
+	if again, err := k.Text(); err != nil || !bytes.Equal(bytes.TrimSpace(again), plain) {
+		return PrivateKey{}, errors.Join(errors.New("read a key: it is not written as it was made: a character is wrong"), err)
+	}
+	return k, nil
+}
+
+func parseKey(text []byte) (PrivateKey, error) {
 	b, rest := pem.Decode(bytes.TrimSpace(text))
 	if b == nil || len(bytes.TrimSpace(rest)) > 0 {
 		return PrivateKey{}, fmt.Errorf("read a key: want one PEM block, BEGIN to END")

@@ -1,7 +1,6 @@
 package crash
 
 import (
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -12,6 +11,7 @@ import (
 	"farshore/dataplane/block"
 	"farshore/dataplane/chain"
 	"farshore/dataplane/disk/disktest"
+	"farshore/dataplane/document"
 	"farshore/dataplane/hub"
 	"farshore/dataplane/segment"
 	"farshore/tests/blockwriter"
@@ -56,7 +56,7 @@ func (l *line) told() farshore.Position {
 	}
 	content, err := os.ReadFile(filepath.Join(l.runDir(), "run.json"))
 	if err == nil {
-		err = json.Unmarshal(content, &run)
+		err = document.Decode(content, &run)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		l.t.Fatal(err)

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -66,15 +68,26 @@ func (p place) exclude(ctx context.Context) (held, error) { return lock(ctx, p.f
 
 // read gives the token in the file, 0 if there is none yet.
 func (h held) read() (uint64, error) {
-	content, err := io.ReadAll(io.NewSectionReader(h.file, 0, 32))
+	content, err := io.ReadAll(io.NewSectionReader(h.file, 0, 64))
 	if err != nil || len(content) == 0 {
 		return 0, err
 	}
-	var token uint64
-	if _, err := fmt.Sscanf(string(content), "%020d\n", &token); err != nil {
-		return 0, fmt.Errorf("read the writer's token %s: %w", h.file.Name(), err)
+	token, err := strconv.ParseUint(string(content[:min(tokenDigits, len(content))]), 10, 64)
+	if err != nil || string(tokenText(token)) != string(content) {
+		return 0, fmt.Errorf("read the writer's token %s: %w: %q", h.file.Name(), errDamagedToken, content)
 	}
 	return token, nil
+}
+
+const tokenDigits = 20
+
+// errDamagedToken: the file does not hold what was written. Nobody is the disk's writer then, until somebody fences.
+var errDamagedToken = errors.New("damaged")
+
+// tokenText is what the file holds.
+func tokenText(token uint64) []byte {
+	text := fmt.Appendf(nil, "%0*d ", tokenDigits, token)
+	return fmt.Appendf(text, "%08x\n", crc32.Checksum(text, crc32.MakeTable(crc32.Castagnoli)))
 }
 
 // next stores a token that no writer of this disk, nor of a removed disk of its name, has had.
@@ -100,11 +113,14 @@ func (p place) advance() (uint64, error) {
 		return 0, err
 	}
 	token, err := held{f}.read()
+	if errors.Is(err, errDamagedToken) { // far from all that there were
+		token, err = 1<<63+rand.Uint64N(1<<62), f.Truncate(0)
+	}
 	if err != nil {
 		return 0, errors.Join(err, f.Close())
 	}
 	token += 1 + rand.Uint64N(1<<32)
-	_, err = f.WriteAt(fmt.Appendf(nil, "%020d\n", token), 0)
+	_, err = f.WriteAt(tokenText(token), 0)
 	return token, errors.Join(err, f.Sync(), f.Close())
 }
 
