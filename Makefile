@@ -9,6 +9,7 @@ RACED    := . ./fault/... ./dataplane/...
 REST      = $$(go list ./... | grep -vE '^farshore(/fault|/dataplane/.*|/dataplane|/tests/(crash|e2e|bench|torture).*)?$$')
 LDFLAGS  := -s -w
 SEEDS    ?= 500
+FUZZ     ?= 10m
 TORTURE_ROUNDS ?= 200
 TORTURE_KILLS  ?= 200
 CRASH_KILLS ?= 2000
@@ -16,7 +17,7 @@ FLIPS ?= 6000
 CRASH_CELLS ?= 1000
 SUMMARY  := awk -f $(CURDIR)/tests/summary.awk
 
-.PHONY: help demo test check lint fmt generate build deps clean bench bench-agent crash flips sim torture kernels agent-windows
+.PHONY: help demo test check lint fmt generate build deps clean bench bench-agent crash flips sim fuzz torture kernels agent-windows
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -72,6 +73,9 @@ FORCE:
 
 deps: ## install what the demo and the tests need from apt (needs root), or name it
 	deploy/apt/install.sh
+
+fuzz: ## every parser, each for so much CPU time: make fuzz FUZZ=10m (ONLY=journal picks some)
+	FUZZ=$(FUZZ) ONLY=$(ONLY) tests/fuzz.sh
 
 sim: ## the pure core in a world of faults: make sim SEEDS=10000
 	SEEDS=$(SEEDS) go test -count=1 -v -timeout 0 ./tests/sim/...

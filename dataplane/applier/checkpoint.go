@@ -110,11 +110,16 @@ func checkpoints(ctx context.Context, s vault.Store, m farshore.MachineID, g far
 
 // readCheckpoint reads a manifest. ErrNotFound: it was removed meanwhile.
 func readCheckpoint(ctx context.Context, s vault.Store, stream chain.Stream, p farshore.Position) (manifest, chain.Link, error) {
-	name := checkpointName(stream.Machine, p)
-	body, err := s.Get(ctx, name)
+	body, err := s.Get(ctx, checkpointName(stream.Machine, p))
 	if err != nil {
 		return manifest{}, chain.Link{}, err
 	}
+	return parseCheckpoint(stream, p, body)
+}
+
+// parseCheckpoint reads what a manifest of the stream says about a position.
+func parseCheckpoint(stream chain.Stream, p farshore.Position, body []byte) (manifest, chain.Link, error) {
+	name := checkpointName(stream.Machine, p)
 	var m manifest
 	if err := document.Decode(body, &m); err != nil {
 		return manifest{}, chain.Link{}, damagedReplica(name, "it cannot be read", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -112,7 +113,7 @@ func untrusted(at disk.Standing, what string, err error) *fault.Fault {
 
 // reader reads a file system's bytes on the disk.
 type reader struct {
-	device *disk.Device
+	device io.ReaderAt
 	extent block.Extent
 }
 
