@@ -10,6 +10,9 @@
 //
 // The same is done, less often, with all of Farshore, where the configuration server and Temporal are killed too.
 //
-// The short forms are part of make test. make crash kills CRASH_KILLS times and tries all cells of the table of system calls.
+// Two process servers race for one machine: whatever either acknowledges is in the stream, and the one that lost it says so.
+//
+// The short forms are part of make test. make crash kills CRASH_KILLS times, tries all cells of the table of system calls, and
+// lets CRASH_RACES rounds be raced.
 // CRASH_SEED replays the choices of a run, though not its timing.
 package crash

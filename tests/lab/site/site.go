@@ -70,14 +70,27 @@ func New(t testing.TB, dir string, machine farshore.MachineID) *Site {
 // Serve runs the process server until the test ends, or until stop is called, and gives its address.
 func (s *Site) Serve() (address string, stop func()) {
 	s.t.Helper()
-	config := processserver.Config{
-		CacheDir: filepath.Join(s.dir, "cache"), CacheBytes: 1 << 30, SegmentBytes: 4 << 20, SegmentAge: time.Second, DrainWithin: 10 * time.Second,
-	}
 	node, ok := s.deps.Signer.(*credential.Node)
 	if !ok {
 		s.t.Fatal("the site's signer is no node")
 	}
-	server, err := processserver.New(config, processserver.Deps{Node: node, Log: slog.New(slog.DiscardHandler), Now: time.Now, Journal: s.deps})
+	return s.serve(Server, node, time.Now)
+}
+
+// ServeAnother runs one more process server, with a cache and a clock of its own.
+func (s *Site) ServeAnother(name string, now func() time.Time) (address string, stop func()) {
+	s.t.Helper()
+	return s.serve(name, s.CA.Node(s.t, farshore.RoleProcessServer, name), now)
+}
+
+func (s *Site) serve(name string, node *credential.Node, now func() time.Time) (address string, stop func()) {
+	s.t.Helper()
+	config := processserver.Config{
+		CacheDir: filepath.Join(s.dir, "cache", name), CacheBytes: 1 << 30, SegmentBytes: 4 << 20, SegmentAge: time.Second, DrainWithin: 10 * time.Second,
+	}
+	deps := s.deps
+	deps.Signer, deps.Now = node, now
+	server, err := processserver.New(config, processserver.Deps{Node: node, Log: slog.New(slog.DiscardHandler), Now: now, Journal: deps})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -86,7 +99,7 @@ func (s *Site) Serve() (address string, stop func()) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	stop = Background(s.t, "the process server", func(ctx context.Context) error { return server.Run(ctx, listener) })
+	stop = Background(s.t, "process server "+name, func(ctx context.Context) error { return server.Run(ctx, listener) })
 	return listener.Addr().String(), stop
 }
 
