@@ -16,7 +16,6 @@ import (
 	"farshore"
 	"farshore/dataplane/chain"
 	"farshore/dataplane/changelog"
-	"farshore/dataplane/hrl"
 	"farshore/dataplane/journal"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/vault"
@@ -26,11 +25,11 @@ import (
 // inspection is what inspect says of one object.
 type inspection struct {
 	Name     string             `json:"name"`
-	Kind     string             `json:"kind"` // segment, seal, claim, spec, description, change log
+	Kind     string             `json:"kind"`
 	Bytes    int                `json:"bytes"`
 	State    string             `json:"state"` // what was checked, and what came of it
 	Segment  *inspectedSegment  `json:"segment,omitempty"`
-	Document json.RawMessage    `json:"document,omitempty"`
+	Document json.RawMessage    `json:"document,omitempty"` // whatever else it is
 	Ticket   json.RawMessage    `json:"ticket,omitempty"`
 	By       *farshore.Identity `json:"by,omitempty"`
 	Changes  *changelog.Report  `json:"changes,omitempty"`
@@ -59,9 +58,10 @@ type inspectedSegment struct {
 func (t *tool) inspectCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "inspect FILE|NAME",
-		Short: "Explain one object: a segment, a claim, a spec, the vault's description, an agent's change log",
-		Long: "Explain a file, or an object of the vault by its name. What can be checked is checked: without a vault the structure, with a vault\n" +
-			"the signatures, with --key the encryption.",
+		Short: "Explain one object or file of any format in docs/formats",
+		Long: "Explain a file, or an object of the vault by its name: segments, seals, files of a spool; claims, specs, policies, cuts, manifests and\n" +
+			"whatever else is signed; hashes, chunk lists, states and checkpoints of replicas; archives, key files, change logs. What can be checked\n" +
+			"is checked: without a vault the structure, with a vault the signatures, with --key the encryption.",
 		Example: "  farshore-restore inspect s0000000000000001.fsj\n" +
 			"  farshore-restore inspect points/v1/m/web-01/g00000001/e00000001.json --vault-path /srv/vault",
 		Args: exactly(1),
@@ -81,8 +81,8 @@ func (t *tool) inspectCommand() *cobra.Command {
 
 func (t *tool) inspect(ctx context.Context, name string, talk io.Writer) (inspection, error) {
 	in := inspection{Name: name}
-	if log, err := isChangeLog(name); log || err != nil {
-		return in, errors.Join(err, in.changeLog())
+	if look, err := in.large(ctx); look || err != nil {
+		return in, err
 	}
 	body, err := os.ReadFile(name)
 	local := err == nil
@@ -106,34 +106,7 @@ func (t *tool) inspect(ctx context.Context, name string, talk io.Writer) (inspec
 		}
 	}
 	in.Bytes = len(body)
-	if bytes.HasPrefix(body, []byte(segment.Magic)) {
-		return in, in.segment(ctx, v, body)
-	}
-	return in, in.document(v, body)
-}
-
-// isChangeLog looks at the begin of a local file: a change log may be too large to be read whole.
-func isChangeLog(name string) (bool, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return false, nil //nolint:nilerr // an object of the vault, or whoever reads it says what is wrong
-	}
-	defer f.Close()
-	prefix := make([]byte, hrl.PageBytes)
-	n, err := io.ReadFull(f, prefix)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return false, fmt.Errorf("read %s: %w", name, err)
-	}
-	return hrl.Recognise(prefix[:n]), nil
-}
-
-func (in *inspection) changeLog() error {
-	report, err := changelog.InspectFile(in.Name)
-	if err != nil {
-		return err
-	}
-	in.Kind, in.Bytes, in.State, in.Changes = "change log", int(report.Bytes), report.State, report
-	return nil
+	return in, in.explain(ctx, v, body)
 }
 
 func (in *inspection) segment(ctx context.Context, v *opened, body []byte) error {
@@ -187,53 +160,6 @@ func flagsOf(h segment.Header) []string {
 		}
 	}
 	return flags
-}
-
-// document explains a JSON object: the vault's description, a claim or a spec.
-func (in *inspection) document(v *opened, body []byte) error {
-	var probe struct {
-		Signed  json.RawMessage `json:"signed"`
-		Payload []byte          `json:"payload"`
-	}
-	if err := json.Unmarshal(body, &probe); err != nil || probe.Signed == nil && probe.Payload == nil {
-		return &fault.Fault{
-			Code: "FS-3518", Kind: fault.Refused, Subject: in.Name, What: "it is no segment, claim, spec or description of a vault", Err: err,
-			Remedy: "see docs/formats/layout.md for what there is",
-		}
-	}
-	if probe.Signed != nil {
-		in.Kind, in.Document, in.State = "description", probe.Signed, "not checked: name the vault"
-		if v != nil {
-			in.State = "signed by the CA that it names"
-		}
-		return nil
-	}
-	in.Document, in.State = probe.Payload, "signature not checked: name the vault"
-	var kind struct {
-		Spec   json.RawMessage `json:"spec"`
-		Ticket *journal.Signed `json:"ticket"`
-	}
-	if err := json.Unmarshal(probe.Payload, &kind); err != nil {
-		return fmt.Errorf("read the payload of %s: %w", in.Name, err)
-	}
-	in.Kind = "claim"
-	if kind.Spec != nil {
-		in.Kind = "spec"
-		return nil
-	}
-	if kind.Ticket != nil {
-		in.Ticket = kind.Ticket.Payload
-	}
-	if v == nil {
-		return nil
-	}
-	claim, err := journal.ReadClaim(v.reader.Roots, v.reader.Vault, in.Name, body)
-	if err != nil {
-		in.State = "NOT BELIEVED: " + err.Error()
-		return nil
-	}
-	in.By, in.State = &claim.By, "believed: signed by "+claim.By.String()
-	return nil
 }
 
 func listInspection(w io.Writer, in inspection) error {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -348,6 +350,50 @@ func TestEachKindOfObjectIsExplained(t *testing.T) {
 	}
 	if code, _, stderr := w.run("inspect", "journal/v1/nothing"); code != fault.ExitRefused {
 		t.Errorf("nothing: exit %d: %s", code, stderr)
+	}
+}
+
+func TestEveryGoldenFileIsExplained(t *testing.T) {
+	root := filepath.Join("..", "..", "tests", "formats", "testdata")
+	seen := map[string]int{}
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if name := filepath.Base(path); err != nil || entry.IsDir() || name == "stream.json" || name == "wrapped-v1.pem" { // the tests' own
+			return err
+		}
+		code, stdout, stderr := execTool(t, "inspect", path, "-o", "json")
+		var in inspection
+		if code != 0 || json.Unmarshal([]byte(stdout), &in) != nil || in.Kind == "" || in.State == "" || in.Bytes == 0 {
+			t.Errorf("%s: exit %d: %s%s", path, code, stdout, stderr)
+		}
+		if code, stdout, _ := execTool(t, "inspect", path); code != 0 || !strings.Contains(stdout, in.Kind) {
+			t.Errorf("%s as text: %s", path, stdout)
+		}
+		seen[in.Kind]++
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []string{
+		"segment", "seal", "claim", "ticket", "spec", "description", "recipients", "rewrap", "key file", "hashes", "offer", "change log", "archive",
+		"state of a replica disk", "checkpoint",
+	} {
+		if seen[kind] == 0 {
+			t.Errorf("there is no golden file of a %s among %v", kind, seen)
+		}
+	}
+}
+
+func TestASignatureThatIsNotOfThisVaultIsSaid(t *testing.T) {
+	w, other := newWorld(t), newWorld(t)
+	w.history()
+	other.history()
+	for _, name := range []string{chain.ClaimName(web, 1, 1), "points/v1/vault.json"} {
+		var in inspection
+		w.mustRun(&in, "inspect", filepath.Join(other.dir, name))
+		if !strings.HasPrefix(in.State, "NOT BELIEVED") {
+			t.Errorf("%s: %s", name, in.State)
+		}
 	}
 }
 

@@ -119,6 +119,35 @@ func noKey(path string, err error) error {
 	return badKeyFile(path, "it holds no key", "use the vault.key or recovery.key that `farshore-control init` wrote", err)
 }
 
+// KeyNote is what the file of a key says about it, without the key.
+type KeyNote struct {
+	Kind      KeyKind `json:"kind"`
+	ID        string  `json:"id"`
+	Vault     string  `json:"vault"`
+	CA        string  `json:"ca"` // SHA-256 of the CA's certificate
+	WrappedBy string  `json:"wrappedBy,omitempty"`
+}
+
+// DescribeKeys says which keys a file holds.
+func DescribeKeys(text []byte) ([]KeyNote, error) {
+	var notes []KeyNote
+	for len(bytes.TrimSpace(text)) > 0 {
+		b, rest := pem.Decode(bytes.TrimSpace(text))
+		if b == nil {
+			return nil, fmt.Errorf("read a key: want PEM blocks and nothing else")
+		}
+		k, err := keyOf(b)
+		if err != nil {
+			return nil, fmt.Errorf("read a key: %w", err)
+		}
+		notes = append(notes, KeyNote{
+			Kind: k.Kind, ID: b.Headers["Id"], Vault: k.Vault.String(), CA: b.Headers["Ca"], WrappedBy: b.Headers[wrappedBy],
+		})
+		text = rest
+	}
+	return notes, nil
+}
+
 // ParseKey is the inverse of [PrivateKey.Text].
 func ParseKey(text []byte) (PrivateKey, error) {
 	k, err := parseKey(text)
