@@ -119,5 +119,9 @@ func ParsePosition(s string) (Position, error) {
 		}
 		n[i] = v
 	}
-	return Position{Generation(n[0]), Epoch(n[1]), Seq(n[2])}, nil
+	p := Position{Generation(n[0]), Epoch(n[1]), Seq(n[2])}
+	if p.String() != s { // names of files are positions: one place has one name
+		return Position{}, bad
+	}
+	return p, nil
 }
