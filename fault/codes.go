@@ -94,6 +94,7 @@ var Codes = []Code{
 	{"FS-3516", "there is no such recovery point in the vault"},
 	{"FS-3517", "the disk is not part of the recovery point"},
 	{"FS-3518", "there is no such object, or it is none of ours"},
+	{"FS-3519", "something in the vault is damaged or not believed"},
 	{"FS-3521", "a device to restore to is in use"},
 	{"FS-3522", "the output of a restore cannot be used"},
 	{"FS-3530", "the manifest of a recovery point is not believed"},

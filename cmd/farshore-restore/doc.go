@@ -4,7 +4,7 @@
 //
 //	ls       which machines are there
 //	points   which recovery points a machine has
-//	verify   read every byte of a machine's journal and say exactly what is damaged
+//	verify   read every byte of a machine's journal, or of the vault, and say exactly what is damaged
 //	write    restore the disks of a recovery point to raw images, fixed VHDs or devices
 //	export   take machines out in a form that can be carried
 //	import   bring them into the vault's storage elsewhere

@@ -27,6 +27,9 @@ const (
 	tarMagicAt = 257
 )
 
+// distrusted begins the state of what nobody of this vault has signed.
+const distrusted = "NOT BELIEVED: "
+
 // large explains local files that may be too large to be read into memory: change logs and archives. false: it is none.
 func (in *inspection) large(ctx context.Context) (bool, error) {
 	f, err := os.Open(in.Name)
@@ -184,7 +187,7 @@ func (in *inspection) ofTheCA(v *opened, body, document []byte) error {
 	in.State = "signed by the vault's CA"
 	var any map[string]json.RawMessage
 	if err := vault.ReadSigned(body, v.reader.Roots.DER(), &any); err != nil {
-		in.State = "NOT BELIEVED: " + err.Error()
+		in.State = distrusted + err.Error()
 	}
 	return nil
 }
@@ -201,7 +204,7 @@ func (in *inspection) signed(v *opened, body []byte) error {
 	}
 	by, err := v.reader.Judge(in.Name, d)
 	if err != nil {
-		in.State = "NOT BELIEVED: " + err.Error()
+		in.State = distrusted + err.Error()
 		return nil
 	}
 	in.By, in.State = &by, "believed: signed by "+by.String()

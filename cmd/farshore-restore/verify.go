@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -28,41 +30,55 @@ type verifiedGeneration struct {
 	Bytes      int64               `json:"bytes"`    // as stored
 	Points     int                 `json:"points"`   // that can be restored
 	End        farshore.Position   `json:"end"`
-	Unread     int                 `json:"unread"` // objects behind a hole or a seal: harmless, never part of the stream
+	Horizon    string              `json:"horizon,omitempty"` // retention may have let go of what lies before; it was not read
+	Unread     int                 `json:"unread"`            // objects behind a hole or a seal: harmless, never part of the stream
 	Damage     *damage             `json:"damage,omitempty"`
 }
 
 func (t *tool) verifyCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "verify MACHINE",
-		Short: "Read every byte of a machine's journal and say exactly what is damaged",
+		Use:   "verify [MACHINE]",
+		Short: "Read every byte of a machine's journal, or of the whole vault, and say exactly what is damaged",
 		Long: "Read every segment of every generation: hashes, chain, signatures of claims, decryption and decompression of every frame.\n" +
-			"Exit code 13 if anything is damaged, with the segment, the bytes, what of which disk they held, and the recovery points that are lost by it.",
-		Example: "  farshore-restore verify web-01 --vault-path /srv/vault --key vault.key",
-		Args:    exactly(1),
+			"Exit code 13 if anything is damaged, with the segment, the bytes, what of which disk they held, and the recovery points that are lost by it.\n" +
+			"Without a machine all of them, and every document of the vault besides; and each key is tried on every epoch.",
+		Example: "  farshore-restore verify web-01 --vault-path /srv/vault --key vault.key\n" +
+			"  farshore-restore verify --vault-path /srv/vault --key vault.key",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return exactly(1)(cmd, args)
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, talk := cmd.Context(), cmd.ErrOrStderr()
+			v, err := t.vault.open(ctx, talk, true)
+			if err != nil {
+				return err
+			}
+			if len(args) == 0 {
+				report, err := verifyVault(ctx, v, talk)
+				if err != nil {
+					return err
+				}
+				return errors.Join(t.print(cmd, report, func(w io.Writer) error { return listVerifiedVault(w, report) }), report.verdict())
+			}
 			id, err := farshore.ParseMachineID(args[0])
 			if err != nil {
 				return err
 			}
-			v, err := t.vault.open(cmd.Context(), cmd.ErrOrStderr(), true)
+			report, err := verifyMachine(ctx, v, id, talk)
 			if err != nil {
 				return err
 			}
-			report, err := verifyMachine(cmd.Context(), v, id, cmd.ErrOrStderr())
-			if err != nil {
-				return err
-			}
-			if err := t.print(cmd, report, func(w io.Writer) error { return listVerified(w, report) }); err != nil {
-				return err
-			}
-			return report.verdict()
+			return errors.Join(t.print(cmd, report, func(w io.Writer) error { return listVerified(w, report) }), report.verdict())
 		},
 	}
 }
 
 func verifyMachine(ctx context.Context, v *opened, id farshore.MachineID, talk io.Writer) (verified, error) {
-	report := verified{Machine: id}
+	report := verified{Machine: id, Generations: []verifiedGeneration{}}
+	told := len(v.bad.list)
 	generations, err := v.reader.Generations(ctx, id)
 	if err != nil {
 		return report, err
@@ -77,7 +93,7 @@ func verifyMachine(ctx context.Context, v *opened, id farshore.MachineID, talk i
 	if err := v.reader.CheckDocuments(ctx, id); err != nil {
 		return report, err
 	}
-	report.NotBelieved = v.bad.list
+	report.NotBelieved = v.bad.list[told:]
 	return report, nil
 }
 
@@ -90,6 +106,15 @@ func verifyGeneration(ctx context.Context, v *opened, id farshore.MachineID, g f
 	bar := newProgress(talk, fmt.Sprintf("verify generation %d", g), total)
 	defer bar.end()
 	at := v.reader.Start(id, g)
+	cut, err := v.reader.Cut(ctx, id, g)
+	if err != nil {
+		return report, err
+	}
+	if cut != nil { // what lies before may be gone
+		at = cut.At
+		report.Horizon = at.Position.String()
+		entries = slices.DeleteFunc(entries, func(e vault.Entry) bool { return e.Name <= chain.NameOf(id, at.Position) })
+	}
 	for seg, err := range v.reader.Follow(ctx, at) {
 		if err == nil {
 			err = readRecords(seg)
