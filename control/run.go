@@ -75,7 +75,7 @@ func Run(ctx context.Context, c Config, build string, log *slog.Logger) (err err
 	if err != nil {
 		return err
 	}
-	defer listener.Close() //nolint:errcheck // the HTTP server closes it first
+	defer listener.Close() // the HTTP server closes it first
 	if err := s.openVault(ctx); err != nil {
 		return ending(ctx, err)
 	}

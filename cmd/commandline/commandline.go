@@ -48,8 +48,8 @@ func Version() string {
 }
 
 // Run runs the program's command line until it ends or is interrupted, and gives its exit code.
-func Run(root *cobra.Command) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+func Run(ctx context.Context, root *cobra.Command) int {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := root.ExecuteContext(ctx)
 	if err != nil {

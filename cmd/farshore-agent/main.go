@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -24,7 +25,7 @@ func main() {
 		}
 		return
 	}
-	os.Exit(commandline.Run(newRoot()))
+	os.Exit(commandline.Run(context.Background(), newRoot()))
 }
 
 func newRoot() *cobra.Command {

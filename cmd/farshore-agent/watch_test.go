@@ -23,6 +23,7 @@ type watching struct {
 }
 
 func watchOver(t *testing.T, dir string) *watching {
+	t.Helper()
 	w := &watching{}
 	w.readinessWatch = &readinessWatch{
 		dir: dir, now: time.Now, log: slog.New(slog.DiscardHandler), changed: func() { w.changes++ },

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -14,7 +15,7 @@ import (
 const defaultConfig = "/etc/farshore/control.yaml"
 
 func main() {
-	os.Exit(commandline.Run(newRoot()))
+	os.Exit(commandline.Run(context.Background(), newRoot()))
 }
 
 func newRoot() *cobra.Command {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"testing"
 
@@ -12,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"farshore-control": func() {
-		os.Exit(commandline.Run(newRoot()))
+		os.Exit(commandline.Run(context.Background(), newRoot()))
 	}})
 }
 

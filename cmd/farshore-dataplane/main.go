@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 
 	"github.com/goccy/go-yaml"
@@ -11,7 +12,7 @@ import (
 )
 
 func main() {
-	os.Exit(commandline.Run(newRoot()))
+	os.Exit(commandline.Run(context.Background(), newRoot()))
 }
 
 func newRoot() *cobra.Command {

@@ -82,7 +82,7 @@ func (t *tool) write(cmd *cobra.Command, name string, f writeFlags) error {
 		return commandline.Usage(cmd, err.Error())
 	}
 	if f.out == "" || f.to != toRaw && f.to != toVHD && f.to != toDevice {
-		return commandline.Usage(cmd, fmt.Sprintf("give --out and --to raw, vhd or device"))
+		return commandline.Usage(cmd, "give --out and --to raw, vhd or device")
 	}
 	v, err := t.vault.open(ctx, talk, true)
 	if err != nil {

@@ -360,6 +360,6 @@ func TestAResizedDiskIsCopiedAgainInTheSameGeneration(t *testing.T) {
 	}
 	stop()
 	var last *os.File
-	w.restore([]int64{64 << 20}, func(h segment.Header, images []*os.File) { last = images[0] })
+	w.restore([]int64{64 << 20}, func(_ segment.Header, images []*os.File) { last = images[0] })
 	w.equals(0, loop.Path, last, 64<<20)
 }

@@ -28,7 +28,7 @@ func TestABitmapHoldsTheUnitsThatWereMarkedAndNotRemoved(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer b.close() //nolint:errcheck // memory only
+		defer b.close() // memory only
 		want := map[uint64]bool{}
 		for range rapid.IntRange(0, 10).Draw(t, "steps") {
 			start := uint64(rapid.IntRange(0, int(sectors)-1).Draw(t, "start"))
@@ -79,7 +79,7 @@ func TestASpanIsWholeWhereAPieceIsCut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer b.close() //nolint:errcheck // memory only
+	defer b.close() // memory only
 	b.Mark(block.Extent{Start: 100, Count: 2000})
 	span, _ := b.span(0)
 	piece, _ := b.next(0)

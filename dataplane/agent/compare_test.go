@@ -19,7 +19,7 @@ func TestASetSaysWhatItHoldsAndMeets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer b.close() //nolint:errcheck // anonymous memory
+		defer b.close() // anonymous memory
 		draw := func(name string) block.Extent {
 			start := rapid.IntRange(0, int(sectors)-1).Draw(t, name)
 			return block.Extent{Start: block.Sector(start), Count: block.Count(rapid.IntRange(1, int(sectors)-start).Draw(t, name))}
@@ -46,7 +46,7 @@ func TestAChunkIsEqualIfWhatIsOwedOfItIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer base.close() //nolint:errcheck // anonymous memory
+	defer base.close() // anonymous memory
 	s := &source{base: base}
 	secret := hashes.Secret{1}
 	chunk := block.Extent{Start: hashes.ChunkSectors, Count: hashes.ChunkSectors}

@@ -150,9 +150,9 @@ func TestAFullChangeLogCostsACopyOfWhatIsPending(t *testing.T) {
 	address, _ = w.serve()
 	w.part.Desired.ProcessServers = []string{address}
 	a.Desire(w.part.Desired)
-	o := w.await(a, "write order again", func(o agent.Observed) bool { return inOrder(o) && o.Upgrades > before.Upgrades })
+	w.await(a, "write order again", func(o agent.Observed) bool { return inOrder(o) && o.Upgrades > before.Upgrades })
 	unmount()
-	o = finish(w, a)
+	o := finish(w, a)
 	if sent := o.Sent - before.Sent; sent > diskBytes*3/4 {
 		t.Errorf("%d bytes were sent for 100 MiB that changed", sent)
 	}

@@ -40,8 +40,10 @@ var troubles = []trouble{
 	}},
 	{name: "the disk is taken out of the tracker's table", do: func(t *testing.T, w *world, _ *disk.Loop) { blind(t, w.part.Pins) }, copies: 1, why: "table"},
 	{name: "the disk grows", do: func(t *testing.T, _ *world, loop *disk.Loop) { grow(t, loop, 96<<20) }, copies: 1, why: "size"},
-	{name: "the kernel's counters are switched off", do: func(t *testing.T, _ *world, loop *disk.Loop) { count(t, loop, false) },
-		undo: func(t *testing.T, loop *disk.Loop) { count(t, loop, true) }, copies: 1, why: "iostats"},
+	{
+		name: "the kernel's counters are switched off", do: func(t *testing.T, _ *world, loop *disk.Loop) { count(t, loop, false) },
+		undo: func(t *testing.T, loop *disk.Loop) { count(t, loop, true) }, copies: 1, why: "iostats",
+	},
 	{name: "the pins are removed while no agent runs", dead: true, do: func(t *testing.T, w *world, _ *disk.Loop) { remove(t, w.part.Pins) }, copies: 1, why: "interrupted"},
 	{name: "the run directory is removed while no agent runs", dead: true, do: func(t *testing.T, w *world, _ *disk.Loop) { remove(t, w.part.Run) }, copies: 2, why: "run directory"},
 	{name: "the machine is started again", dead: true, do: func(t *testing.T, w *world, _ *disk.Loop) { anotherBoot(t, w.part) }, copies: 1, why: "started again"},

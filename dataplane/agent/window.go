@@ -38,7 +38,7 @@ func (s *sending) asked(wish Desired, now time.Time) ask {
 		return ask{number: c.Number, marker: true, consistency: c.Consistency, label: c.Label}
 	}
 	if wish.AppEvery > 0 && now.Sub(s.lastApp) >= wish.AppEvery {
-		if any, err := s.agent.deps.Hooks.Any(); any || err != nil || s.agent.deps.Snapshots != nil {
+		if hooks, err := s.agent.deps.Hooks.Any(); hooks || err != nil || s.agent.deps.Snapshots != nil {
 			return ask{marker: true, consistency: farshore.AppConsistent}
 		}
 	}
@@ -100,8 +100,8 @@ func (s *sending) cycle(ctx context.Context) error {
 // what it is and why.
 func (s *sending) quiesced(ctx context.Context, c *cut) error {
 	hooks := s.agent.deps.Hooks
-	any, err := hooks.Any()
-	if err == nil && !any {
+	some, err := hooks.Any()
+	if err == nil && !some {
 		err = &fault.Fault{
 			Code: "FS-1003", Kind: fault.Operator, Subject: "hook folder " + hooks.Dir + "/quiesce.d", What: "there is no hook that quiesces applications",
 			Remedy: "add one for each application; see docs/operate/agent.md",

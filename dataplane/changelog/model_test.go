@@ -19,7 +19,6 @@ type model struct {
 	story  story
 	serial uint64
 	from   uint64 // where reading goes on
-	budget Usage
 }
 
 func (m *model) append(t *rapid.T) {

@@ -70,24 +70,24 @@ func mountOf(mountinfo, number string) (source, options string) {
 
 // opaque says which device, among those that the one in the folder of sysfs stands on, writes other bytes than it is given.
 func opaque(dir string, depth int) string {
-	real, err := filepath.EvalSymlinks(dir)
+	folder, err := filepath.EvalSymlinks(dir)
 	if err != nil || depth > maxStack {
 		return ""
 	}
-	if _, err := os.Stat(filepath.Join(real, "partition")); err == nil {
-		real = filepath.Dir(real)
+	if _, err := os.Stat(filepath.Join(folder, "partition")); err == nil {
+		folder = filepath.Dir(folder)
 	}
-	name := filepath.Base(real)
-	uuid := attribute(filepath.Join(real, "dm", "uuid"))
+	name := filepath.Base(folder)
+	uuid := attribute(filepath.Join(folder, "dm", "uuid"))
 	for prefix, what := range map[string]string{"CRYPT-": "is encrypted", "VDO-": "removes duplicates", "LVM-VDO": "removes duplicates"} {
 		if strings.HasPrefix(uuid, prefix) {
-			return fmt.Sprintf("the device %s (%s) below it %s", name, attribute(filepath.Join(real, "dm", "name")), what)
+			return fmt.Sprintf("the device %s (%s) below it %s", name, attribute(filepath.Join(folder, "dm", "name")), what)
 		}
 	}
-	if level := attribute(filepath.Join(real, "md", "level")); slices.Contains([]string{"raid4", "raid5", "raid6"}, level) {
+	if level := attribute(filepath.Join(folder, "md", "level")); slices.Contains([]string{"raid4", "raid5", "raid6"}, level) {
 		return fmt.Sprintf("the device %s below it computes parity (%s)", name, level)
 	}
-	below, err := filepath.Glob(filepath.Join(real, "slaves", "*"))
+	below, err := filepath.Glob(filepath.Join(folder, "slaves", "*"))
 	if err != nil {
 		return "" // only a malformed pattern does this
 	}

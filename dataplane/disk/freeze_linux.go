@@ -82,7 +82,7 @@ func (f *Freezer) ask(ctx context.Context, o order) (answer, error) {
 	}
 	stop := context.AfterFunc(ctx, func() {
 		if err := f.pipe.SetReadDeadline(time.Unix(1, 0)); err != nil {
-			f.pipe.Close() //nolint:errcheck // the reader sees the closing
+			f.pipe.Close() // the reader sees the closing
 		}
 	})
 	defer stop()

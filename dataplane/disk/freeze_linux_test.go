@@ -102,7 +102,7 @@ func waitForState(t *testing.T, pid int, want string) {
 		if _, err := fmt.Sscan(string(body), &number, &name, &state); err == nil && state == want {
 			return
 		}
-		unix.Nanosleep(&unix.Timespec{Nsec: 1e6}, nil) //nolint:errcheck // between two looks
+		unix.Nanosleep(&unix.Timespec{Nsec: 1e6}, nil) // between two looks
 	}
 }
 

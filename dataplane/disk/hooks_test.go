@@ -70,8 +70,8 @@ func TestAFailedSlowOrForeignHookIsAFault(t *testing.T) {
 
 func TestNoHooksMeansNothingToQuiesce(t *testing.T) {
 	h := disk.Hooks{Dir: filepath.Join(t.TempDir(), "absent")}
-	if any, err := h.Any(); any || err != nil {
-		t.Errorf("Any = %v, %v; want false, nil", any, err)
+	if some, err := h.Any(); some || err != nil {
+		t.Errorf("Any = %v, %v; want false, nil", some, err)
 	}
 	if err := h.Quiesce(t.Context()); err != nil {
 		t.Error(err)

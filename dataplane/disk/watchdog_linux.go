@@ -141,9 +141,10 @@ func (h *hold) thaw() (held bool) {
 // release thaws in the reverse order. EINVAL means that somebody else has thawed it: then it is thawed, which is the aim.
 func (h *hold) release() {
 	for _, dir := range slices.Backward(h.frozen) {
-		for unix.IoctlSetInt(int(dir.Fd()), fiThaw, 0) == unix.EINTR {
+		for interrupted := true; interrupted; {
+			interrupted = unix.IoctlSetInt(int(dir.Fd()), fiThaw, 0) == unix.EINTR
 		}
-		dir.Close() //nolint:errcheck // a directory opened for reading has nothing to lose
+		dir.Close() // a directory opened for reading has nothing to lose
 	}
 	h.frozen = nil
 }

@@ -4,7 +4,7 @@ package host
 // on stable storage only when the system gets round to it.
 type Mapping struct {
 	bytes   []byte
-	section uintptr // Windows: what the view is of
+	section uintptr //nolint:unused // Windows: what the view is of
 }
 
 // Bytes is the memory. It must not be touched behind [Mapping.Close].

@@ -296,7 +296,8 @@ func TestANodeActsOnEachNewerDocumentOnceAndIgnoresOlderOnes(t *testing.T) {
 		t.Fatalf("acted on %v", got)
 	}
 	h.set(&farshorev1.Version{Incarnation: 1, Number: 900}, "from an old backup")
-	for (<-h.answered).GetIncarnation() != 1 { // until it has been sent
+	for sent := false; !sent; {
+		sent = (<-h.answered).GetIncarnation() == 1
 	}
 	h.set(&farshorev1.Version{Incarnation: 2, Number: 2}, "first") // the same under a new version is nothing to act on
 	h.set(&farshorev1.Version{Incarnation: 2, Number: 3}, "second")

@@ -206,8 +206,10 @@ func TestPointsAreTheBasesThatStayAndWhatLiesBehindTheHorizon(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []retention.Run{
-		{Base: position(1, 1, 2), End: position(1, 1, 3)}, {Base: position(1, 1, 4), End: position(1, 1, 4)},
-		{Base: position(1, 2, 1), End: position(1, 2, 3)}, {Base: position(1, 2, 2), End: position(1, 2, 3)},
+		{Base: position(1, 1, 2), End: position(1, 1, 3)},
+		{Base: position(1, 1, 4), End: position(1, 1, 4)},
+		{Base: position(1, 2, 1), End: position(1, 2, 3)},
+		{Base: position(1, 2, 2), End: position(1, 2, 3)},
 	}
 	if !slices.Equal(h.Runs, want) {
 		t.Errorf("runs %v, want %v", h.Runs, want)

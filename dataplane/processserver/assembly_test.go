@@ -184,7 +184,8 @@ func TestCutsThatNobodyAskedForShareASegmentWhenTheBudgetIsSpent(t *testing.T) {
 		{"a point that was asked for is made at once, with what waited", []any{batch(1, 11, 1, ""), cut(2, true), marker}, "11-11 through 3 cut clean0 clean1 marker"},
 		{"a jump ends it at the cut", []any{batch(1, 11, 1, ""), cut(2, true), batch(3, 20, 4, "jump")}, "11-11 through 2 cut clean0 clean1, 20-23 through 3 jump"},
 		{
-			"a change of size ends it at the cut", []any{batch(1, 11, 1, ""), cut(2, true), grown, 60 * time.Second},
+			"a change of size ends it at the cut",
+			[]any{batch(1, 11, 1, ""), cut(2, true), grown, 60 * time.Second},
 			"11-11 through 2 cut clean0 clean1, 12-11 through 3 cut clean0 clean1",
 		},
 		{"the log behind a cut that waited is clean too", []any{batch(1, 11, 1, ""), cut(2, true), batch(3, 12, 3, "")}, "11-14 through 3 clean0 clean1"},

@@ -237,7 +237,7 @@ func networkManager(_ string, content []byte) bound {
 			b.macs = append(b.macs, s.value)
 		case s.section == "connection" && s.key == "interface-name" && cardName(s.value):
 			b.names = append(b.names, s.value)
-		case (s.section == "ipv4" || s.section == "ipv6") && strings.HasPrefix(s.key, "address") && strings.TrimLeft(s.key, "addres0123456789") == "":
+		case (s.section == "ipv4" || s.section == "ipv6") && strings.HasPrefix(s.key, "address") && strings.TrimLeft(s.key, "adres0123456789") == "":
 			b.static = append(b.static, s.value)
 		}
 	}

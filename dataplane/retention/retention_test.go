@@ -48,7 +48,7 @@ func caught(t *testing.T, wrong rules) {
 }
 
 func TestAJournalThatIsCutAtTheWindowIsCaught(t *testing.T) {
-	caught(t, rules{choose: func(w *world, s Stream, p Policy) Plan {
+	caught(t, rules{choose: func(w *world, _ Stream, p Policy) Plan {
 		cut := Cut{Generation: 1}
 		newest := w.born[w.points[len(w.points)-1].Position]
 		for _, at := range w.order {
@@ -118,7 +118,7 @@ func TestACollectorThatDoesNotReadThePinsAgainIsCaught(t *testing.T) {
 func TestACollectorThatDeletesSealsIsCaught(t *testing.T) { caught(t, rules{dropSeals: true}) }
 
 func TestACollectorThatForgetsTheNewestThreeIsCaught(t *testing.T) {
-	caught(t, rules{choose: func(_ *world, s Stream, p Policy) Plan {
+	caught(t, rules{choose: func(_ *world, s Stream, _ Policy) Plan {
 		plan := Choose(s, Policy{{For: 0}})
 		for i := range plan.Cuts { // as if only the newest mattered
 			plan.Cuts[i] = Cut{Generation: 1, Horizon: plan.Keep[len(plan.Keep)-1].Position}

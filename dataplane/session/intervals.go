@@ -1,5 +1,7 @@
 package session
 
+import "slices"
+
 // Intervals is how many sets an agent keeps its pending changes in.
 const Intervals = 4
 
@@ -36,8 +38,7 @@ func (p *Pending) Shut(cut uint64) (from, to int, joined bool) {
 	for _, s := range p.shut {
 		taken[s.set] = true
 	}
-	for p.open = 0; taken[p.open]; p.open++ { // one is free: at most Intervals - 1 are shut
-	}
+	p.open = slices.Index(taken[:], false) // one is free: at most Intervals - 1 are shut
 	return from, to, joined
 }
 

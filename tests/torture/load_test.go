@@ -70,10 +70,7 @@ func startLoad(t testing.TB, v *volume, rng *rand.Rand) *load {
 // startFio chooses four engines and rates for them, one of them without a limit now and then.
 func (l *load) startFio(v *volume, rng *rand.Rand) {
 	l.t.Helper()
-	names := make([]string, 0, len(engines))
-	for _, n := range []string{"libaio", "uring", "uringb", "mmap", "psync", "psyncd", "osync", "large", "trimmer"} {
-		names = append(names, n)
-	}
+	names := []string{"libaio", "uring", "uringb", "mmap", "psync", "psyncd", "osync", "large", "trimmer"}
 	rng.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
 	var jobs strings.Builder
 	fmt.Fprintf(&jobs, "[global]\ndirectory=%s\nsize=%d\ntime_based=1\nruntime=3600\nthread=1\nrandrepeat=0\nrandseed=%d\nfallocate=none\nrefill_buffers=1\n",

@@ -16,8 +16,7 @@ const rawRate = 40
 // rawWriter is the blockwriter on all disks of a raw cell, one order over them.
 type rawWriter struct {
 	*blockwriter.Writer
-	log  string
-	held uint64 // the last number before the hold
+	log string
 }
 
 func startRaw(t *testing.T, volumes []*volume) *rawWriter {

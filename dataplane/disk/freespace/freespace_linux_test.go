@@ -80,7 +80,7 @@ func source(seed uint64) *randomness {
 	return &randomness{rand.New(rand.NewPCG(seed, 0)), bytes}
 }
 
-func (r *randomness) fill(b []byte) { r.bytes.Read(b) } //nolint:errcheck // never returns an error
+func (r *randomness) fill(b []byte) { r.bytes.Read(b) } // never returns an error
 
 // aged fills a file system and takes much away again, without waiting for anything to be written.
 func aged(t *testing.T, mnt string, r *randomness) {
@@ -213,7 +213,7 @@ func compareFiles(t *testing.T, kind, mnt, image string, start int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer loop.Detach() //nolint:errcheck // its file goes with the test
+	defer loop.Detach() // its file goes with the test
 	second := filepath.Join(filepath.Dir(image), "mnt")
 	if err := os.Mkdir(second, 0o755); err != nil {
 		t.Fatal(err)

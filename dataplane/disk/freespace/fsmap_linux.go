@@ -73,11 +73,10 @@ func eachFree(ctx context.Context, dir *os.File, major, minor uint32, give func(
 func ask(dir *os.File, head *fsMapHead) error {
 	for {
 		_, _, errno := unix.Syscall(unix.SYS_IOCTL, dir.Fd(), getFSMap, uintptr(unsafe.Pointer(head)))
-		switch errno {
-		case 0:
+		if errno == 0 {
 			return nil
-		case unix.EINTR:
-		default:
+		}
+		if errno != unix.EINTR {
 			return errno
 		}
 	}

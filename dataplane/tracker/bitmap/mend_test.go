@@ -18,10 +18,10 @@ func TestWhatIsNotPinnedAnyMoreIsPinnedAgainAndNothingIsMissed(t *testing.T) {
 
 func pinnedAgain(t *testing.T, f *form) {
 	for name, take := range map[string]func(t *testing.T, pinDir, set string){
-		"one link":    func(t *testing.T, _, set string) { must(0, os.Remove(filepath.Join(set, "on_complete"))) },
-		"one map":     func(t *testing.T, _, set string) { must(0, os.Remove(filepath.Join(set, "dirty"))) },
-		"everything":  func(t *testing.T, pinDir, _ string) { must(0, os.RemoveAll(pinDir)) },
-		"file system": func(t *testing.T, pinDir, _ string) { must(0, unix.Unmount(filepath.Dir(pinDir), unix.MNT_DETACH)) },
+		"one link":    func(_ *testing.T, _, set string) { must(0, os.Remove(filepath.Join(set, "on_complete"))) },
+		"one map":     func(_ *testing.T, _, set string) { must(0, os.Remove(filepath.Join(set, "dirty"))) },
+		"everything":  func(_ *testing.T, pinDir, _ string) { must(0, os.RemoveAll(pinDir)) },
+		"file system": func(_ *testing.T, pinDir, _ string) { must(0, unix.Unmount(filepath.Dir(pinDir), unix.MNT_DETACH)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			pinDir := needBPF(t)

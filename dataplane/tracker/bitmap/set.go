@@ -271,6 +271,6 @@ func (s *set) close() error {
 }
 
 func newEra() (era [16]byte) {
-	rand.Read(era[:]) //nolint:errcheck // never returns an error
+	rand.Read(era[:]) // never returns an error
 	return era
 }

@@ -22,14 +22,15 @@ import (
 
 // iocb is the control block of a request (linux/aio_abi.h).
 type iocb struct {
-	data             uint64
-	key, flags       uint32
-	opcode           uint16
-	priority         int16
-	file             uint32
-	buffer, bytes    uint64
-	offset, reserved uint64
-	more, result     uint32
+	_             uint64 // data
+	_, _          uint32 // key, flags of reading and writing
+	opcode        uint16
+	_             int16 // priority
+	file          uint32
+	buffer, bytes uint64
+	offset        uint64
+	_             uint64 // reserved
+	_, _          uint32 // flags, an eventfd
 }
 
 const pwrite = 1 // IOCB_CMD_PWRITE

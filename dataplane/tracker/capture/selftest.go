@@ -106,7 +106,7 @@ type proof struct {
 }
 
 func (p *proof) run(ctx context.Context) error {
-	rand.Read(p.cookie[:]) //nolint:errcheck // never returns an error
+	rand.Read(p.cookie[:]) // never returns an error
 	p.state.cookie, p.state.own = p.cookie, p.state.caller
 	p.image = make([]byte, scratchBytes)
 	if _, err := io.ReadFull(io.NewSectionReader(p.device, 0, scratchBytes), p.image); err != nil {
@@ -167,7 +167,7 @@ func (p *proof) trials() []trial {
 // write writes random bytes past the page cache, from memory that begins at an offset in its page.
 func (p *proof) write(at, bytes, offset, flags int) error {
 	b := disk.Buffer(offset + bytes)[offset:]
-	rand.Read(b) //nolint:errcheck // never returns an error
+	rand.Read(b) // never returns an error
 	return p.put(b, at, flags)
 }
 
@@ -184,14 +184,14 @@ func (p *proof) buffered() error {
 		return err
 	}
 	b := make([]byte, 70*kib)
-	rand.Read(b) //nolint:errcheck // never returns an error
+	rand.Read(b) // never returns an error
 	_, err := p.node.WriteAt(b, 2*mib+700)
 	return errors.Join(err, p.node.Sync(), kernel.Direct(p.node, true))
 }
 
 func (p *proof) own() error {
 	b := disk.Buffer(16 * kib)
-	rand.Read(b) //nolint:errcheck // never returns an error
+	rand.Read(b) // never returns an error
 	copy(b, p.cookie[:])
 	return p.put(b, 7*mib, 0)
 }
@@ -214,7 +214,7 @@ func (p *proof) look(ctx context.Context) error {
 	if err := p.Read(p.replay); err != nil {
 		return err
 	}
-	p.Capture.Ambiguous(p.scratch, &p.ambiguous)
+	p.Ambiguous(p.scratch, &p.ambiguous)
 	now := make([]byte, scratchBytes)
 	if _, err := io.ReadFull(io.NewSectionReader(p.device, 0, scratchBytes), now); err != nil {
 		return fmt.Errorf("read the scratch disk: %w", err)

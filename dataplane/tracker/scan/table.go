@@ -77,8 +77,8 @@ func openTable(path string, want fileHeader) (*table, error) {
 // renew forgets every hash and begins a new era.
 func (t *table) renew() error {
 	clear(t.hashes)
-	rand.Read(t.Era[:])    //nolint:errcheck // never returns an error
-	rand.Read(t.Secret[:]) //nolint:errcheck // never returns an error
+	rand.Read(t.Era[:])    // never returns an error
+	rand.Read(t.Secret[:]) // never returns an error
 	var b bytes.Buffer
 	if err := binary.Write(&b, binary.LittleEndian, &t.fileHeader); err != nil {
 		return fmt.Errorf("write the scan table's header: %w", err)

@@ -61,7 +61,7 @@ func look(s System, n uint32) (Drive, []Partition, error) {
 	if err != nil {
 		return Drive{}, nil, err
 	}
-	defer h.Close() //nolint:errcheck // only read
+	defer h.Close() // only read
 	said, err := Describe(h)
 	if err != nil {
 		return Drive{}, nil, err

@@ -177,9 +177,9 @@ func FuzzAnswersOfDriversAreReadOrRefused(f *testing.F) {
 	f.Add(descriptor("serial", false, 8))
 	f.Add(page83(identifier{code: 1, kind: 3, bytes: []byte{1, 2, 3, 4}}))
 	f.Fuzz(func(_ *testing.T, b []byte) {
-		parseDescriptor(b)    //nolint:errcheck // it must not panic
-		parseLayout(b)        //nolint:errcheck // it must not panic
-		parsePlaces(b)        //nolint:errcheck // it must not panic
+		parseDescriptor(b)    // it must not panic
+		parseLayout(b)        // it must not panic
+		parsePlaces(b)        // it must not panic
 		parseWorldWideName(b) // it must not panic
 	})
 }

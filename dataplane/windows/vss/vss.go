@@ -157,8 +157,8 @@ func (s *Set) add(volumes []string) (snapshots map[string]GUID, err error) {
 }
 
 // snapshot makes the shadow copies. Without a volume there is nothing to make.
-func (s *Set) snapshot(ctx context.Context, r Request, any bool) error {
-	if r.Applications && any {
+func (s *Set) snapshot(ctx context.Context, r Request, volumes bool) error {
+	if r.Applications && volumes {
 		s.asked = true // from here on the writers must be told of the end
 		if err := s.await(ctx, prepareWithin, "the writers' preparation", s.api.PrepareForBackup); err != nil {
 			return err
@@ -169,7 +169,7 @@ func (s *Set) snapshot(ctx context.Context, r Request, any bool) error {
 			return err
 		}
 	}
-	if !any {
+	if !volumes {
 		s.At = s.now()
 		return nil
 	}

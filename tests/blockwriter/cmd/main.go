@@ -103,11 +103,14 @@ func runUnderSignals(ctx context.Context, w *blockwriter.Writer) error {
 	signal.Notify(signals, syscall.SIGUSR1, syscall.SIGUSR2)
 	defer signal.Stop(signals)
 	ctx, cancel := context.WithCancel(ctx)
-	passed := make(chan error, 1)
-	go func() { passed <- pass(ctx, w, signals) }()
+	passed := make(chan struct{})
+	go func() {
+		defer close(passed)
+		_ = pass(ctx, w, signals) // it can only report the end of ctx or an error that Run returns too
+	}()
 	err := w.Run(ctx)
 	cancel()
-	<-passed // it can only report the end of ctx or an error that Run has returned too
+	<-passed
 	return err
 }
 

@@ -128,13 +128,16 @@ func (r *requester) SetBackupState(bootable bool) error {
 func (r *requester) GatherWriterMetadata() (vss.Operation, error) {
 	return r.begin("GatherWriterMetadata")
 }
-func (r *requester) FreeWriterMetadata() error                  { return r.call("FreeWriterMetadata", "") }
+
+func (r *requester) FreeWriterMetadata() error { return r.call("FreeWriterMetadata", "") }
+
 func (r *requester) PrepareForBackup() (vss.Operation, error)   { return r.begin("PrepareForBackup") }
 func (r *requester) DoSnapshotSet() (vss.Operation, error)      { return r.begin("DoSnapshotSet") }
 func (r *requester) GatherWriterStatus() (vss.Operation, error) { return r.begin("GatherWriterStatus") }
-func (r *requester) FreeWriterStatus() error                    { return r.call("FreeWriterStatus", "") }
-func (r *requester) BackupComplete() (vss.Operation, error)     { return r.begin("BackupComplete") }
-func (r *requester) AbortBackup() error                         { return r.call("AbortBackup", "") }
+
+func (r *requester) FreeWriterStatus() error                { return r.call("FreeWriterStatus", "") }
+func (r *requester) BackupComplete() (vss.Operation, error) { return r.begin("BackupComplete") }
+func (r *requester) AbortBackup() error                     { return r.call("AbortBackup", "") }
 
 func (r *requester) IsVolumeSupported(v string) (bool, error) {
 	return !r.Unable[v], r.call("IsVolumeSupported", v)
