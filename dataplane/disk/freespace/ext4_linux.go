@@ -17,6 +17,7 @@ const (
 	ext4NoBitmap     = 0x2   // flag of a group: its bitmap is not made yet
 	ext4Narrow       = 32    // bytes of a descriptor
 	ext4WideLeast    = 64
+	ext4LeastGroup   = 256 // blocks of a group, as mke2fs has it: fewer would make descriptors of the whole disk
 	ext4BitmapsAtAll = 128 // bitmaps that are compared: to read all of a large disk would hold it too long
 )
 
@@ -81,7 +82,7 @@ func openExt4(r reader) (*ext4, error) {
 	if incompatible&ext4MetaGroups != 0 || readOnly&ext4Clusters != 0 {
 		return nil, fmt.Errorf("it has features that are not checked here (%#x, %#x)", incompatible, readOnly)
 	}
-	if u32(0x18) > 6 || u32(0x20) == 0 {
+	if u32(0x18) > 6 || u32(0x20) < ext4LeastGroup {
 		return nil, fmt.Errorf("its superblock makes no sense")
 	}
 	fs := &ext4{blockSize: 1024 << u32(0x18), first: u32(0x14), blocks: u32(0x4), perGroup: u32(0x20), each: ext4Narrow}

@@ -25,6 +25,9 @@ func FuzzFileSystem(f *testing.F) {
 	binary.BigEndian.PutUint16(xfs[102:], 512)
 	copy(xfs[512:], "XAGF")
 	f.Add(xfs, uint32(64), uint32(8))
+	many := bytes.Clone(xfs)
+	binary.BigEndian.PutUint32(many[88:], 1<<32-1) // would be 64 GiB of counters
+	f.Add(many, uint32(64), uint32(8))
 	f.Fuzz(func(t *testing.T, image []byte, start, count uint32) {
 		if len(image) > 1<<20 {
 			return

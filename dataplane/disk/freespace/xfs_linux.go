@@ -23,6 +23,9 @@ func checkXFS(r reader, free []block.Extent) error {
 		return fmt.Errorf("its superblock makes no sense: %d groups of %d blocks of %d bytes", groups, perGroup, blockSize)
 	}
 	perBlock := blockSize / block.SectorSize
+	if groups > uint64(r.extent.Count)/perBlock {
+		return fmt.Errorf("its superblock makes no sense: %d groups on %d sectors", groups, r.extent.Count)
+	}
 	counts, longest := make([]uint64, groups), make([]uint64, groups)
 	for _, e := range free {
 		at, n := uint64(e.Start)/perBlock, uint64(e.Count)/perBlock
