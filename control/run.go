@@ -88,6 +88,7 @@ func Run(ctx context.Context, c Config, build string, log *slog.Logger) (err err
 	g.Go(func() error { return s.serve(ctx, listener) })
 	g.Go(func() error { return workers.Run(ctx, s.temporal, s.deps()) })
 	g.Go(func() error { return s.renew(ctx) })
+	g.Go(func() error { return (&stepsonnodes.Placer{Hub: s.registry, Log: log, Now: time.Now}).Run(ctx) })
 	g.Go(func() error { return s.serveMetrics(ctx) })
 	log.Info("the configuration server runs", "listen", listener.Addr(), "vault", s.described.Vault, "ca", s.authority.Pin())
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {

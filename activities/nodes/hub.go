@@ -51,27 +51,37 @@ func setAgent(ctx context.Context, h Hub, m farshore.MachineID, change func(*far
 	})
 }
 
-// setAccepts says whether a process server shall accept the stream of a machine.
-func setAccepts(ctx context.Context, h Hub, id farshore.Identity, m farshore.MachineID, accept bool) error {
-	return h.SetDesired(ctx, id, func(doc *farshorev1.SyncResponse) {
+// SetServer changes what is desired of a process server.
+func SetServer(ctx context.Context, h Hub, name string, change func(*farshorev1.ProcessServerDesired)) error {
+	return h.SetDesired(ctx, farshore.Identity{Role: farshore.RoleProcessServer, Name: name}, func(doc *farshorev1.SyncResponse) {
 		d := doc.GetProcessServer()
 		if d == nil {
 			d = &farshorev1.ProcessServerDesired{}
 		}
-		d.Machines = with(d.GetMachines(), string(m), accept)
+		change(d)
 		doc.Desired = &farshorev1.SyncResponse_ProcessServer{ProcessServer: d}
 	})
 }
 
-// setApplies says whether an applier shall keep the replica of a machine.
-func setApplies(ctx context.Context, h Hub, id farshore.Identity, m farshore.MachineID, apply bool) error {
+// SetApplier changes what is desired of an applier.
+func SetApplier(ctx context.Context, h Hub, id farshore.Identity, change func(*farshorev1.ApplierDesired)) error {
 	return h.SetDesired(ctx, id, func(doc *farshorev1.SyncResponse) {
 		d := doc.GetApplier()
 		if d == nil {
 			d = &farshorev1.ApplierDesired{}
 		}
-		d.Machines = with(d.GetMachines(), string(m), apply)
+		change(d)
 		doc.Desired = &farshorev1.SyncResponse_Applier{Applier: d}
+	})
+}
+
+// setApplies says whether an applier shall keep the replica of a machine.
+func setApplies(ctx context.Context, h Hub, id farshore.Identity, m farshore.MachineID, apply bool) error {
+	return SetApplier(ctx, h, id, func(d *farshorev1.ApplierDesired) {
+		d.Machines = with(d.GetMachines(), string(m), apply)
+		if !apply {
+			delete(d.Rebuilds, string(m))
+		}
 	})
 }
 

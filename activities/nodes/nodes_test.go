@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"testing"
@@ -110,8 +111,17 @@ func site() *board {
 		b.observed[id] = &farshorev1.SyncRequest{Observed: &farshorev1.SyncRequest_ProcessServer{
 			ProcessServer: &farshorev1.ProcessServerObserved{Address: []string{"10.0.0.1:9443", "10.0.0.2:9443"}[i]},
 		}}
+		b.at[id] = start
 	}
 	return b
+}
+
+// must fails the test at the first error.
+func must(t *testing.T, errs ...error) {
+	t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // do runs one step on a board.
@@ -119,7 +129,7 @@ func do[In, Out any](t *testing.T, b *board, s activities.Step[In, Out], in In) 
 	t.Helper()
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestActivityEnvironment()
-	Steps{Hub: b, Every: time.Millisecond}.Serve(env)
+	Steps{Hub: b, Every: time.Millisecond, Now: func() time.Time { return start }}.Serve(env)
 	v, err := env.ExecuteActivity(s.Name, in)
 	if err != nil {
 		return out, activities.Inward(err)
@@ -161,9 +171,7 @@ func TestAMachineKeepsItsProcessServerAndItsApplier(t *testing.T) {
 	b := site()
 	east := farshore.Identity{Role: farshore.RoleApplier, Name: "east"}
 	b.enrolled = append([]farshore.Identity{east}, b.enrolled...)
-	if err := setAccepts(t.Context(), b, hq2, "web-01", true); err != nil {
-		t.Fatal(err)
-	}
+	must(t, setAgent(t.Context(), b, "web-01", func(d *farshorev1.AgentDesired) { d.ProcessServers = []string{"10.0.0.2:9443", "10.0.0.1:9443"} }))
 	if err := setApplies(t.Context(), b, west, "web-01", true); err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package nodes
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -22,6 +21,8 @@ type Steps struct {
 	Hub Hub
 	// Every is the pause between two looks at what a node observed; 0 means two seconds.
 	Every time.Duration
+	// Now is the time; nil means the system's.
+	Now func() time.Time
 }
 
 const (
@@ -34,6 +35,9 @@ const (
 func (s Steps) Serve(r worker.ActivityRegistry) {
 	if s.Every == 0 {
 		s.Every = defaultEvery
+	}
+	if s.Now == nil {
+		s.Now = time.Now
 	}
 	activities.SetProtection.Serve(r, s.setProtection)
 	activities.AwaitInitialReplication.Serve(r, s.awaitInitialReplication)
@@ -50,7 +54,7 @@ func (s Steps) setProtection(ctx context.Context, in activities.SetProtectionIn)
 	if err != nil {
 		return activities.SetProtectionOut{}, err
 	}
-	servers, err := s.processServers(in.Machine)
+	servers, addresses, err := s.place(in.Machine)
 	if err != nil {
 		return activities.SetProtectionOut{}, err
 	}
@@ -58,12 +62,11 @@ func (s Steps) setProtection(ctx context.Context, in activities.SetProtectionIn)
 		return activities.SetProtectionOut{}, err
 	}
 	// Servers first: an agent that hears of a server must find it willing.
-	addresses := make([]string, 0, len(servers))
+	rpo := map[farshore.MachineID]uint32{in.Machine: uint32(in.Policy.RPOThresholdSeconds)}
 	for _, p := range servers {
-		if err := setAccepts(ctx, s.Hub, p.id, in.Machine, true); err != nil {
+		if err := accepts(ctx, s.Hub, p, rpo); err != nil {
 			return activities.SetProtectionOut{}, err
 		}
-		addresses = append(addresses, p.address)
 	}
 	disks := make([]string, 0, len(spec.Disks))
 	for _, d := range spec.Disks {
@@ -109,47 +112,34 @@ func (s Steps) spec(m farshore.MachineID, disks []farshore.DiskID) (farshore.Mac
 	return spec, nil
 }
 
-// server is a process server that has told its address.
-type server struct {
-	id      farshore.Identity
-	address string
-	serves  bool // the machine already
-	load    int  // machines it serves
-}
-
-// processServers orders the process servers for a machine: the ones that serve it stay first, then the least loaded.
-func (s Steps) processServers(m farshore.MachineID) ([]server, error) {
-	ids, err := s.Hub.Enrolled(farshore.RoleProcessServer)
+// place gives the process servers, and the addresses of those that a machine may use in their order. A machine keeps its own.
+func (s Steps) place(m farshore.MachineID) ([]candidate, []string, error) {
+	now := s.Now()
+	servers, err := candidates(s.Hub, now)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var servers []server
-	for _, id := range ids {
-		report, _, ok := s.Hub.Observed(id)
-		address := report.GetProcessServer().GetAddress()
-		if !ok || address == "" {
-			continue
-		}
-		doc, _, err := s.Hub.Desired(id)
+	placer := Placer{Hub: s.Hub, Now: s.Now}
+	machines, err := placer.machines(servers)
+	if err != nil {
+		return nil, nil, err
+	}
+	i := slices.IndexFunc(machines, func(p placed) bool { return p.machine == m })
+	if i < 0 {
+		doc, _, err := s.Hub.Desired(agent(m))
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		machines := doc.GetProcessServer().GetMachines()
-		servers = append(servers, server{id, address, slices.Contains(machines, string(m)), len(machines)})
+		one := where(doc.GetAgent(), nil, false)
+		one.machine, i = m, len(machines)
+		machines = append(machines, one)
 	}
-	if len(servers) == 0 {
-		return nil, none("process server")
+	rehome(servers, machines)
+	addresses := order(m, machines[i].home, servers)
+	if len(addresses) == 0 {
+		return nil, nil, none("process server")
 	}
-	slices.SortStableFunc(servers, func(a, b server) int {
-		if a.serves != b.serves {
-			if a.serves {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Compare(a.load, b.load)
-	})
-	return servers, nil
+	return servers, addresses, nil
 }
 
 func none(what string) error {
@@ -197,7 +187,11 @@ func (s Steps) off(ctx context.Context, m farshore.MachineID) error {
 		return err
 	}
 	for _, id := range servers {
-		if err := setAccepts(ctx, s.Hub, id, m, false); err != nil {
+		err := SetServer(ctx, s.Hub, id.Name, func(d *farshorev1.ProcessServerDesired) {
+			d.Machines = with(d.GetMachines(), string(m), false)
+			delete(d.RpoSeconds, string(m))
+		})
+		if err != nil {
 			return err
 		}
 	}

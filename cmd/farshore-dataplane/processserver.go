@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -155,9 +157,21 @@ func runProcessServer(ctx context.Context, c processServerConfig, log *slog.Logg
 	client := hub.NewClient(hub.Config{Address: c.Control, Node: node, Dir: c.State, Build: commandline.Version(), Now: time.Now, Log: log})
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return server.Run(gctx, listener) })
+	var desired atomic.Pointer[farshorev1.ProcessServerDesired]
 	g.Go(func() error {
-		return client.Run(gctx, func(r *farshorev1.SyncRequest) { r.Observed = observed(c.Address, server.Observe()) },
-			func(r *farshorev1.SyncResponse) { server.Allow(gctx, machines(r)) })
+		return client.Run(gctx,
+			func(r *farshorev1.SyncRequest) {
+				o := server.Observe()
+				r.Observed = observed(c.dialled(o.Listen, desired.Load()), o)
+			},
+			func(r *farshorev1.SyncResponse) {
+				d := r.GetProcessServer()
+				desired.Store(d)
+				server.Thresholds(thresholds(d))
+				server.Allow(gctx, machines(d))
+				server.Drain(d.GetDrain())
+				server.Listen(cmp.Or(d.GetListen(), c.Listen))
+			})
 	})
 	if c.Metrics != "" {
 		g.Go(func() error { return serveMetrics(gctx, c.Metrics, server.Metrics()) })
@@ -177,7 +191,7 @@ func makeProcessServer(ctx context.Context, c processServerConfig, node *credent
 		return nil, err
 	}
 	return processserver.New(processserver.Config{
-		CacheDir: c.Cache.Path, CacheBytes: c.Cache.Bytes, SegmentBytes: c.Segment.Bytes,
+		Listen: c.Listen, CacheDir: c.Cache.Path, CacheBytes: c.Cache.Bytes, SegmentBytes: c.Segment.Bytes,
 		SegmentAge: time.Duration(c.Segment.AgeSeconds) * time.Second, DrainWithin: processserver.DefaultDrain,
 		RequestsPerMonth: c.Segment.RequestsPerMonth, Bandwidth: c.schedule,
 	}, processserver.Deps{Node: node, Log: log, Now: time.Now, Journal: journal.Deps{
@@ -189,21 +203,38 @@ func makeProcessServer(ctx context.Context, c processServerConfig, node *credent
 }
 
 // machines are those of a desired document.
-func machines(r *farshorev1.SyncResponse) []farshore.MachineID {
+func machines(d *farshorev1.ProcessServerDesired) []farshore.MachineID {
 	var all []farshore.MachineID
-	for _, name := range r.GetProcessServer().GetMachines() {
+	for _, name := range d.GetMachines() {
 		all = append(all, farshore.MachineID(name))
 	}
 	return all
 }
 
+// thresholds are the RPO thresholds of a desired document.
+func thresholds(d *farshorev1.ProcessServerDesired) map[farshore.MachineID]time.Duration {
+	all := map[farshore.MachineID]time.Duration{}
+	for name, seconds := range d.GetRpoSeconds() {
+		all[farshore.MachineID(name)] = time.Duration(seconds) * time.Second
+	}
+	return all
+}
+
+// dialled is what agents dial to reach an address that the server listens on.
+func (c *processServerConfig) dialled(listen string, d *farshorev1.ProcessServerDesired) string {
+	if listen != c.Listen && listen == d.GetListen() {
+		return cmp.Or(d.GetAddress(), listen)
+	}
+	return c.Address
+}
+
 // observed is the report to the hub.
 func observed(address string, o processserver.Observed) *farshorev1.SyncRequest_ProcessServer {
-	m := &farshorev1.ProcessServerObserved{Address: address, CacheUsedBytes: uint64(o.CacheUsed), CacheLimitBytes: uint64(o.CacheLimit)}
+	m := &farshorev1.ProcessServerObserved{Address: address, CacheUsedBytes: uint64(o.CacheUsed), CacheLimitBytes: uint64(o.CacheLimit), Draining: o.Draining, Drained: o.Drained}
 	for _, s := range o.Streams {
 		m.Streams = append(m.Streams, &farshorev1.StreamObserved{
 			Machine: string(s.Machine), Durable: hub.PositionMessage(s.Durable), ReceivedBytes: uint64(s.Received),
-			CachedBytes: uint64(s.Cached), SealedBytes: uint64(s.Sealed), UploadedBytes: uint64(s.Uploaded),
+			CachedBytes: uint64(s.Cached), SealedBytes: uint64(s.Sealed), UploadedBytes: uint64(s.Uploaded), Connected: s.Connected,
 		})
 	}
 	for _, f := range o.Faults {

@@ -13,7 +13,7 @@ import (
 func (t *tool) machineCommand() *cobra.Command {
 	return noun("machine", "See machines, protect them",
 		t.machineListCommand(), t.machineShowCommand(), t.machineCanCommand(),
-		t.enableCommand(), t.disableCommand(), t.pauseCommand(), t.resumeCommand(), t.resyncCommand())
+		t.enableCommand(), t.disableCommand(), t.pauseCommand(), t.resumeCommand(), t.resyncCommand(), t.rebuildCommand())
 }
 
 func (t *tool) machineListCommand() *cobra.Command {
@@ -142,7 +142,18 @@ func (t *tool) showReplication(x *text, r *farshorev1.Replication) {
 	x.line("sent, uploaded\t%s, %s", size(r.GetSentBytes()), size(r.GetUploadedBytes()))
 	x.line("process server\t%s", or(r.GetProcessServer(), nothing))
 	x.line("durable up to\t%s", position(r.GetDurable()))
-	x.line("applied up to\t%s", position(r.GetApplied()))
+	x.line("applied up to\t%s%s", position(r.GetApplied()), applying(r))
+}
+
+// applying says how far a replica is behind the newest point and how fast it follows, as far as that is known.
+func applying(r *farshorev1.Replication) string {
+	if r.GetApplied() == nil || r.GetApplyLagSeconds() < 0 {
+		return ""
+	}
+	if r.GetApplyLagSeconds() == 0 {
+		return ", nothing behind it"
+	}
+	return fmt.Sprintf(", %s behind the newest point, %s/s", span(time.Duration(r.GetApplyLagSeconds())*time.Second), size(r.GetAppliedBytesPerSecond()))
 }
 
 // copySpeed says how fast a copy goes and how long it will take, as far as that is known.

@@ -274,6 +274,18 @@ func (s *stage) GetRun(ctx context.Context, q *connect.Request[farshorev1.GetRun
 	return answer(ctx, s, q, s.real.GetRun, false)
 }
 
+func (s *stage) ChangeProcessServer(
+	ctx context.Context, q *connect.Request[farshorev1.ChangeProcessServerRequest],
+) (*connect.Response[farshorev1.ChangeProcessServerResponse], error) {
+	return answer(ctx, s, q, s.real.ChangeProcessServer, true)
+}
+
+func (s *stage) RebuildReplica(
+	ctx context.Context, q *connect.Request[farshorev1.RebuildReplicaRequest],
+) (*connect.Response[farshorev1.RebuildReplicaResponse], error) {
+	return answer(ctx, s, q, s.real.RebuildReplica, true)
+}
+
 func (s *stage) CancelRun(ctx context.Context, q *connect.Request[farshorev1.CancelRunRequest]) (*connect.Response[farshorev1.CancelRunResponse], error) {
 	return answer(ctx, s, q, s.real.CancelRun, true)
 }

@@ -251,7 +251,7 @@ func (r *Registry) Remove(id farshore.Identity) error {
 			return err
 		}
 		if !ok {
-			return noSuchNode(id)
+			return NoSuchNode(id)
 		}
 		return errors.Join(
 			tx.Bucket(deniedBucket).Put([]byte(record.Key), []byte(id.String())),
@@ -272,7 +272,8 @@ func (r *Registry) Remove(id farshore.Identity) error {
 	return nil
 }
 
-func noSuchNode(id farshore.Identity) error {
+// NoSuchNode is the fault of a name that nobody has.
+func NoSuchNode(id farshore.Identity) error {
 	return &fault.Fault{
 		Code: "FS-6017", Kind: fault.Refused, Subject: id.String(), What: "no node has this name", Remedy: "see: farshore node list",
 	}

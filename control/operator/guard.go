@@ -18,10 +18,12 @@ import (
 
 // changing are the calls that change something.
 var changing = map[string]bool{
-	farshorev1connect.OperatorServiceCreateJoinTokenProcedure: true,
-	farshorev1connect.OperatorServiceRemoveNodeProcedure:      true,
-	farshorev1connect.OperatorServiceStartProcedure:           true,
-	farshorev1connect.OperatorServiceCancelRunProcedure:       true,
+	farshorev1connect.OperatorServiceCreateJoinTokenProcedure:     true,
+	farshorev1connect.OperatorServiceRemoveNodeProcedure:          true,
+	farshorev1connect.OperatorServiceStartProcedure:               true,
+	farshorev1connect.OperatorServiceChangeProcessServerProcedure: true,
+	farshorev1connect.OperatorServiceRebuildReplicaProcedure:      true,
+	farshorev1connect.OperatorServiceCancelRunProcedure:           true,
 }
 
 type callerKey struct{}

@@ -153,6 +153,19 @@ func (v view) lastPoint() (point farshore.RecoveryPoint, ok bool) {
 	return point, !point.Position.IsZero()
 }
 
+// lag is how far the replica is behind the newest point, in seconds; -1 if nobody knows.
+func (v view) lag() int64 {
+	point, ok := v.lastPoint()
+	switch at := v.replica.GetAppliedUnixNano(); {
+	case !ok || at == 0:
+		return -1
+	case hub.Position(v.replica.GetApplied()).Compare(point.Position) >= 0:
+		return 0
+	default:
+		return int64(max(0, point.Time.Sub(time.Unix(0, at))).Seconds())
+	}
+}
+
 func (v view) message() *farshorev1.Machine {
 	observed, st := v.agent.Report.GetAgent(), v.status
 	m := &farshorev1.Machine{
@@ -166,6 +179,7 @@ func (v view) message() *farshorev1.Machine {
 			SealedBytes: v.stream.GetSealedBytes(), UploadedBytes: v.stream.GetUploadedBytes(),
 			CopyBytesPerSecond: observed.GetCopyBytesPerSecond(), CopyEndUnix: observed.GetCopyEndUnix(),
 			Durable: v.stream.GetDurable(), Applied: v.replica.GetApplied(),
+			ApplyLagSeconds: v.lag(), AppliedBytesPerSecond: v.replica.GetAppliedBytesPerSecond(), Rebuilt: v.replica.GetRebuilt(),
 		},
 	}
 	if point, ok := v.lastPoint(); ok {

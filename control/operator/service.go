@@ -93,6 +93,17 @@ func nodeMessage(n nodes.Node) *farshorev1.Node {
 		EnrolledUnix: unix(n.Enrolled), LastSeenUnix: unix(n.LastSeen), CertificateEndUnix: unix(n.CertificateEnd),
 		Address: n.Report.GetProcessServer().GetAddress(),
 	}
+	if o := n.Report.GetProcessServer(); o != nil {
+		state := &farshorev1.ProcessServerState{
+			Draining: o.GetDraining(), Drained: o.GetDrained(), CacheUsedBytes: o.GetCacheUsedBytes(), CacheLimitBytes: o.GetCacheLimitBytes(),
+		}
+		for _, stream := range o.GetStreams() {
+			if stream.GetConnected() {
+				state.Sessions++
+			}
+		}
+		m.ProcessServer = state
+	}
 	m.Faults = append(m.Faults, n.Report.GetAgent().GetFaults()...)
 	m.Faults = append(m.Faults, n.Report.GetProcessServer().GetFaults()...)
 	m.Faults = append(m.Faults, n.Report.GetApplier().GetFaults()...)

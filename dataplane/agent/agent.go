@@ -204,7 +204,7 @@ func (a *Agent) serve(ctx context.Context, wish Desired) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	a.mu.Lock()
-	if !a.desired.sameShape(wish) {
+	if !a.desired.sameShape(wish, "") {
 		a.mu.Unlock()
 		return errNewShape
 	}
@@ -225,7 +225,7 @@ func (a *Agent) serve(ctx context.Context, wish Desired) error {
 		<-ctx.Done()
 		return context.Cause(ctx)
 	}
-	return causeOf(ctx, p.serve(ctx, wish))
+	return causeOf(ctx, p.serve(ctx))
 }
 
 // hold gives the protection of the disks: the one that is held, or a new one. Order that is kept goes on through whatever

@@ -231,9 +231,10 @@ func (p *protection) gap(s *source, why string) error {
 }
 
 // serve opens sessions, one after another, with the process servers in their order.
-func (p *protection) serve(ctx context.Context, wish Desired) error {
+func (p *protection) serve(ctx context.Context) error {
 	pause := newPause()
 	for ctx.Err() == nil {
+		wish, _ := p.agent.wish()
 		var err error
 		for _, server := range wish.ProcessServers {
 			var opened bool

@@ -37,10 +37,12 @@ func (d Desired) crashEvery() time.Duration {
 	return d.CrashEvery
 }
 
-// sameShape reports whether a session that serves d can go on serving o.
-func (d Desired) sameShape(o Desired) bool {
+// sameShape reports whether a session that serves o can go on serving d: for the process servers it must be with the one
+// that is preferred now. Other servers behind that one are tried when they are needed.
+func (d Desired) sameShape(o Desired, using string) bool {
+	preferred := len(d.ProcessServers) > 0 && d.ProcessServers[0] == using
 	return d.Protect == o.Protect && d.Paused == o.Paused && d.NewGeneration == o.NewGeneration &&
-		slices.Equal(d.Disks, o.Disks) && slices.Equal(d.ProcessServers, o.ProcessServers)
+		slices.Equal(d.Disks, o.Disks) && (preferred || slices.Equal(d.ProcessServers, o.ProcessServers))
 }
 
 // Phase is what the agent is about.
@@ -98,7 +100,7 @@ const (
 func (a *Agent) Desire(d Desired) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.cancel != nil && !d.sameShape(a.desired) {
+	if a.cancel != nil && !d.sameShape(a.desired, a.observed.ProcessServer) {
 		a.cancel(errNewShape)
 	}
 	a.desired, a.asked = d, true

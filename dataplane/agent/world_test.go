@@ -158,8 +158,15 @@ func newWorld(t *testing.T, sources ...disk.Source) *world {
 // serve starts the process server; stop ends it and waits.
 func (w *world) serve() (address string, stop func()) {
 	w.t.Helper()
-	node := w.ca.Node(w.t, farshore.RoleProcessServer, "hq-1")
-	config := processserver.Config{CacheDir: w.cache, CacheBytes: 512 << 20, SegmentBytes: 4 << 20, SegmentAge: time.Second, DrainWithin: 10 * time.Second}
+	_, address, stop = w.serveAs("hq-1", w.cache)
+	return address, stop
+}
+
+// serveAs starts a process server of a name with a cache of its own.
+func (w *world) serveAs(name, cache string) (s *processserver.Server, address string, stop func()) {
+	w.t.Helper()
+	node := w.ca.Node(w.t, farshore.RoleProcessServer, name)
+	config := processserver.Config{CacheDir: cache, CacheBytes: 512 << 20, SegmentBytes: 4 << 20, SegmentAge: time.Second, DrainWithin: 10 * time.Second}
 	s, err := processserver.New(config, processserver.Deps{Node: node, Log: slog.New(slog.DiscardHandler), Now: time.Now, Journal: journal.Deps{
 		Store: w.store, Vault: w.id, Signer: node, Roots: w.ca.Roots(w.t), Recipients: vault.Recipients{w.key.Recipient()}, Now: time.Now,
 	}})
@@ -171,8 +178,8 @@ func (w *world) serve() (address string, stop func()) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	stop = w.background("process server", func(ctx context.Context) error { return s.Run(ctx, listener) })
-	return listener.Addr().String(), stop
+	stop = w.background("process server "+name, func(ctx context.Context) error { return s.Run(ctx, listener) })
+	return s, listener.Addr().String(), stop
 }
 
 func (w *world) background(name string, run func(context.Context) error) (stop func()) {

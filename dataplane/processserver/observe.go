@@ -18,7 +18,10 @@ type Observed struct {
 	CacheLimit int64
 	Rejected   uint64 // connections that did not belong here
 	Puts       pace.State
-	Bandwidth  int64 // bytes that may be put in a second now; 0: there is no limit
+	Bandwidth  int64  // bytes that may be put in a second now; 0: there is no limit
+	Listen     string // the address that agents are received on, as it was asked for
+	Draining   bool
+	Drained    bool // no session is open and the cache is empty
 	Faults     []*fault.Fault
 }
 
@@ -44,8 +47,12 @@ func (s *Server) Observe() Observed {
 	slices.SortFunc(machines, func(a, b *machine) int { return cmp.Compare(a.id, b.id) })
 	used, full := s.spool.state()
 	o := Observed{CacheUsed: used, CacheLimit: s.config.CacheBytes, Rejected: s.accept.Rejected(), Puts: s.puts.state(), Bandwidth: s.config.Bandwidth.Rate(s.now())}
-	if full != nil {
-		o.Faults = append(o.Faults, full)
+	o.Listen, o.Draining = s.address(), s.drains()
+	o.Drained = o.Draining && used == 0 && !s.busy()
+	for _, f := range []*fault.Fault{full, s.blamedPort()} {
+		if f != nil {
+			o.Faults = append(o.Faults, f)
+		}
 	}
 	now := s.now()
 	for _, m := range machines {

@@ -22,6 +22,7 @@ import (
 
 // Config are the sizes and times of a process server.
 type Config struct {
+	Listen       string // the address of Run's listener, as it was asked for
 	CacheDir     string
 	CacheBytes   int64
 	SegmentBytes int64         // of a segment before compression, at most
@@ -66,6 +67,8 @@ type Server struct {
 	puts    *turnstile // to the storage account
 	accept  transport.Server
 
+	linger, patience time.Duration // see lingerPort, moveWithin
+
 	mu       sync.Mutex
 	machines map[farshore.MachineID]*machine
 	allowed  map[farshore.MachineID]bool
@@ -74,6 +77,11 @@ type Server struct {
 	live     map[farshore.MachineID]*stream
 	dialled  map[string]int  // connections of each machine
 	drain    context.Context // ends some time after Run's context
+
+	ports        []*port
+	wanted       string // address; "": as it is
+	portFault    *fault.Fault
+	drainedSince time.Time // zero: it is not being drained
 }
 
 // New opens the spool and makes a server that accepts no machine yet. Errors are *fault.Fault.
@@ -89,9 +97,9 @@ func New(c Config, d Deps) (*Server, error) {
 	processors := runtime.GOMAXPROCS(0)
 	return &Server{
 		config: c, name: id.Name, journal: d.Journal, log: d.Log, now: d.Now, spool: sp,
-		seals:    newTurnstile(d.Now, pace.NewWindow(processors, processors, processors), nil),
-		puts:     newTurnstile(d.Now, pace.NewWindow(leastPuts, startPuts, mostPuts), c.Bandwidth),
-		accept:   transport.Server{Node: d.Node, Log: d.Log},
+		seals:  newTurnstile(d.Now, pace.NewWindow(processors, processors, processors), nil),
+		puts:   newTurnstile(d.Now, pace.NewWindow(leastPuts, startPuts, mostPuts), c.Bandwidth),
+		accept: transport.Server{Node: d.Node, Log: d.Log}, linger: lingerPort, patience: moveWithin,
 		machines: map[farshore.MachineID]*machine{}, allowed: map[farshore.MachineID]bool{},
 		roster: session.NewRoster(), live: map[farshore.MachineID]*stream{}, dialled: map[string]int{},
 	}, nil
@@ -113,8 +121,13 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	s.mu.Unlock()
 	s.log.Info("process server is ready", "address", listener.Addr().String(), "name", s.name)
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.accept.Serve(gctx, listener, s.handle) })
-	g.Go(func() error { return s.resendAll(gctx) })
+	g.Go(func() error { return s.serve(gctx, listener) })
+	g.Go(func() error {
+		if err := s.resendAll(gctx); err != nil {
+			return err
+		}
+		return s.emptyOut(gctx)
+	})
 	return g.Wait()
 }
 

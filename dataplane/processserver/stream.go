@@ -278,6 +278,10 @@ func (st *stream) admit(hello *session.Hello) (journal.Signed, error) {
 	if !st.server.allows(hello.Machine) {
 		return signed, st.server.unwanted(hello.Machine)
 	}
+	if st.server.drains() {
+		f := st.server.drained()
+		return signed, &f
+	}
 	return signed, nil
 }
 

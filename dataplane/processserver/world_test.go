@@ -64,6 +64,12 @@ func (w *world) config(cache string) Config {
 // serve starts a process server over the store; it accepts web-01 and db-01.
 func (w *world) serve(name string, c Config, store vault.Store) *running {
 	w.t.Helper()
+	return w.serveWith(name, c, store, func(*Server) {})
+}
+
+// serveWith is serve with a change of the server before it runs.
+func (w *world) serveWith(name string, c Config, store vault.Store, change func(*Server)) *running {
+	w.t.Helper()
 	node := w.ca.Node(w.t, farshore.RoleProcessServer, name)
 	s, err := New(c, Deps{Node: node, Log: slog.New(slog.DiscardHandler), Now: time.Now, Journal: journal.Deps{
 		Store: store, Vault: w.id, Signer: node, Roots: w.ca.Roots(w.t), Recipients: vault.Recipients{w.key.Recipient()}, Now: time.Now,
@@ -71,6 +77,7 @@ func (w *world) serve(name string, c Config, store vault.Store) *running {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	change(s)
 	s.Allow(w.t.Context(), []farshore.MachineID{"web-01", "db-01"})
 	listener, err := transport.Listen(w.t.Context(), "127.0.0.1:0")
 	if err != nil {

@@ -1621,7 +1621,11 @@ func (x *ReadinessFinding) GetSinceUnix() int64 {
 
 type ProcessServerDesired struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Machines      []string               `protobuf:"bytes,1,rep,name=machines,proto3" json:"machines,omitempty"` // whose streams it accepts
+	Machines      []string               `protobuf:"bytes,1,rep,name=machines,proto3" json:"machines,omitempty"`                                                                                                   // whose streams it accepts
+	RpoSeconds    map[string]uint32      `protobuf:"bytes,50,rep,name=rpo_seconds,json=rpoSeconds,proto3" json:"rpo_seconds,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"` // RPO thresholds of the machines' policies; absent: not known
+	Drain         bool                   `protobuf:"varint,51,opt,name=drain,proto3" json:"drain,omitempty"`                                                                                                       // take no session, let those that are open go elsewhere, empty the cache
+	Listen        string                 `protobuf:"bytes,52,opt,name=listen,proto3" json:"listen,omitempty"`                                                                                                      // host:port, instead of what its configuration says
+	Address       string                 `protobuf:"bytes,53,opt,name=address,proto3" json:"address,omitempty"`                                                                                                    // host:port that agents dial then; empty: as listen
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1663,6 +1667,34 @@ func (x *ProcessServerDesired) GetMachines() []string {
 	return nil
 }
 
+func (x *ProcessServerDesired) GetRpoSeconds() map[string]uint32 {
+	if x != nil {
+		return x.RpoSeconds
+	}
+	return nil
+}
+
+func (x *ProcessServerDesired) GetDrain() bool {
+	if x != nil {
+		return x.Drain
+	}
+	return false
+}
+
+func (x *ProcessServerDesired) GetListen() string {
+	if x != nil {
+		return x.Listen
+	}
+	return ""
+}
+
+func (x *ProcessServerDesired) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
 type ProcessServerObserved struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	Address         string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // host:port that agents dial
@@ -1670,6 +1702,8 @@ type ProcessServerObserved struct {
 	CacheUsedBytes  uint64                 `protobuf:"varint,3,opt,name=cache_used_bytes,json=cacheUsedBytes,proto3" json:"cache_used_bytes,omitempty"`
 	CacheLimitBytes uint64                 `protobuf:"varint,4,opt,name=cache_limit_bytes,json=cacheLimitBytes,proto3" json:"cache_limit_bytes,omitempty"`
 	Faults          []*Fault               `protobuf:"bytes,5,rep,name=faults,proto3" json:"faults,omitempty"`
+	Draining        bool                   `protobuf:"varint,51,opt,name=draining,proto3" json:"draining,omitempty"`
+	Drained         bool                   `protobuf:"varint,52,opt,name=drained,proto3" json:"drained,omitempty"` // no session is open and the cache is empty
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1739,6 +1773,20 @@ func (x *ProcessServerObserved) GetFaults() []*Fault {
 	return nil
 }
 
+func (x *ProcessServerObserved) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
+func (x *ProcessServerObserved) GetDrained() bool {
+	if x != nil {
+		return x.Drained
+	}
+	return false
+}
+
 type StreamObserved struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Machine       string                 `protobuf:"bytes,1,opt,name=machine,proto3" json:"machine,omitempty"`
@@ -1747,6 +1795,7 @@ type StreamObserved struct {
 	CachedBytes   uint64                 `protobuf:"varint,4,opt,name=cached_bytes,json=cachedBytes,proto3" json:"cached_bytes,omitempty"`
 	SealedBytes   uint64                 `protobuf:"varint,5,opt,name=sealed_bytes,json=sealedBytes,proto3" json:"sealed_bytes,omitempty"` // compressed and encrypted
 	UploadedBytes uint64                 `protobuf:"varint,6,opt,name=uploaded_bytes,json=uploadedBytes,proto3" json:"uploaded_bytes,omitempty"`
+	Connected     bool                   `protobuf:"varint,50,opt,name=connected,proto3" json:"connected,omitempty"` // it has a session
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1823,10 +1872,18 @@ func (x *StreamObserved) GetUploadedBytes() uint64 {
 	return 0
 }
 
+func (x *StreamObserved) GetConnected() bool {
+	if x != nil {
+		return x.Connected
+	}
+	return false
+}
+
 type ApplierDesired struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Machines      []string               `protobuf:"bytes,1,rep,name=machines,proto3" json:"machines,omitempty"` // whose replica disks it keeps
 	Jobs          []*ApplierJob          `protobuf:"bytes,2,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	Rebuilds      map[string]uint64      `protobuf:"bytes,50,rep,name=rebuilds,proto3" json:"rebuilds,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"` // by machine: a replica that was made before this number is made anew from the journal
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1871,6 +1928,13 @@ func (x *ApplierDesired) GetMachines() []string {
 func (x *ApplierDesired) GetJobs() []*ApplierJob {
 	if x != nil {
 		return x.Jobs
+	}
+	return nil
+}
+
+func (x *ApplierDesired) GetRebuilds() map[string]uint64 {
+	if x != nil {
+		return x.Rebuilds
 	}
 	return nil
 }
@@ -2013,13 +2077,17 @@ func (x *ApplierObserved) GetFaults() []*Fault {
 }
 
 type ReplicaObserved struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Machine       string                 `protobuf:"bytes,1,opt,name=machine,proto3" json:"machine,omitempty"`
-	Applied       *Position              `protobuf:"bytes,2,opt,name=applied,proto3" json:"applied,omitempty"`
-	Checkpoint    *Position              `protobuf:"bytes,3,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"` // the newest snapshot
-	AppliedBytes  uint64                 `protobuf:"varint,4,opt,name=applied_bytes,json=appliedBytes,proto3" json:"applied_bytes,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state                 protoimpl.MessageState `protogen:"open.v1"`
+	Machine               string                 `protobuf:"bytes,1,opt,name=machine,proto3" json:"machine,omitempty"`
+	Applied               *Position              `protobuf:"bytes,2,opt,name=applied,proto3" json:"applied,omitempty"`
+	Checkpoint            *Position              `protobuf:"bytes,3,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"` // the newest snapshot
+	AppliedBytes          uint64                 `protobuf:"varint,4,opt,name=applied_bytes,json=appliedBytes,proto3" json:"applied_bytes,omitempty"`
+	AppliedUnixNano       int64                  `protobuf:"varint,50,opt,name=applied_unix_nano,json=appliedUnixNano,proto3" json:"applied_unix_nano,omitempty"`                     // time of the stream at applied; 0: not known
+	CaughtUp              bool                   `protobuf:"varint,51,opt,name=caught_up,json=caughtUp,proto3" json:"caught_up,omitempty"`                                            // there was nothing behind it when the applier last looked
+	AppliedBytesPerSecond uint64                 `protobuf:"varint,52,opt,name=applied_bytes_per_second,json=appliedBytesPerSecond,proto3" json:"applied_bytes_per_second,omitempty"` // of late
+	Rebuilt               uint64                 `protobuf:"varint,53,opt,name=rebuilt,proto3" json:"rebuilt,omitempty"`                                                              // the rebuild that it comes from
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
 }
 
 func (x *ReplicaObserved) Reset() {
@@ -2076,6 +2144,34 @@ func (x *ReplicaObserved) GetCheckpoint() *Position {
 func (x *ReplicaObserved) GetAppliedBytes() uint64 {
 	if x != nil {
 		return x.AppliedBytes
+	}
+	return 0
+}
+
+func (x *ReplicaObserved) GetAppliedUnixNano() int64 {
+	if x != nil {
+		return x.AppliedUnixNano
+	}
+	return 0
+}
+
+func (x *ReplicaObserved) GetCaughtUp() bool {
+	if x != nil {
+		return x.CaughtUp
+	}
+	return false
+}
+
+func (x *ReplicaObserved) GetAppliedBytesPerSecond() uint64 {
+	if x != nil {
+		return x.AppliedBytesPerSecond
+	}
+	return 0
+}
+
+func (x *ReplicaObserved) GetRebuilt() uint64 {
+	if x != nil {
+		return x.Rebuilt
 	}
 	return 0
 }
@@ -2362,25 +2458,40 @@ const file_farshore_v1_hub_proto_rawDesc = "" +
 	"\bcommands\x18\a \x03(\tR\bcommands\x12\x18\n" +
 	"\afixable\x18\b \x01(\bR\afixable\x12\x1d\n" +
 	"\n" +
-	"since_unix\x18\t \x01(\x03R\tsinceUnix\"2\n" +
+	"since_unix\x18\t \x01(\x03R\tsinceUnix\"\x8d\x02\n" +
 	"\x14ProcessServerDesired\x12\x1a\n" +
-	"\bmachines\x18\x01 \x03(\tR\bmachines\"\xea\x01\n" +
+	"\bmachines\x18\x01 \x03(\tR\bmachines\x12R\n" +
+	"\vrpo_seconds\x182 \x03(\v21.farshore.v1.ProcessServerDesired.RpoSecondsEntryR\n" +
+	"rpoSeconds\x12\x14\n" +
+	"\x05drain\x183 \x01(\bR\x05drain\x12\x16\n" +
+	"\x06listen\x184 \x01(\tR\x06listen\x12\x18\n" +
+	"\aaddress\x185 \x01(\tR\aaddress\x1a=\n" +
+	"\x0fRpoSecondsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xa0\x02\n" +
 	"\x15ProcessServerObserved\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x125\n" +
 	"\astreams\x18\x02 \x03(\v2\x1b.farshore.v1.StreamObservedR\astreams\x12(\n" +
 	"\x10cache_used_bytes\x18\x03 \x01(\x04R\x0ecacheUsedBytes\x12*\n" +
 	"\x11cache_limit_bytes\x18\x04 \x01(\x04R\x0fcacheLimitBytes\x12*\n" +
-	"\x06faults\x18\x05 \x03(\v2\x12.farshore.v1.FaultR\x06faults\"\xef\x01\n" +
+	"\x06faults\x18\x05 \x03(\v2\x12.farshore.v1.FaultR\x06faults\x12\x1a\n" +
+	"\bdraining\x183 \x01(\bR\bdraining\x12\x18\n" +
+	"\adrained\x184 \x01(\bR\adrained\"\x8d\x02\n" +
 	"\x0eStreamObserved\x12\x18\n" +
 	"\amachine\x18\x01 \x01(\tR\amachine\x12/\n" +
 	"\adurable\x18\x02 \x01(\v2\x15.farshore.v1.PositionR\adurable\x12%\n" +
 	"\x0ereceived_bytes\x18\x03 \x01(\x04R\rreceivedBytes\x12!\n" +
 	"\fcached_bytes\x18\x04 \x01(\x04R\vcachedBytes\x12!\n" +
 	"\fsealed_bytes\x18\x05 \x01(\x04R\vsealedBytes\x12%\n" +
-	"\x0euploaded_bytes\x18\x06 \x01(\x04R\ruploadedBytes\"Y\n" +
+	"\x0euploaded_bytes\x18\x06 \x01(\x04R\ruploadedBytes\x12\x1c\n" +
+	"\tconnected\x182 \x01(\bR\tconnected\"\xdd\x01\n" +
 	"\x0eApplierDesired\x12\x1a\n" +
 	"\bmachines\x18\x01 \x03(\tR\bmachines\x12+\n" +
-	"\x04jobs\x18\x02 \x03(\v2\x17.farshore.v1.ApplierJobR\x04jobs\"\xac\x01\n" +
+	"\x04jobs\x18\x02 \x03(\v2\x17.farshore.v1.ApplierJobR\x04jobs\x12E\n" +
+	"\brebuilds\x182 \x03(\v2).farshore.v1.ApplierDesired.RebuildsEntryR\brebuilds\x1a;\n" +
+	"\rRebuildsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xac\x01\n" +
 	"\n" +
 	"ApplierJob\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12/\n" +
@@ -2391,14 +2502,18 @@ const file_farshore_v1_hub_proto_rawDesc = "" +
 	"\x0fApplierObserved\x128\n" +
 	"\breplicas\x18\x01 \x03(\v2\x1c.farshore.v1.ReplicaObservedR\breplicas\x123\n" +
 	"\x04jobs\x18\x02 \x03(\v2\x1f.farshore.v1.ApplierJobObservedR\x04jobs\x12*\n" +
-	"\x06faults\x18\x03 \x03(\v2\x12.farshore.v1.FaultR\x06faults\"\xb8\x01\n" +
+	"\x06faults\x18\x03 \x03(\v2\x12.farshore.v1.FaultR\x06faults\"\xd4\x02\n" +
 	"\x0fReplicaObserved\x12\x18\n" +
 	"\amachine\x18\x01 \x01(\tR\amachine\x12/\n" +
 	"\aapplied\x18\x02 \x01(\v2\x15.farshore.v1.PositionR\aapplied\x125\n" +
 	"\n" +
 	"checkpoint\x18\x03 \x01(\v2\x15.farshore.v1.PositionR\n" +
 	"checkpoint\x12#\n" +
-	"\rapplied_bytes\x18\x04 \x01(\x04R\fappliedBytes\"\xf7\x01\n" +
+	"\rapplied_bytes\x18\x04 \x01(\x04R\fappliedBytes\x12*\n" +
+	"\x11applied_unix_nano\x182 \x01(\x03R\x0fappliedUnixNano\x12\x1b\n" +
+	"\tcaught_up\x183 \x01(\bR\bcaughtUp\x127\n" +
+	"\x18applied_bytes_per_second\x184 \x01(\x04R\x15appliedBytesPerSecond\x12\x18\n" +
+	"\arebuilt\x185 \x01(\x04R\arebuilt\"\xf7\x01\n" +
 	"\x12ApplierJobObserved\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x122\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1c.farshore.v1.ApplierJobStateR\x05state\x12\x1f\n" +
@@ -2451,7 +2566,7 @@ func file_farshore_v1_hub_proto_rawDescGZIP() []byte {
 }
 
 var file_farshore_v1_hub_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_farshore_v1_hub_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_farshore_v1_hub_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_farshore_v1_hub_proto_goTypes = []any{
 	(AgentPhase)(0),               // 0: farshore.v1.AgentPhase
 	(ApplierJobKind)(0),           // 1: farshore.v1.ApplierJobKind
@@ -2482,6 +2597,8 @@ var file_farshore_v1_hub_proto_goTypes = []any{
 	(*ReplicaObserved)(nil),       // 26: farshore.v1.ReplicaObserved
 	(*ApplierJobObserved)(nil),    // 27: farshore.v1.ApplierJobObserved
 	(*MaterialisedDisk)(nil),      // 28: farshore.v1.MaterialisedDisk
+	nil,                           // 29: farshore.v1.ProcessServerDesired.RpoSecondsEntry
+	nil,                           // 30: farshore.v1.ApplierDesired.RebuildsEntry
 }
 var file_farshore_v1_hub_proto_depIdxs = []int32{
 	13, // 0: farshore.v1.EnrolRequest.machine:type_name -> farshore.v1.MachineSpec
@@ -2503,31 +2620,33 @@ var file_farshore_v1_hub_proto_depIdxs = []int32{
 	12, // 16: farshore.v1.AgentObserved.cut_point:type_name -> farshore.v1.RecoveryPoint
 	10, // 17: farshore.v1.AgentObserved.faults:type_name -> farshore.v1.Fault
 	19, // 18: farshore.v1.AgentObserved.readiness:type_name -> farshore.v1.ReadinessFinding
-	22, // 19: farshore.v1.ProcessServerObserved.streams:type_name -> farshore.v1.StreamObserved
-	10, // 20: farshore.v1.ProcessServerObserved.faults:type_name -> farshore.v1.Fault
-	11, // 21: farshore.v1.StreamObserved.durable:type_name -> farshore.v1.Position
-	24, // 22: farshore.v1.ApplierDesired.jobs:type_name -> farshore.v1.ApplierJob
-	1,  // 23: farshore.v1.ApplierJob.kind:type_name -> farshore.v1.ApplierJobKind
-	11, // 24: farshore.v1.ApplierJob.position:type_name -> farshore.v1.Position
-	26, // 25: farshore.v1.ApplierObserved.replicas:type_name -> farshore.v1.ReplicaObserved
-	27, // 26: farshore.v1.ApplierObserved.jobs:type_name -> farshore.v1.ApplierJobObserved
-	10, // 27: farshore.v1.ApplierObserved.faults:type_name -> farshore.v1.Fault
-	11, // 28: farshore.v1.ReplicaObserved.applied:type_name -> farshore.v1.Position
-	11, // 29: farshore.v1.ReplicaObserved.checkpoint:type_name -> farshore.v1.Position
-	2,  // 30: farshore.v1.ApplierJobObserved.state:type_name -> farshore.v1.ApplierJobState
-	28, // 31: farshore.v1.ApplierJobObserved.disks:type_name -> farshore.v1.MaterialisedDisk
-	10, // 32: farshore.v1.ApplierJobObserved.fault:type_name -> farshore.v1.Fault
-	3,  // 33: farshore.v1.HubService.Enrol:input_type -> farshore.v1.EnrolRequest
-	5,  // 34: farshore.v1.HubService.Renew:input_type -> farshore.v1.RenewRequest
-	8,  // 35: farshore.v1.HubService.Sync:input_type -> farshore.v1.SyncRequest
-	4,  // 36: farshore.v1.HubService.Enrol:output_type -> farshore.v1.EnrolResponse
-	6,  // 37: farshore.v1.HubService.Renew:output_type -> farshore.v1.RenewResponse
-	9,  // 38: farshore.v1.HubService.Sync:output_type -> farshore.v1.SyncResponse
-	36, // [36:39] is the sub-list for method output_type
-	33, // [33:36] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	29, // 19: farshore.v1.ProcessServerDesired.rpo_seconds:type_name -> farshore.v1.ProcessServerDesired.RpoSecondsEntry
+	22, // 20: farshore.v1.ProcessServerObserved.streams:type_name -> farshore.v1.StreamObserved
+	10, // 21: farshore.v1.ProcessServerObserved.faults:type_name -> farshore.v1.Fault
+	11, // 22: farshore.v1.StreamObserved.durable:type_name -> farshore.v1.Position
+	24, // 23: farshore.v1.ApplierDesired.jobs:type_name -> farshore.v1.ApplierJob
+	30, // 24: farshore.v1.ApplierDesired.rebuilds:type_name -> farshore.v1.ApplierDesired.RebuildsEntry
+	1,  // 25: farshore.v1.ApplierJob.kind:type_name -> farshore.v1.ApplierJobKind
+	11, // 26: farshore.v1.ApplierJob.position:type_name -> farshore.v1.Position
+	26, // 27: farshore.v1.ApplierObserved.replicas:type_name -> farshore.v1.ReplicaObserved
+	27, // 28: farshore.v1.ApplierObserved.jobs:type_name -> farshore.v1.ApplierJobObserved
+	10, // 29: farshore.v1.ApplierObserved.faults:type_name -> farshore.v1.Fault
+	11, // 30: farshore.v1.ReplicaObserved.applied:type_name -> farshore.v1.Position
+	11, // 31: farshore.v1.ReplicaObserved.checkpoint:type_name -> farshore.v1.Position
+	2,  // 32: farshore.v1.ApplierJobObserved.state:type_name -> farshore.v1.ApplierJobState
+	28, // 33: farshore.v1.ApplierJobObserved.disks:type_name -> farshore.v1.MaterialisedDisk
+	10, // 34: farshore.v1.ApplierJobObserved.fault:type_name -> farshore.v1.Fault
+	3,  // 35: farshore.v1.HubService.Enrol:input_type -> farshore.v1.EnrolRequest
+	5,  // 36: farshore.v1.HubService.Renew:input_type -> farshore.v1.RenewRequest
+	8,  // 37: farshore.v1.HubService.Sync:input_type -> farshore.v1.SyncRequest
+	4,  // 38: farshore.v1.HubService.Enrol:output_type -> farshore.v1.EnrolResponse
+	6,  // 39: farshore.v1.HubService.Renew:output_type -> farshore.v1.RenewResponse
+	9,  // 40: farshore.v1.HubService.Sync:output_type -> farshore.v1.SyncResponse
+	38, // [38:41] is the sub-list for method output_type
+	35, // [35:38] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_farshore_v1_hub_proto_init() }
@@ -2551,7 +2670,7 @@ func file_farshore_v1_hub_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_farshore_v1_hub_proto_rawDesc), len(file_farshore_v1_hub_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   26,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

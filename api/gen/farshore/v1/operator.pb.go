@@ -422,6 +422,7 @@ type Node struct {
 	Address            string                 `protobuf:"bytes,7,opt,name=address,proto3" json:"address,omitempty"` // process servers: what agents dial
 	CertificateEndUnix int64                  `protobuf:"varint,8,opt,name=certificate_end_unix,json=certificateEndUnix,proto3" json:"certificate_end_unix,omitempty"`
 	Faults             []*Fault               `protobuf:"bytes,9,rep,name=faults,proto3" json:"faults,omitempty"`
+	ProcessServer      *ProcessServerState    `protobuf:"bytes,50,opt,name=process_server,json=processServer,proto3" json:"process_server,omitempty"` // absent for others
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -519,6 +520,89 @@ func (x *Node) GetFaults() []*Fault {
 	return nil
 }
 
+func (x *Node) GetProcessServer() *ProcessServerState {
+	if x != nil {
+		return x.ProcessServer
+	}
+	return nil
+}
+
+type ProcessServerState struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Draining        bool                   `protobuf:"varint,1,opt,name=draining,proto3" json:"draining,omitempty"`
+	Drained         bool                   `protobuf:"varint,2,opt,name=drained,proto3" json:"drained,omitempty"`   // no session is open and the cache is empty
+	Sessions        uint32                 `protobuf:"varint,3,opt,name=sessions,proto3" json:"sessions,omitempty"` // machines that have one
+	CacheUsedBytes  uint64                 `protobuf:"varint,4,opt,name=cache_used_bytes,json=cacheUsedBytes,proto3" json:"cache_used_bytes,omitempty"`
+	CacheLimitBytes uint64                 `protobuf:"varint,5,opt,name=cache_limit_bytes,json=cacheLimitBytes,proto3" json:"cache_limit_bytes,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *ProcessServerState) Reset() {
+	*x = ProcessServerState{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProcessServerState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProcessServerState) ProtoMessage() {}
+
+func (x *ProcessServerState) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProcessServerState.ProtoReflect.Descriptor instead.
+func (*ProcessServerState) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ProcessServerState) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
+func (x *ProcessServerState) GetDrained() bool {
+	if x != nil {
+		return x.Drained
+	}
+	return false
+}
+
+func (x *ProcessServerState) GetSessions() uint32 {
+	if x != nil {
+		return x.Sessions
+	}
+	return 0
+}
+
+func (x *ProcessServerState) GetCacheUsedBytes() uint64 {
+	if x != nil {
+		return x.CacheUsedBytes
+	}
+	return 0
+}
+
+func (x *ProcessServerState) GetCacheLimitBytes() uint64 {
+	if x != nil {
+		return x.CacheLimitBytes
+	}
+	return 0
+}
+
 type RemoveNodeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Role          string                 `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
@@ -529,7 +613,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[8]
+	mi := &file_farshore_v1_operator_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -541,7 +625,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[8]
+	mi := &file_farshore_v1_operator_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -554,7 +638,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{8}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RemoveNodeRequest) GetRole() string {
@@ -579,7 +663,7 @@ type RemoveNodeResponse struct {
 
 func (x *RemoveNodeResponse) Reset() {
 	*x = RemoveNodeResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[9]
+	mi := &file_farshore_v1_operator_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -591,7 +675,7 @@ func (x *RemoveNodeResponse) String() string {
 func (*RemoveNodeResponse) ProtoMessage() {}
 
 func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[9]
+	mi := &file_farshore_v1_operator_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -604,7 +688,207 @@ func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
 func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{9}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{10}
+}
+
+type ChangeProcessServerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Drain         *bool                  `protobuf:"varint,2,opt,name=drain,proto3,oneof" json:"drain,omitempty"`  // absent: as it is
+	Listen        *string                `protobuf:"bytes,3,opt,name=listen,proto3,oneof" json:"listen,omitempty"` // host:port; empty: what its configuration says; absent: as it is
+	Address       string                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`     // host:port that agents dial then; empty: as listen
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeProcessServerRequest) Reset() {
+	*x = ChangeProcessServerRequest{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeProcessServerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeProcessServerRequest) ProtoMessage() {}
+
+func (x *ChangeProcessServerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeProcessServerRequest.ProtoReflect.Descriptor instead.
+func (*ChangeProcessServerRequest) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ChangeProcessServerRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ChangeProcessServerRequest) GetDrain() bool {
+	if x != nil && x.Drain != nil {
+		return *x.Drain
+	}
+	return false
+}
+
+func (x *ChangeProcessServerRequest) GetListen() string {
+	if x != nil && x.Listen != nil {
+		return *x.Listen
+	}
+	return ""
+}
+
+func (x *ChangeProcessServerRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+type ChangeProcessServerResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeProcessServerResponse) Reset() {
+	*x = ChangeProcessServerResponse{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeProcessServerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeProcessServerResponse) ProtoMessage() {}
+
+func (x *ChangeProcessServerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeProcessServerResponse.ProtoReflect.Descriptor instead.
+func (*ChangeProcessServerResponse) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{12}
+}
+
+type RebuildReplicaRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Machine       string                 `protobuf:"bytes,1,opt,name=machine,proto3" json:"machine,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RebuildReplicaRequest) Reset() {
+	*x = RebuildReplicaRequest{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RebuildReplicaRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RebuildReplicaRequest) ProtoMessage() {}
+
+func (x *RebuildReplicaRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RebuildReplicaRequest.ProtoReflect.Descriptor instead.
+func (*RebuildReplicaRequest) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RebuildReplicaRequest) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+type RebuildReplicaResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Applier       string                 `protobuf:"bytes,1,opt,name=applier,proto3" json:"applier,omitempty"`
+	Number        uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"` // of the rebuild: it is done when the machine's replica was rebuilt with this or a higher one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RebuildReplicaResponse) Reset() {
+	*x = RebuildReplicaResponse{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RebuildReplicaResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RebuildReplicaResponse) ProtoMessage() {}
+
+func (x *RebuildReplicaResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RebuildReplicaResponse.ProtoReflect.Descriptor instead.
+func (*RebuildReplicaResponse) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RebuildReplicaResponse) GetApplier() string {
+	if x != nil {
+		return x.Applier
+	}
+	return ""
+}
+
+func (x *RebuildReplicaResponse) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
 }
 
 type ListMachinesRequest struct {
@@ -615,7 +899,7 @@ type ListMachinesRequest struct {
 
 func (x *ListMachinesRequest) Reset() {
 	*x = ListMachinesRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[10]
+	mi := &file_farshore_v1_operator_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -627,7 +911,7 @@ func (x *ListMachinesRequest) String() string {
 func (*ListMachinesRequest) ProtoMessage() {}
 
 func (x *ListMachinesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[10]
+	mi := &file_farshore_v1_operator_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -640,7 +924,7 @@ func (x *ListMachinesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMachinesRequest.ProtoReflect.Descriptor instead.
 func (*ListMachinesRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{10}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{15}
 }
 
 type ListMachinesResponse struct {
@@ -652,7 +936,7 @@ type ListMachinesResponse struct {
 
 func (x *ListMachinesResponse) Reset() {
 	*x = ListMachinesResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[11]
+	mi := &file_farshore_v1_operator_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -664,7 +948,7 @@ func (x *ListMachinesResponse) String() string {
 func (*ListMachinesResponse) ProtoMessage() {}
 
 func (x *ListMachinesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[11]
+	mi := &file_farshore_v1_operator_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -677,7 +961,7 @@ func (x *ListMachinesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMachinesResponse.ProtoReflect.Descriptor instead.
 func (*ListMachinesResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{11}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListMachinesResponse) GetMachines() []*Machine {
@@ -696,7 +980,7 @@ type GetMachineRequest struct {
 
 func (x *GetMachineRequest) Reset() {
 	*x = GetMachineRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[12]
+	mi := &file_farshore_v1_operator_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -708,7 +992,7 @@ func (x *GetMachineRequest) String() string {
 func (*GetMachineRequest) ProtoMessage() {}
 
 func (x *GetMachineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[12]
+	mi := &file_farshore_v1_operator_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -721,7 +1005,7 @@ func (x *GetMachineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMachineRequest.ProtoReflect.Descriptor instead.
 func (*GetMachineRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{12}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetMachineRequest) GetMachine() string {
@@ -740,7 +1024,7 @@ type GetMachineResponse struct {
 
 func (x *GetMachineResponse) Reset() {
 	*x = GetMachineResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[13]
+	mi := &file_farshore_v1_operator_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -752,7 +1036,7 @@ func (x *GetMachineResponse) String() string {
 func (*GetMachineResponse) ProtoMessage() {}
 
 func (x *GetMachineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[13]
+	mi := &file_farshore_v1_operator_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -765,7 +1049,7 @@ func (x *GetMachineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMachineResponse.ProtoReflect.Descriptor instead.
 func (*GetMachineResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{13}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetMachineResponse) GetMachine() *Machine {
@@ -800,7 +1084,7 @@ type Machine struct {
 
 func (x *Machine) Reset() {
 	*x = Machine{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[14]
+	mi := &file_farshore_v1_operator_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -812,7 +1096,7 @@ func (x *Machine) String() string {
 func (*Machine) ProtoMessage() {}
 
 func (x *Machine) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[14]
+	mi := &file_farshore_v1_operator_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -825,7 +1109,7 @@ func (x *Machine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Machine.ProtoReflect.Descriptor instead.
 func (*Machine) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{14}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Machine) GetId() string {
@@ -956,7 +1240,7 @@ type TestOutcome struct {
 
 func (x *TestOutcome) Reset() {
 	*x = TestOutcome{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[15]
+	mi := &file_farshore_v1_operator_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -968,7 +1252,7 @@ func (x *TestOutcome) String() string {
 func (*TestOutcome) ProtoMessage() {}
 
 func (x *TestOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[15]
+	mi := &file_farshore_v1_operator_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -981,7 +1265,7 @@ func (x *TestOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestOutcome.ProtoReflect.Descriptor instead.
 func (*TestOutcome) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{15}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *TestOutcome) GetRun() string {
@@ -1047,7 +1331,7 @@ type MachineState struct {
 
 func (x *MachineState) Reset() {
 	*x = MachineState{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[16]
+	mi := &file_farshore_v1_operator_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1059,7 +1343,7 @@ func (x *MachineState) String() string {
 func (*MachineState) ProtoMessage() {}
 
 func (x *MachineState) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[16]
+	mi := &file_farshore_v1_operator_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1072,7 +1356,7 @@ func (x *MachineState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MachineState.ProtoReflect.Descriptor instead.
 func (*MachineState) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{16}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *MachineState) GetProtection() string {
@@ -1120,7 +1404,7 @@ type Drill struct {
 
 func (x *Drill) Reset() {
 	*x = Drill{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[17]
+	mi := &file_farshore_v1_operator_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1132,7 +1416,7 @@ func (x *Drill) String() string {
 func (*Drill) ProtoMessage() {}
 
 func (x *Drill) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[17]
+	mi := &file_farshore_v1_operator_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1145,7 +1429,7 @@ func (x *Drill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drill.ProtoReflect.Descriptor instead.
 func (*Drill) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{17}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Drill) GetRun() string {
@@ -1164,30 +1448,33 @@ func (x *Drill) GetPhase() string {
 
 // Replication is how the bytes of a machine are doing, as its nodes last reported.
 type Replication struct {
-	state              protoimpl.MessageState `protogen:"open.v1"`
-	AgentConnected     bool                   `protobuf:"varint,1,opt,name=agent_connected,json=agentConnected,proto3" json:"agent_connected,omitempty"`
-	AgentLastSeenUnix  int64                  `protobuf:"varint,2,opt,name=agent_last_seen_unix,json=agentLastSeenUnix,proto3" json:"agent_last_seen_unix,omitempty"`
-	Phase              string                 `protobuf:"bytes,3,opt,name=phase,proto3" json:"phase,omitempty"` // "idle", "initial-replication", "protected", "resyncing", "paused", "stalled"
-	Grade              string                 `protobuf:"bytes,4,opt,name=grade,proto3" json:"grade,omitempty"`
-	GradeWhy           string                 `protobuf:"bytes,20,opt,name=grade_why,json=gradeWhy,proto3" json:"grade_why,omitempty"` // why write order is not kept, where it could be
-	CopyTotalBytes     uint64                 `protobuf:"varint,5,opt,name=copy_total_bytes,json=copyTotalBytes,proto3" json:"copy_total_bytes,omitempty"`
-	CopyDoneBytes      uint64                 `protobuf:"varint,6,opt,name=copy_done_bytes,json=copyDoneBytes,proto3" json:"copy_done_bytes,omitempty"`
-	PendingBytes       uint64                 `protobuf:"varint,7,opt,name=pending_bytes,json=pendingBytes,proto3" json:"pending_bytes,omitempty"`
-	SentBytes          uint64                 `protobuf:"varint,8,opt,name=sent_bytes,json=sentBytes,proto3" json:"sent_bytes,omitempty"`
-	SealedBytes        uint64                 `protobuf:"varint,9,opt,name=sealed_bytes,json=sealedBytes,proto3" json:"sealed_bytes,omitempty"`
-	UploadedBytes      uint64                 `protobuf:"varint,10,opt,name=uploaded_bytes,json=uploadedBytes,proto3" json:"uploaded_bytes,omitempty"`
-	ProcessServer      string                 `protobuf:"bytes,11,opt,name=process_server,json=processServer,proto3" json:"process_server,omitempty"`
-	Durable            *Position              `protobuf:"bytes,12,opt,name=durable,proto3" json:"durable,omitempty"`
-	Applied            *Position              `protobuf:"bytes,13,opt,name=applied,proto3" json:"applied,omitempty"`
-	CopyBytesPerSecond uint64                 `protobuf:"varint,30,opt,name=copy_bytes_per_second,json=copyBytesPerSecond,proto3" json:"copy_bytes_per_second,omitempty"` // of late
-	CopyEndUnix        int64                  `protobuf:"varint,31,opt,name=copy_end_unix,json=copyEndUnix,proto3" json:"copy_end_unix,omitempty"`                        // when the copy will be done at that rate; 0: not known
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	state                 protoimpl.MessageState `protogen:"open.v1"`
+	AgentConnected        bool                   `protobuf:"varint,1,opt,name=agent_connected,json=agentConnected,proto3" json:"agent_connected,omitempty"`
+	AgentLastSeenUnix     int64                  `protobuf:"varint,2,opt,name=agent_last_seen_unix,json=agentLastSeenUnix,proto3" json:"agent_last_seen_unix,omitempty"`
+	Phase                 string                 `protobuf:"bytes,3,opt,name=phase,proto3" json:"phase,omitempty"` // "idle", "initial-replication", "protected", "resyncing", "paused", "stalled"
+	Grade                 string                 `protobuf:"bytes,4,opt,name=grade,proto3" json:"grade,omitempty"`
+	GradeWhy              string                 `protobuf:"bytes,20,opt,name=grade_why,json=gradeWhy,proto3" json:"grade_why,omitempty"` // why write order is not kept, where it could be
+	CopyTotalBytes        uint64                 `protobuf:"varint,5,opt,name=copy_total_bytes,json=copyTotalBytes,proto3" json:"copy_total_bytes,omitempty"`
+	CopyDoneBytes         uint64                 `protobuf:"varint,6,opt,name=copy_done_bytes,json=copyDoneBytes,proto3" json:"copy_done_bytes,omitempty"`
+	PendingBytes          uint64                 `protobuf:"varint,7,opt,name=pending_bytes,json=pendingBytes,proto3" json:"pending_bytes,omitempty"`
+	SentBytes             uint64                 `protobuf:"varint,8,opt,name=sent_bytes,json=sentBytes,proto3" json:"sent_bytes,omitempty"`
+	SealedBytes           uint64                 `protobuf:"varint,9,opt,name=sealed_bytes,json=sealedBytes,proto3" json:"sealed_bytes,omitempty"`
+	UploadedBytes         uint64                 `protobuf:"varint,10,opt,name=uploaded_bytes,json=uploadedBytes,proto3" json:"uploaded_bytes,omitempty"`
+	ProcessServer         string                 `protobuf:"bytes,11,opt,name=process_server,json=processServer,proto3" json:"process_server,omitempty"`
+	Durable               *Position              `protobuf:"bytes,12,opt,name=durable,proto3" json:"durable,omitempty"`
+	Applied               *Position              `protobuf:"bytes,13,opt,name=applied,proto3" json:"applied,omitempty"`
+	CopyBytesPerSecond    uint64                 `protobuf:"varint,30,opt,name=copy_bytes_per_second,json=copyBytesPerSecond,proto3" json:"copy_bytes_per_second,omitempty"`          // of late
+	CopyEndUnix           int64                  `protobuf:"varint,31,opt,name=copy_end_unix,json=copyEndUnix,proto3" json:"copy_end_unix,omitempty"`                                 // when the copy will be done at that rate; 0: not known
+	ApplyLagSeconds       int64                  `protobuf:"varint,50,opt,name=apply_lag_seconds,json=applyLagSeconds,proto3" json:"apply_lag_seconds,omitempty"`                     // how far the replica is behind the newest point; -1: not known
+	AppliedBytesPerSecond uint64                 `protobuf:"varint,51,opt,name=applied_bytes_per_second,json=appliedBytesPerSecond,proto3" json:"applied_bytes_per_second,omitempty"` // of late
+	Rebuilt               uint64                 `protobuf:"varint,52,opt,name=rebuilt,proto3" json:"rebuilt,omitempty"`                                                              // the rebuild that the replica comes from
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
 }
 
 func (x *Replication) Reset() {
 	*x = Replication{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[18]
+	mi := &file_farshore_v1_operator_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1199,7 +1486,7 @@ func (x *Replication) String() string {
 func (*Replication) ProtoMessage() {}
 
 func (x *Replication) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[18]
+	mi := &file_farshore_v1_operator_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1212,7 +1499,7 @@ func (x *Replication) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replication.ProtoReflect.Descriptor instead.
 func (*Replication) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{18}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Replication) GetAgentConnected() bool {
@@ -1327,6 +1614,27 @@ func (x *Replication) GetCopyEndUnix() int64 {
 	return 0
 }
 
+func (x *Replication) GetApplyLagSeconds() int64 {
+	if x != nil {
+		return x.ApplyLagSeconds
+	}
+	return 0
+}
+
+func (x *Replication) GetAppliedBytesPerSecond() uint64 {
+	if x != nil {
+		return x.AppliedBytesPerSecond
+	}
+	return 0
+}
+
+func (x *Replication) GetRebuilt() uint64 {
+	if x != nil {
+		return x.Rebuilt
+	}
+	return 0
+}
+
 // Target is farshore.Target.
 type Target struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1344,7 +1652,7 @@ type Target struct {
 
 func (x *Target) Reset() {
 	*x = Target{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[19]
+	mi := &file_farshore_v1_operator_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1356,7 +1664,7 @@ func (x *Target) String() string {
 func (*Target) ProtoMessage() {}
 
 func (x *Target) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[19]
+	mi := &file_farshore_v1_operator_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1369,7 +1677,7 @@ func (x *Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Target.ProtoReflect.Descriptor instead.
 func (*Target) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{19}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Target) GetLocation() string {
@@ -1442,7 +1750,7 @@ type ReplicationPolicy struct {
 
 func (x *ReplicationPolicy) Reset() {
 	*x = ReplicationPolicy{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[20]
+	mi := &file_farshore_v1_operator_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1454,7 +1762,7 @@ func (x *ReplicationPolicy) String() string {
 func (*ReplicationPolicy) ProtoMessage() {}
 
 func (x *ReplicationPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[20]
+	mi := &file_farshore_v1_operator_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1467,7 +1775,7 @@ func (x *ReplicationPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicationPolicy.ProtoReflect.Descriptor instead.
 func (*ReplicationPolicy) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{20}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ReplicationPolicy) GetName() string {
@@ -1514,7 +1822,7 @@ type CanRequest struct {
 
 func (x *CanRequest) Reset() {
 	*x = CanRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[21]
+	mi := &file_farshore_v1_operator_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1526,7 +1834,7 @@ func (x *CanRequest) String() string {
 func (*CanRequest) ProtoMessage() {}
 
 func (x *CanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[21]
+	mi := &file_farshore_v1_operator_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1539,7 +1847,7 @@ func (x *CanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CanRequest.ProtoReflect.Descriptor instead.
 func (*CanRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{21}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CanRequest) GetMachine() string {
@@ -1558,7 +1866,7 @@ type CanResponse struct {
 
 func (x *CanResponse) Reset() {
 	*x = CanResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[22]
+	mi := &file_farshore_v1_operator_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1570,7 +1878,7 @@ func (x *CanResponse) String() string {
 func (*CanResponse) ProtoMessage() {}
 
 func (x *CanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[22]
+	mi := &file_farshore_v1_operator_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1583,7 +1891,7 @@ func (x *CanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CanResponse.ProtoReflect.Descriptor instead.
 func (*CanResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{22}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CanResponse) GetPermissions() []*Permission {
@@ -1604,7 +1912,7 @@ type Permission struct {
 
 func (x *Permission) Reset() {
 	*x = Permission{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[23]
+	mi := &file_farshore_v1_operator_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1616,7 +1924,7 @@ func (x *Permission) String() string {
 func (*Permission) ProtoMessage() {}
 
 func (x *Permission) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[23]
+	mi := &file_farshore_v1_operator_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1629,7 +1937,7 @@ func (x *Permission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Permission.ProtoReflect.Descriptor instead.
 func (*Permission) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{23}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Permission) GetOperation() string {
@@ -1663,7 +1971,7 @@ type ListPointsRequest struct {
 
 func (x *ListPointsRequest) Reset() {
 	*x = ListPointsRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[24]
+	mi := &file_farshore_v1_operator_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1675,7 +1983,7 @@ func (x *ListPointsRequest) String() string {
 func (*ListPointsRequest) ProtoMessage() {}
 
 func (x *ListPointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[24]
+	mi := &file_farshore_v1_operator_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1688,7 +1996,7 @@ func (x *ListPointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPointsRequest.ProtoReflect.Descriptor instead.
 func (*ListPointsRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{24}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListPointsRequest) GetMachine() string {
@@ -1714,7 +2022,7 @@ type ListPointsResponse struct {
 
 func (x *ListPointsResponse) Reset() {
 	*x = ListPointsResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[25]
+	mi := &file_farshore_v1_operator_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1726,7 +2034,7 @@ func (x *ListPointsResponse) String() string {
 func (*ListPointsResponse) ProtoMessage() {}
 
 func (x *ListPointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[25]
+	mi := &file_farshore_v1_operator_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1739,7 +2047,7 @@ func (x *ListPointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPointsResponse.ProtoReflect.Descriptor instead.
 func (*ListPointsResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{25}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListPointsResponse) GetPoints() []*RecoveryPoint {
@@ -1767,7 +2075,7 @@ type StartRequest struct {
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[26]
+	mi := &file_farshore_v1_operator_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1779,7 +2087,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[26]
+	mi := &file_farshore_v1_operator_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1792,7 +2100,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{26}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StartRequest) GetOperation() string {
@@ -1876,7 +2184,7 @@ type StartResponse struct {
 
 func (x *StartResponse) Reset() {
 	*x = StartResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[27]
+	mi := &file_farshore_v1_operator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1888,7 +2196,7 @@ func (x *StartResponse) String() string {
 func (*StartResponse) ProtoMessage() {}
 
 func (x *StartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[27]
+	mi := &file_farshore_v1_operator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1901,7 +2209,7 @@ func (x *StartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResponse.ProtoReflect.Descriptor instead.
 func (*StartResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{27}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *StartResponse) GetId() string {
@@ -1935,7 +2243,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[28]
+	mi := &file_farshore_v1_operator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1947,7 +2255,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[28]
+	mi := &file_farshore_v1_operator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1960,7 +2268,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{28}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListRunsRequest) GetMachine() string {
@@ -1986,7 +2294,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[29]
+	mi := &file_farshore_v1_operator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1998,7 +2306,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[29]
+	mi := &file_farshore_v1_operator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2011,7 +2319,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{29}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -2030,7 +2338,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[30]
+	mi := &file_farshore_v1_operator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2042,7 +2350,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[30]
+	mi := &file_farshore_v1_operator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2055,7 +2363,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{30}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetRunRequest) GetRun() string {
@@ -2075,7 +2383,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[31]
+	mi := &file_farshore_v1_operator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2087,7 +2395,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[31]
+	mi := &file_farshore_v1_operator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2100,7 +2408,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{31}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -2135,7 +2443,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[32]
+	mi := &file_farshore_v1_operator_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2147,7 +2455,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[32]
+	mi := &file_farshore_v1_operator_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2160,7 +2468,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{32}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Run) GetId() string {
@@ -2252,7 +2560,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[33]
+	mi := &file_farshore_v1_operator_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2264,7 +2572,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[33]
+	mi := &file_farshore_v1_operator_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2277,7 +2585,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{33}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Step) GetName() string {
@@ -2359,7 +2667,7 @@ type CancelRunRequest struct {
 
 func (x *CancelRunRequest) Reset() {
 	*x = CancelRunRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[34]
+	mi := &file_farshore_v1_operator_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2371,7 +2679,7 @@ func (x *CancelRunRequest) String() string {
 func (*CancelRunRequest) ProtoMessage() {}
 
 func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[34]
+	mi := &file_farshore_v1_operator_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2384,7 +2692,7 @@ func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunRequest.ProtoReflect.Descriptor instead.
 func (*CancelRunRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{34}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CancelRunRequest) GetRun() string {
@@ -2402,7 +2710,7 @@ type CancelRunResponse struct {
 
 func (x *CancelRunResponse) Reset() {
 	*x = CancelRunResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[35]
+	mi := &file_farshore_v1_operator_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2414,7 +2722,7 @@ func (x *CancelRunResponse) String() string {
 func (*CancelRunResponse) ProtoMessage() {}
 
 func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[35]
+	mi := &file_farshore_v1_operator_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2427,7 +2735,7 @@ func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunResponse.ProtoReflect.Descriptor instead.
 func (*CancelRunResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{35}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{40}
 }
 
 var File_farshore_v1_operator_proto protoreflect.FileDescriptor
@@ -2457,7 +2765,7 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"\fexpires_unix\x18\x03 \x01(\x03R\vexpiresUnix\"\x12\n" +
 	"\x10ListNodesRequest\"<\n" +
 	"\x11ListNodesResponse\x12'\n" +
-	"\x05nodes\x18\x01 \x03(\v2\x11.farshore.v1.NodeR\x05nodes\"\xa5\x02\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x11.farshore.v1.NodeR\x05nodes\"\xed\x02\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -2467,11 +2775,31 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"\tconnected\x18\x06 \x01(\bR\tconnected\x12\x18\n" +
 	"\aaddress\x18\a \x01(\tR\aaddress\x120\n" +
 	"\x14certificate_end_unix\x18\b \x01(\x03R\x12certificateEndUnix\x12*\n" +
-	"\x06faults\x18\t \x03(\v2\x12.farshore.v1.FaultR\x06faults\";\n" +
+	"\x06faults\x18\t \x03(\v2\x12.farshore.v1.FaultR\x06faults\x12F\n" +
+	"\x0eprocess_server\x182 \x01(\v2\x1f.farshore.v1.ProcessServerStateR\rprocessServer\"\xbc\x01\n" +
+	"\x12ProcessServerState\x12\x1a\n" +
+	"\bdraining\x18\x01 \x01(\bR\bdraining\x12\x18\n" +
+	"\adrained\x18\x02 \x01(\bR\adrained\x12\x1a\n" +
+	"\bsessions\x18\x03 \x01(\rR\bsessions\x12(\n" +
+	"\x10cache_used_bytes\x18\x04 \x01(\x04R\x0ecacheUsedBytes\x12*\n" +
+	"\x11cache_limit_bytes\x18\x05 \x01(\x04R\x0fcacheLimitBytes\";\n" +
 	"\x11RemoveNodeRequest\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"\x14\n" +
-	"\x12RemoveNodeResponse\"\x15\n" +
+	"\x12RemoveNodeResponse\"\x97\x01\n" +
+	"\x1aChangeProcessServerRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
+	"\x05drain\x18\x02 \x01(\bH\x00R\x05drain\x88\x01\x01\x12\x1b\n" +
+	"\x06listen\x18\x03 \x01(\tH\x01R\x06listen\x88\x01\x01\x12\x18\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddressB\b\n" +
+	"\x06_drainB\t\n" +
+	"\a_listen\"\x1d\n" +
+	"\x1bChangeProcessServerResponse\"1\n" +
+	"\x15RebuildReplicaRequest\x12\x18\n" +
+	"\amachine\x18\x01 \x01(\tR\amachine\"J\n" +
+	"\x16RebuildReplicaResponse\x12\x18\n" +
+	"\aapplier\x18\x01 \x01(\tR\aapplier\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\"\x15\n" +
 	"\x13ListMachinesRequest\"H\n" +
 	"\x14ListMachinesResponse\x120\n" +
 	"\bmachines\x18\x01 \x03(\v2\x14.farshore.v1.MachineR\bmachines\"-\n" +
@@ -2519,7 +2847,7 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"\x06points\x18\x05 \x01(\bR\x06points\"/\n" +
 	"\x05Drill\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x14\n" +
-	"\x05phase\x18\x02 \x01(\tR\x05phase\"\xf0\x04\n" +
+	"\x05phase\x18\x02 \x01(\tR\x05phase\"\xef\x05\n" +
 	"\vReplication\x12'\n" +
 	"\x0fagent_connected\x18\x01 \x01(\bR\x0eagentConnected\x12/\n" +
 	"\x14agent_last_seen_unix\x18\x02 \x01(\x03R\x11agentLastSeenUnix\x12\x14\n" +
@@ -2538,7 +2866,10 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"\adurable\x18\f \x01(\v2\x15.farshore.v1.PositionR\adurable\x12/\n" +
 	"\aapplied\x18\r \x01(\v2\x15.farshore.v1.PositionR\aapplied\x121\n" +
 	"\x15copy_bytes_per_second\x18\x1e \x01(\x04R\x12copyBytesPerSecond\x12\"\n" +
-	"\rcopy_end_unix\x18\x1f \x01(\x03R\vcopyEndUnix\"\xcc\x02\n" +
+	"\rcopy_end_unix\x18\x1f \x01(\x03R\vcopyEndUnix\x12*\n" +
+	"\x11apply_lag_seconds\x182 \x01(\x03R\x0fapplyLagSeconds\x127\n" +
+	"\x18applied_bytes_per_second\x183 \x01(\x04R\x15appliedBytesPerSecond\x12\x18\n" +
+	"\arebuilt\x184 \x01(\x04R\arebuilt\"\xcc\x02\n" +
 	"\x06Target\x12\x1a\n" +
 	"\blocation\x18\x01 \x01(\tR\blocation\x12%\n" +
 	"\x0eresource_group\x18\x02 \x01(\tR\rresourceGroup\x12\x17\n" +
@@ -2628,13 +2959,15 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	" \x01(\v2\x12.farshore.v1.FaultR\x05fault\"$\n" +
 	"\x10CancelRunRequest\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\"\x13\n" +
-	"\x11CancelRunResponse2\x9b\a\n" +
+	"\x11CancelRunResponse2\xe0\b\n" +
 	"\x0fOperatorService\x12J\n" +
 	"\tGetStatus\x12\x1d.farshore.v1.GetStatusRequest\x1a\x1e.farshore.v1.GetStatusResponse\x12\\\n" +
 	"\x0fCreateJoinToken\x12#.farshore.v1.CreateJoinTokenRequest\x1a$.farshore.v1.CreateJoinTokenResponse\x12J\n" +
 	"\tListNodes\x12\x1d.farshore.v1.ListNodesRequest\x1a\x1e.farshore.v1.ListNodesResponse\x12M\n" +
 	"\n" +
-	"RemoveNode\x12\x1e.farshore.v1.RemoveNodeRequest\x1a\x1f.farshore.v1.RemoveNodeResponse\x12S\n" +
+	"RemoveNode\x12\x1e.farshore.v1.RemoveNodeRequest\x1a\x1f.farshore.v1.RemoveNodeResponse\x12h\n" +
+	"\x13ChangeProcessServer\x12'.farshore.v1.ChangeProcessServerRequest\x1a(.farshore.v1.ChangeProcessServerResponse\x12Y\n" +
+	"\x0eRebuildReplica\x12\".farshore.v1.RebuildReplicaRequest\x1a#.farshore.v1.RebuildReplicaResponse\x12S\n" +
 	"\fListMachines\x12 .farshore.v1.ListMachinesRequest\x1a!.farshore.v1.ListMachinesResponse\x12M\n" +
 	"\n" +
 	"GetMachine\x12\x1e.farshore.v1.GetMachineRequest\x1a\x1f.farshore.v1.GetMachineResponse\x128\n" +
@@ -2658,109 +2991,119 @@ func file_farshore_v1_operator_proto_rawDescGZIP() []byte {
 	return file_farshore_v1_operator_proto_rawDescData
 }
 
-var file_farshore_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_farshore_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_farshore_v1_operator_proto_goTypes = []any{
-	(*GetStatusRequest)(nil),        // 0: farshore.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),       // 1: farshore.v1.GetStatusResponse
-	(*Part)(nil),                    // 2: farshore.v1.Part
-	(*CreateJoinTokenRequest)(nil),  // 3: farshore.v1.CreateJoinTokenRequest
-	(*CreateJoinTokenResponse)(nil), // 4: farshore.v1.CreateJoinTokenResponse
-	(*ListNodesRequest)(nil),        // 5: farshore.v1.ListNodesRequest
-	(*ListNodesResponse)(nil),       // 6: farshore.v1.ListNodesResponse
-	(*Node)(nil),                    // 7: farshore.v1.Node
-	(*RemoveNodeRequest)(nil),       // 8: farshore.v1.RemoveNodeRequest
-	(*RemoveNodeResponse)(nil),      // 9: farshore.v1.RemoveNodeResponse
-	(*ListMachinesRequest)(nil),     // 10: farshore.v1.ListMachinesRequest
-	(*ListMachinesResponse)(nil),    // 11: farshore.v1.ListMachinesResponse
-	(*GetMachineRequest)(nil),       // 12: farshore.v1.GetMachineRequest
-	(*GetMachineResponse)(nil),      // 13: farshore.v1.GetMachineResponse
-	(*Machine)(nil),                 // 14: farshore.v1.Machine
-	(*TestOutcome)(nil),             // 15: farshore.v1.TestOutcome
-	(*MachineState)(nil),            // 16: farshore.v1.MachineState
-	(*Drill)(nil),                   // 17: farshore.v1.Drill
-	(*Replication)(nil),             // 18: farshore.v1.Replication
-	(*Target)(nil),                  // 19: farshore.v1.Target
-	(*ReplicationPolicy)(nil),       // 20: farshore.v1.ReplicationPolicy
-	(*CanRequest)(nil),              // 21: farshore.v1.CanRequest
-	(*CanResponse)(nil),             // 22: farshore.v1.CanResponse
-	(*Permission)(nil),              // 23: farshore.v1.Permission
-	(*ListPointsRequest)(nil),       // 24: farshore.v1.ListPointsRequest
-	(*ListPointsResponse)(nil),      // 25: farshore.v1.ListPointsResponse
-	(*StartRequest)(nil),            // 26: farshore.v1.StartRequest
-	(*StartResponse)(nil),           // 27: farshore.v1.StartResponse
-	(*ListRunsRequest)(nil),         // 28: farshore.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),        // 29: farshore.v1.ListRunsResponse
-	(*GetRunRequest)(nil),           // 30: farshore.v1.GetRunRequest
-	(*GetRunResponse)(nil),          // 31: farshore.v1.GetRunResponse
-	(*Run)(nil),                     // 32: farshore.v1.Run
-	(*Step)(nil),                    // 33: farshore.v1.Step
-	(*CancelRunRequest)(nil),        // 34: farshore.v1.CancelRunRequest
-	(*CancelRunResponse)(nil),       // 35: farshore.v1.CancelRunResponse
-	nil,                             // 36: farshore.v1.Target.TagsEntry
-	(*Fault)(nil),                   // 37: farshore.v1.Fault
-	(*MachineSpec)(nil),             // 38: farshore.v1.MachineSpec
-	(*RecoveryPoint)(nil),           // 39: farshore.v1.RecoveryPoint
-	(*ReadinessFinding)(nil),        // 40: farshore.v1.ReadinessFinding
-	(*Position)(nil),                // 41: farshore.v1.Position
+	(*GetStatusRequest)(nil),            // 0: farshore.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),           // 1: farshore.v1.GetStatusResponse
+	(*Part)(nil),                        // 2: farshore.v1.Part
+	(*CreateJoinTokenRequest)(nil),      // 3: farshore.v1.CreateJoinTokenRequest
+	(*CreateJoinTokenResponse)(nil),     // 4: farshore.v1.CreateJoinTokenResponse
+	(*ListNodesRequest)(nil),            // 5: farshore.v1.ListNodesRequest
+	(*ListNodesResponse)(nil),           // 6: farshore.v1.ListNodesResponse
+	(*Node)(nil),                        // 7: farshore.v1.Node
+	(*ProcessServerState)(nil),          // 8: farshore.v1.ProcessServerState
+	(*RemoveNodeRequest)(nil),           // 9: farshore.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),          // 10: farshore.v1.RemoveNodeResponse
+	(*ChangeProcessServerRequest)(nil),  // 11: farshore.v1.ChangeProcessServerRequest
+	(*ChangeProcessServerResponse)(nil), // 12: farshore.v1.ChangeProcessServerResponse
+	(*RebuildReplicaRequest)(nil),       // 13: farshore.v1.RebuildReplicaRequest
+	(*RebuildReplicaResponse)(nil),      // 14: farshore.v1.RebuildReplicaResponse
+	(*ListMachinesRequest)(nil),         // 15: farshore.v1.ListMachinesRequest
+	(*ListMachinesResponse)(nil),        // 16: farshore.v1.ListMachinesResponse
+	(*GetMachineRequest)(nil),           // 17: farshore.v1.GetMachineRequest
+	(*GetMachineResponse)(nil),          // 18: farshore.v1.GetMachineResponse
+	(*Machine)(nil),                     // 19: farshore.v1.Machine
+	(*TestOutcome)(nil),                 // 20: farshore.v1.TestOutcome
+	(*MachineState)(nil),                // 21: farshore.v1.MachineState
+	(*Drill)(nil),                       // 22: farshore.v1.Drill
+	(*Replication)(nil),                 // 23: farshore.v1.Replication
+	(*Target)(nil),                      // 24: farshore.v1.Target
+	(*ReplicationPolicy)(nil),           // 25: farshore.v1.ReplicationPolicy
+	(*CanRequest)(nil),                  // 26: farshore.v1.CanRequest
+	(*CanResponse)(nil),                 // 27: farshore.v1.CanResponse
+	(*Permission)(nil),                  // 28: farshore.v1.Permission
+	(*ListPointsRequest)(nil),           // 29: farshore.v1.ListPointsRequest
+	(*ListPointsResponse)(nil),          // 30: farshore.v1.ListPointsResponse
+	(*StartRequest)(nil),                // 31: farshore.v1.StartRequest
+	(*StartResponse)(nil),               // 32: farshore.v1.StartResponse
+	(*ListRunsRequest)(nil),             // 33: farshore.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),            // 34: farshore.v1.ListRunsResponse
+	(*GetRunRequest)(nil),               // 35: farshore.v1.GetRunRequest
+	(*GetRunResponse)(nil),              // 36: farshore.v1.GetRunResponse
+	(*Run)(nil),                         // 37: farshore.v1.Run
+	(*Step)(nil),                        // 38: farshore.v1.Step
+	(*CancelRunRequest)(nil),            // 39: farshore.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),           // 40: farshore.v1.CancelRunResponse
+	nil,                                 // 41: farshore.v1.Target.TagsEntry
+	(*Fault)(nil),                       // 42: farshore.v1.Fault
+	(*MachineSpec)(nil),                 // 43: farshore.v1.MachineSpec
+	(*RecoveryPoint)(nil),               // 44: farshore.v1.RecoveryPoint
+	(*ReadinessFinding)(nil),            // 45: farshore.v1.ReadinessFinding
+	(*Position)(nil),                    // 46: farshore.v1.Position
 }
 var file_farshore_v1_operator_proto_depIdxs = []int32{
 	2,  // 0: farshore.v1.GetStatusResponse.parts:type_name -> farshore.v1.Part
 	7,  // 1: farshore.v1.ListNodesResponse.nodes:type_name -> farshore.v1.Node
-	37, // 2: farshore.v1.Node.faults:type_name -> farshore.v1.Fault
-	14, // 3: farshore.v1.ListMachinesResponse.machines:type_name -> farshore.v1.Machine
-	14, // 4: farshore.v1.GetMachineResponse.machine:type_name -> farshore.v1.Machine
-	38, // 5: farshore.v1.Machine.spec:type_name -> farshore.v1.MachineSpec
-	16, // 6: farshore.v1.Machine.state:type_name -> farshore.v1.MachineState
-	19, // 7: farshore.v1.Machine.target:type_name -> farshore.v1.Target
-	20, // 8: farshore.v1.Machine.policy:type_name -> farshore.v1.ReplicationPolicy
-	37, // 9: farshore.v1.Machine.faults:type_name -> farshore.v1.Fault
-	18, // 10: farshore.v1.Machine.replication:type_name -> farshore.v1.Replication
-	39, // 11: farshore.v1.Machine.last_point:type_name -> farshore.v1.RecoveryPoint
-	15, // 12: farshore.v1.Machine.last_test:type_name -> farshore.v1.TestOutcome
-	40, // 13: farshore.v1.Machine.readiness:type_name -> farshore.v1.ReadinessFinding
-	17, // 14: farshore.v1.MachineState.drills:type_name -> farshore.v1.Drill
-	41, // 15: farshore.v1.Replication.durable:type_name -> farshore.v1.Position
-	41, // 16: farshore.v1.Replication.applied:type_name -> farshore.v1.Position
-	36, // 17: farshore.v1.Target.tags:type_name -> farshore.v1.Target.TagsEntry
-	23, // 18: farshore.v1.CanResponse.permissions:type_name -> farshore.v1.Permission
-	37, // 19: farshore.v1.Permission.refusal:type_name -> farshore.v1.Fault
-	39, // 20: farshore.v1.ListPointsResponse.points:type_name -> farshore.v1.RecoveryPoint
-	19, // 21: farshore.v1.StartRequest.target:type_name -> farshore.v1.Target
-	20, // 22: farshore.v1.StartRequest.policy:type_name -> farshore.v1.ReplicationPolicy
-	32, // 23: farshore.v1.ListRunsResponse.runs:type_name -> farshore.v1.Run
-	32, // 24: farshore.v1.GetRunResponse.run:type_name -> farshore.v1.Run
-	33, // 25: farshore.v1.GetRunResponse.steps:type_name -> farshore.v1.Step
-	37, // 26: farshore.v1.Run.fault:type_name -> farshore.v1.Fault
-	37, // 27: farshore.v1.Step.fault:type_name -> farshore.v1.Fault
-	0,  // 28: farshore.v1.OperatorService.GetStatus:input_type -> farshore.v1.GetStatusRequest
-	3,  // 29: farshore.v1.OperatorService.CreateJoinToken:input_type -> farshore.v1.CreateJoinTokenRequest
-	5,  // 30: farshore.v1.OperatorService.ListNodes:input_type -> farshore.v1.ListNodesRequest
-	8,  // 31: farshore.v1.OperatorService.RemoveNode:input_type -> farshore.v1.RemoveNodeRequest
-	10, // 32: farshore.v1.OperatorService.ListMachines:input_type -> farshore.v1.ListMachinesRequest
-	12, // 33: farshore.v1.OperatorService.GetMachine:input_type -> farshore.v1.GetMachineRequest
-	21, // 34: farshore.v1.OperatorService.Can:input_type -> farshore.v1.CanRequest
-	24, // 35: farshore.v1.OperatorService.ListPoints:input_type -> farshore.v1.ListPointsRequest
-	26, // 36: farshore.v1.OperatorService.Start:input_type -> farshore.v1.StartRequest
-	28, // 37: farshore.v1.OperatorService.ListRuns:input_type -> farshore.v1.ListRunsRequest
-	30, // 38: farshore.v1.OperatorService.GetRun:input_type -> farshore.v1.GetRunRequest
-	34, // 39: farshore.v1.OperatorService.CancelRun:input_type -> farshore.v1.CancelRunRequest
-	1,  // 40: farshore.v1.OperatorService.GetStatus:output_type -> farshore.v1.GetStatusResponse
-	4,  // 41: farshore.v1.OperatorService.CreateJoinToken:output_type -> farshore.v1.CreateJoinTokenResponse
-	6,  // 42: farshore.v1.OperatorService.ListNodes:output_type -> farshore.v1.ListNodesResponse
-	9,  // 43: farshore.v1.OperatorService.RemoveNode:output_type -> farshore.v1.RemoveNodeResponse
-	11, // 44: farshore.v1.OperatorService.ListMachines:output_type -> farshore.v1.ListMachinesResponse
-	13, // 45: farshore.v1.OperatorService.GetMachine:output_type -> farshore.v1.GetMachineResponse
-	22, // 46: farshore.v1.OperatorService.Can:output_type -> farshore.v1.CanResponse
-	25, // 47: farshore.v1.OperatorService.ListPoints:output_type -> farshore.v1.ListPointsResponse
-	27, // 48: farshore.v1.OperatorService.Start:output_type -> farshore.v1.StartResponse
-	29, // 49: farshore.v1.OperatorService.ListRuns:output_type -> farshore.v1.ListRunsResponse
-	31, // 50: farshore.v1.OperatorService.GetRun:output_type -> farshore.v1.GetRunResponse
-	35, // 51: farshore.v1.OperatorService.CancelRun:output_type -> farshore.v1.CancelRunResponse
-	40, // [40:52] is the sub-list for method output_type
-	28, // [28:40] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	42, // 2: farshore.v1.Node.faults:type_name -> farshore.v1.Fault
+	8,  // 3: farshore.v1.Node.process_server:type_name -> farshore.v1.ProcessServerState
+	19, // 4: farshore.v1.ListMachinesResponse.machines:type_name -> farshore.v1.Machine
+	19, // 5: farshore.v1.GetMachineResponse.machine:type_name -> farshore.v1.Machine
+	43, // 6: farshore.v1.Machine.spec:type_name -> farshore.v1.MachineSpec
+	21, // 7: farshore.v1.Machine.state:type_name -> farshore.v1.MachineState
+	24, // 8: farshore.v1.Machine.target:type_name -> farshore.v1.Target
+	25, // 9: farshore.v1.Machine.policy:type_name -> farshore.v1.ReplicationPolicy
+	42, // 10: farshore.v1.Machine.faults:type_name -> farshore.v1.Fault
+	23, // 11: farshore.v1.Machine.replication:type_name -> farshore.v1.Replication
+	44, // 12: farshore.v1.Machine.last_point:type_name -> farshore.v1.RecoveryPoint
+	20, // 13: farshore.v1.Machine.last_test:type_name -> farshore.v1.TestOutcome
+	45, // 14: farshore.v1.Machine.readiness:type_name -> farshore.v1.ReadinessFinding
+	22, // 15: farshore.v1.MachineState.drills:type_name -> farshore.v1.Drill
+	46, // 16: farshore.v1.Replication.durable:type_name -> farshore.v1.Position
+	46, // 17: farshore.v1.Replication.applied:type_name -> farshore.v1.Position
+	41, // 18: farshore.v1.Target.tags:type_name -> farshore.v1.Target.TagsEntry
+	28, // 19: farshore.v1.CanResponse.permissions:type_name -> farshore.v1.Permission
+	42, // 20: farshore.v1.Permission.refusal:type_name -> farshore.v1.Fault
+	44, // 21: farshore.v1.ListPointsResponse.points:type_name -> farshore.v1.RecoveryPoint
+	24, // 22: farshore.v1.StartRequest.target:type_name -> farshore.v1.Target
+	25, // 23: farshore.v1.StartRequest.policy:type_name -> farshore.v1.ReplicationPolicy
+	37, // 24: farshore.v1.ListRunsResponse.runs:type_name -> farshore.v1.Run
+	37, // 25: farshore.v1.GetRunResponse.run:type_name -> farshore.v1.Run
+	38, // 26: farshore.v1.GetRunResponse.steps:type_name -> farshore.v1.Step
+	42, // 27: farshore.v1.Run.fault:type_name -> farshore.v1.Fault
+	42, // 28: farshore.v1.Step.fault:type_name -> farshore.v1.Fault
+	0,  // 29: farshore.v1.OperatorService.GetStatus:input_type -> farshore.v1.GetStatusRequest
+	3,  // 30: farshore.v1.OperatorService.CreateJoinToken:input_type -> farshore.v1.CreateJoinTokenRequest
+	5,  // 31: farshore.v1.OperatorService.ListNodes:input_type -> farshore.v1.ListNodesRequest
+	9,  // 32: farshore.v1.OperatorService.RemoveNode:input_type -> farshore.v1.RemoveNodeRequest
+	11, // 33: farshore.v1.OperatorService.ChangeProcessServer:input_type -> farshore.v1.ChangeProcessServerRequest
+	13, // 34: farshore.v1.OperatorService.RebuildReplica:input_type -> farshore.v1.RebuildReplicaRequest
+	15, // 35: farshore.v1.OperatorService.ListMachines:input_type -> farshore.v1.ListMachinesRequest
+	17, // 36: farshore.v1.OperatorService.GetMachine:input_type -> farshore.v1.GetMachineRequest
+	26, // 37: farshore.v1.OperatorService.Can:input_type -> farshore.v1.CanRequest
+	29, // 38: farshore.v1.OperatorService.ListPoints:input_type -> farshore.v1.ListPointsRequest
+	31, // 39: farshore.v1.OperatorService.Start:input_type -> farshore.v1.StartRequest
+	33, // 40: farshore.v1.OperatorService.ListRuns:input_type -> farshore.v1.ListRunsRequest
+	35, // 41: farshore.v1.OperatorService.GetRun:input_type -> farshore.v1.GetRunRequest
+	39, // 42: farshore.v1.OperatorService.CancelRun:input_type -> farshore.v1.CancelRunRequest
+	1,  // 43: farshore.v1.OperatorService.GetStatus:output_type -> farshore.v1.GetStatusResponse
+	4,  // 44: farshore.v1.OperatorService.CreateJoinToken:output_type -> farshore.v1.CreateJoinTokenResponse
+	6,  // 45: farshore.v1.OperatorService.ListNodes:output_type -> farshore.v1.ListNodesResponse
+	10, // 46: farshore.v1.OperatorService.RemoveNode:output_type -> farshore.v1.RemoveNodeResponse
+	12, // 47: farshore.v1.OperatorService.ChangeProcessServer:output_type -> farshore.v1.ChangeProcessServerResponse
+	14, // 48: farshore.v1.OperatorService.RebuildReplica:output_type -> farshore.v1.RebuildReplicaResponse
+	16, // 49: farshore.v1.OperatorService.ListMachines:output_type -> farshore.v1.ListMachinesResponse
+	18, // 50: farshore.v1.OperatorService.GetMachine:output_type -> farshore.v1.GetMachineResponse
+	27, // 51: farshore.v1.OperatorService.Can:output_type -> farshore.v1.CanResponse
+	30, // 52: farshore.v1.OperatorService.ListPoints:output_type -> farshore.v1.ListPointsResponse
+	32, // 53: farshore.v1.OperatorService.Start:output_type -> farshore.v1.StartResponse
+	34, // 54: farshore.v1.OperatorService.ListRuns:output_type -> farshore.v1.ListRunsResponse
+	36, // 55: farshore.v1.OperatorService.GetRun:output_type -> farshore.v1.GetRunResponse
+	40, // 56: farshore.v1.OperatorService.CancelRun:output_type -> farshore.v1.CancelRunResponse
+	43, // [43:57] is the sub-list for method output_type
+	29, // [29:43] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_farshore_v1_operator_proto_init() }
@@ -2769,13 +3112,14 @@ func file_farshore_v1_operator_proto_init() {
 		return
 	}
 	file_farshore_v1_hub_proto_init()
+	file_farshore_v1_operator_proto_msgTypes[11].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_farshore_v1_operator_proto_rawDesc), len(file_farshore_v1_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   37,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -53,6 +53,12 @@ const (
 	// OperatorServiceRemoveNodeProcedure is the fully-qualified name of the OperatorService's
 	// RemoveNode RPC.
 	OperatorServiceRemoveNodeProcedure = "/farshore.v1.OperatorService/RemoveNode"
+	// OperatorServiceChangeProcessServerProcedure is the fully-qualified name of the OperatorService's
+	// ChangeProcessServer RPC.
+	OperatorServiceChangeProcessServerProcedure = "/farshore.v1.OperatorService/ChangeProcessServer"
+	// OperatorServiceRebuildReplicaProcedure is the fully-qualified name of the OperatorService's
+	// RebuildReplica RPC.
+	OperatorServiceRebuildReplicaProcedure = "/farshore.v1.OperatorService/RebuildReplica"
 	// OperatorServiceListMachinesProcedure is the fully-qualified name of the OperatorService's
 	// ListMachines RPC.
 	OperatorServiceListMachinesProcedure = "/farshore.v1.OperatorService/ListMachines"
@@ -86,6 +92,10 @@ type OperatorServiceClient interface {
 	ListNodes(context.Context, *connect.Request[v1.ListNodesRequest]) (*connect.Response[v1.ListNodesResponse], error)
 	// RemoveNode refuses a node from now on. Its name can be enrolled again.
 	RemoveNode(context.Context, *connect.Request[v1.RemoveNodeRequest]) (*connect.Response[v1.RemoveNodeResponse], error)
+	// ChangeProcessServer drains a process server, takes it back, or moves it to another port, while it works.
+	ChangeProcessServer(context.Context, *connect.Request[v1.ChangeProcessServerRequest]) (*connect.Response[v1.ChangeProcessServerResponse], error)
+	// RebuildReplica has the applier of a machine make its replica anew from the journal.
+	RebuildReplica(context.Context, *connect.Request[v1.RebuildReplicaRequest]) (*connect.Response[v1.RebuildReplicaResponse], error)
 	// ListMachines lists the machines whose agents have enrolled.
 	ListMachines(context.Context, *connect.Request[v1.ListMachinesRequest]) (*connect.Response[v1.ListMachinesResponse], error)
 	// GetMachine tells everything about one machine.
@@ -141,6 +151,18 @@ func NewOperatorServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			connect.WithSchema(operatorServiceMethods.ByName("RemoveNode")),
 			connect.WithClientOptions(opts...),
 		),
+		changeProcessServer: connect.NewClient[v1.ChangeProcessServerRequest, v1.ChangeProcessServerResponse](
+			httpClient,
+			baseURL+OperatorServiceChangeProcessServerProcedure,
+			connect.WithSchema(operatorServiceMethods.ByName("ChangeProcessServer")),
+			connect.WithClientOptions(opts...),
+		),
+		rebuildReplica: connect.NewClient[v1.RebuildReplicaRequest, v1.RebuildReplicaResponse](
+			httpClient,
+			baseURL+OperatorServiceRebuildReplicaProcedure,
+			connect.WithSchema(operatorServiceMethods.ByName("RebuildReplica")),
+			connect.WithClientOptions(opts...),
+		),
 		listMachines: connect.NewClient[v1.ListMachinesRequest, v1.ListMachinesResponse](
 			httpClient,
 			baseURL+OperatorServiceListMachinesProcedure,
@@ -194,18 +216,20 @@ func NewOperatorServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 
 // operatorServiceClient implements OperatorServiceClient.
 type operatorServiceClient struct {
-	getStatus       *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
-	createJoinToken *connect.Client[v1.CreateJoinTokenRequest, v1.CreateJoinTokenResponse]
-	listNodes       *connect.Client[v1.ListNodesRequest, v1.ListNodesResponse]
-	removeNode      *connect.Client[v1.RemoveNodeRequest, v1.RemoveNodeResponse]
-	listMachines    *connect.Client[v1.ListMachinesRequest, v1.ListMachinesResponse]
-	getMachine      *connect.Client[v1.GetMachineRequest, v1.GetMachineResponse]
-	can             *connect.Client[v1.CanRequest, v1.CanResponse]
-	listPoints      *connect.Client[v1.ListPointsRequest, v1.ListPointsResponse]
-	start           *connect.Client[v1.StartRequest, v1.StartResponse]
-	listRuns        *connect.Client[v1.ListRunsRequest, v1.ListRunsResponse]
-	getRun          *connect.Client[v1.GetRunRequest, v1.GetRunResponse]
-	cancelRun       *connect.Client[v1.CancelRunRequest, v1.CancelRunResponse]
+	getStatus           *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
+	createJoinToken     *connect.Client[v1.CreateJoinTokenRequest, v1.CreateJoinTokenResponse]
+	listNodes           *connect.Client[v1.ListNodesRequest, v1.ListNodesResponse]
+	removeNode          *connect.Client[v1.RemoveNodeRequest, v1.RemoveNodeResponse]
+	changeProcessServer *connect.Client[v1.ChangeProcessServerRequest, v1.ChangeProcessServerResponse]
+	rebuildReplica      *connect.Client[v1.RebuildReplicaRequest, v1.RebuildReplicaResponse]
+	listMachines        *connect.Client[v1.ListMachinesRequest, v1.ListMachinesResponse]
+	getMachine          *connect.Client[v1.GetMachineRequest, v1.GetMachineResponse]
+	can                 *connect.Client[v1.CanRequest, v1.CanResponse]
+	listPoints          *connect.Client[v1.ListPointsRequest, v1.ListPointsResponse]
+	start               *connect.Client[v1.StartRequest, v1.StartResponse]
+	listRuns            *connect.Client[v1.ListRunsRequest, v1.ListRunsResponse]
+	getRun              *connect.Client[v1.GetRunRequest, v1.GetRunResponse]
+	cancelRun           *connect.Client[v1.CancelRunRequest, v1.CancelRunResponse]
 }
 
 // GetStatus calls farshore.v1.OperatorService.GetStatus.
@@ -226,6 +250,16 @@ func (c *operatorServiceClient) ListNodes(ctx context.Context, req *connect.Requ
 // RemoveNode calls farshore.v1.OperatorService.RemoveNode.
 func (c *operatorServiceClient) RemoveNode(ctx context.Context, req *connect.Request[v1.RemoveNodeRequest]) (*connect.Response[v1.RemoveNodeResponse], error) {
 	return c.removeNode.CallUnary(ctx, req)
+}
+
+// ChangeProcessServer calls farshore.v1.OperatorService.ChangeProcessServer.
+func (c *operatorServiceClient) ChangeProcessServer(ctx context.Context, req *connect.Request[v1.ChangeProcessServerRequest]) (*connect.Response[v1.ChangeProcessServerResponse], error) {
+	return c.changeProcessServer.CallUnary(ctx, req)
+}
+
+// RebuildReplica calls farshore.v1.OperatorService.RebuildReplica.
+func (c *operatorServiceClient) RebuildReplica(ctx context.Context, req *connect.Request[v1.RebuildReplicaRequest]) (*connect.Response[v1.RebuildReplicaResponse], error) {
+	return c.rebuildReplica.CallUnary(ctx, req)
 }
 
 // ListMachines calls farshore.v1.OperatorService.ListMachines.
@@ -278,6 +312,10 @@ type OperatorServiceHandler interface {
 	ListNodes(context.Context, *connect.Request[v1.ListNodesRequest]) (*connect.Response[v1.ListNodesResponse], error)
 	// RemoveNode refuses a node from now on. Its name can be enrolled again.
 	RemoveNode(context.Context, *connect.Request[v1.RemoveNodeRequest]) (*connect.Response[v1.RemoveNodeResponse], error)
+	// ChangeProcessServer drains a process server, takes it back, or moves it to another port, while it works.
+	ChangeProcessServer(context.Context, *connect.Request[v1.ChangeProcessServerRequest]) (*connect.Response[v1.ChangeProcessServerResponse], error)
+	// RebuildReplica has the applier of a machine make its replica anew from the journal.
+	RebuildReplica(context.Context, *connect.Request[v1.RebuildReplicaRequest]) (*connect.Response[v1.RebuildReplicaResponse], error)
 	// ListMachines lists the machines whose agents have enrolled.
 	ListMachines(context.Context, *connect.Request[v1.ListMachinesRequest]) (*connect.Response[v1.ListMachinesResponse], error)
 	// GetMachine tells everything about one machine.
@@ -327,6 +365,18 @@ func NewOperatorServiceHandler(svc OperatorServiceHandler, opts ...connect.Handl
 		OperatorServiceRemoveNodeProcedure,
 		svc.RemoveNode,
 		connect.WithSchema(operatorServiceMethods.ByName("RemoveNode")),
+		connect.WithHandlerOptions(opts...),
+	)
+	operatorServiceChangeProcessServerHandler := connect.NewUnaryHandler(
+		OperatorServiceChangeProcessServerProcedure,
+		svc.ChangeProcessServer,
+		connect.WithSchema(operatorServiceMethods.ByName("ChangeProcessServer")),
+		connect.WithHandlerOptions(opts...),
+	)
+	operatorServiceRebuildReplicaHandler := connect.NewUnaryHandler(
+		OperatorServiceRebuildReplicaProcedure,
+		svc.RebuildReplica,
+		connect.WithSchema(operatorServiceMethods.ByName("RebuildReplica")),
 		connect.WithHandlerOptions(opts...),
 	)
 	operatorServiceListMachinesHandler := connect.NewUnaryHandler(
@@ -387,6 +437,10 @@ func NewOperatorServiceHandler(svc OperatorServiceHandler, opts ...connect.Handl
 			operatorServiceListNodesHandler.ServeHTTP(w, r)
 		case OperatorServiceRemoveNodeProcedure:
 			operatorServiceRemoveNodeHandler.ServeHTTP(w, r)
+		case OperatorServiceChangeProcessServerProcedure:
+			operatorServiceChangeProcessServerHandler.ServeHTTP(w, r)
+		case OperatorServiceRebuildReplicaProcedure:
+			operatorServiceRebuildReplicaHandler.ServeHTTP(w, r)
 		case OperatorServiceListMachinesProcedure:
 			operatorServiceListMachinesHandler.ServeHTTP(w, r)
 		case OperatorServiceGetMachineProcedure:
@@ -426,6 +480,14 @@ func (UnimplementedOperatorServiceHandler) ListNodes(context.Context, *connect.R
 
 func (UnimplementedOperatorServiceHandler) RemoveNode(context.Context, *connect.Request[v1.RemoveNodeRequest]) (*connect.Response[v1.RemoveNodeResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("farshore.v1.OperatorService.RemoveNode is not implemented"))
+}
+
+func (UnimplementedOperatorServiceHandler) ChangeProcessServer(context.Context, *connect.Request[v1.ChangeProcessServerRequest]) (*connect.Response[v1.ChangeProcessServerResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("farshore.v1.OperatorService.ChangeProcessServer is not implemented"))
+}
+
+func (UnimplementedOperatorServiceHandler) RebuildReplica(context.Context, *connect.Request[v1.RebuildReplicaRequest]) (*connect.Response[v1.RebuildReplicaResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("farshore.v1.OperatorService.RebuildReplica is not implemented"))
 }
 
 func (UnimplementedOperatorServiceHandler) ListMachines(context.Context, *connect.Request[v1.ListMachinesRequest]) (*connect.Response[v1.ListMachinesResponse], error) {
