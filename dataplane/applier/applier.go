@@ -19,8 +19,9 @@ type Applier struct {
 	windows  slots
 	buffers  sync.Pool
 
-	mu    sync.Mutex
-	locks map[farshore.MachineID]*sync.RWMutex
+	mu       sync.Mutex
+	locks    map[farshore.MachineID]*sync.RWMutex
+	rebuilds map[farshore.MachineID]uint64
 }
 
 // New makes an applier; it does nothing before [Applier.Run].
@@ -47,6 +48,7 @@ func (a *Applier) Run(ctx context.Context, desired <-chan Desired) error {
 		case <-ctx.Done():
 			return nil
 		case d := <-desired:
+			a.wantRebuilds(d.Rebuilds)
 			crew.follow(ctx, d.Machines)
 			crew.work(ctx, d.Jobs)
 		}

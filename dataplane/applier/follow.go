@@ -46,6 +46,9 @@ func (a *Applier) followOnce(ctx context.Context, m farshore.MachineID) error {
 	}
 	for {
 		next, err := a.followGeneration(ctx, m, g)
+		if errors.Is(err, errAnew) {
+			continue
+		}
 		if f, ok := fault.As(err); ok && f.Kind == fault.Corrupt {
 			next, err = a.passOver(ctx, m, g, f)
 		}
@@ -112,7 +115,12 @@ func (a *Applier) generation(ctx context.Context, m farshore.MachineID) (farshor
 // followGeneration brings the replica of a generation forward until a newer one begins, and gives that one.
 func (a *Applier) followGeneration(ctx context.Context, m farshore.MachineID, g farshore.Generation) (next farshore.Generation, err error) {
 	stream := chain.Stream{Vault: a.deps.Journal.Vault, Machine: m, Generation: g}
-	r, err := openReplica(ctx, a.writing(), stream, replicaPrefix(m, g))
+	if err := a.clearForRebuild(ctx, stream); err != nil {
+		return 0, err
+	}
+	writing := a.writing()
+	writing.rebuild = a.wantedRebuild(m)
+	r, err := openReplica(ctx, writing, stream, replicaPrefix(m, g))
 	if err != nil {
 		return 0, err
 	}
@@ -127,6 +135,9 @@ func (a *Applier) followGeneration(ctx context.Context, m farshore.MachineID, g 
 	f := follower{Applier: a, replica: r, machine: m, checkpointed: last.Position, offered: true}
 	f.show(0)
 	for {
+		if a.wantedRebuild(m) > writing.rebuild {
+			return 0, errAnew
+		}
 		if err := f.offer(ctx); err != nil {
 			return 0, err
 		}
@@ -137,7 +148,7 @@ func (a *Applier) followGeneration(ctx context.Context, m farshore.MachineID, g 
 		if more {
 			continue
 		}
-		a.observed.fault(m, nil)
+		a.observed.replica(m, func(o *ReplicaObserved) { o.CaughtUp = true })
 		if next, err := f.superseded(ctx); next > 0 || err != nil {
 			return next, err
 		}
@@ -181,10 +192,12 @@ func (f *follower) step(ctx context.Context) (more bool, err error) {
 	if err != nil || len(w.segments) == 0 {
 		return false, err
 	}
+	began := f.deps.now()
 	written, err := f.replica.apply(ctx, w)
 	if err != nil {
 		return false, err
 	}
+	f.applied(w.to.UTC, written, f.deps.now().Sub(began))
 	if f.due() && checkpointable(w.to) && f.replica.settled(w.to.Position) {
 		if err := f.checkpoint(ctx, w.to); err != nil {
 			return false, err
@@ -214,11 +227,26 @@ func (f *follower) checkpoint(ctx context.Context, at chain.Link) error {
 	return f.replica.prune(ctx, f.deps.Store, f.deps.Settings.Checkpoints)
 }
 
+// rateMemory is over how many windows the rate of applying is averaged.
+const rateMemory = 4
+
+// applied notes how fast a window was applied and of when it was.
+func (f *follower) applied(at time.Time, written int64, took time.Duration) {
+	f.observed.replica(f.machine, func(o *ReplicaObserved) {
+		o.AppliedUTC, o.CaughtUp = at, false
+		sample := float64(written) / max(took.Seconds(), 0.001)
+		if o.Rate == 0 {
+			o.Rate = sample
+		}
+		o.Rate += (sample - o.Rate) / rateMemory
+	})
+}
+
 func (f *follower) show(written int64) {
 	f.observed.replica(f.machine, func(o *ReplicaObserved) {
 		o.Applied, o.Checkpoint = f.replica.start().Position, f.checkpointed
 		o.AppliedBytes += written
-		o.Replay = f.replica.replayEstimate()
+		o.Replay, o.Rebuilt = f.replica.replayEstimate(), f.replica.rebuilt()
 	})
 }
 

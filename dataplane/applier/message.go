@@ -19,6 +19,12 @@ func DesiredOf(m *farshorev1.ApplierDesired) Desired {
 			ID: j.GetId(), Kind: kindOf(j.GetKind()), Run: farshore.RunID(j.GetRun()), Machine: farshore.MachineID(j.GetMachine()), Position: hub.Position(j.GetPosition()),
 		})
 	}
+	for name, number := range m.GetRebuilds() {
+		if d.Rebuilds == nil {
+			d.Rebuilds = map[farshore.MachineID]uint64{}
+		}
+		d.Rebuilds[farshore.MachineID(name)] = number
+	}
 	return d
 }
 
@@ -40,7 +46,11 @@ func (o Observed) Message() *farshorev1.ApplierObserved {
 	for _, r := range o.Replicas {
 		m.Replicas = append(m.Replicas, &farshorev1.ReplicaObserved{
 			Machine: string(r.Machine), Applied: hub.PositionMessage(r.Applied), Checkpoint: hub.PositionMessage(r.Checkpoint), AppliedBytes: uint64(r.AppliedBytes),
+			CaughtUp: r.CaughtUp, AppliedBytesPerSecond: uint64(r.Rate), Rebuilt: r.Rebuilt,
 		})
+		if !r.AppliedUTC.IsZero() {
+			m.Replicas[len(m.Replicas)-1].AppliedUnixNano = r.AppliedUTC.UnixNano()
+		}
 	}
 	for _, j := range o.Jobs {
 		m.Jobs = append(m.Jobs, j.message())

@@ -11,6 +11,8 @@ type metrics struct {
 	standing   *prometheus.Desc
 	jobs       *prometheus.Desc
 	checkpoint *prometheus.Desc
+	lag        *prometheus.Desc
+	rate       *prometheus.Desc
 }
 
 // Metrics gives the applier's numbers to Prometheus.
@@ -24,6 +26,8 @@ func (a *Applier) Metrics() prometheus.Collector {
 		replay:     describe("replay_seconds", "Estimate of replaying what came since the newest checkpoint.", "machine"),
 		seq:        describe("applied_seq", "Segment of its epoch that the replica stands at.", "machine"),
 		checkpoint: describe("has_checkpoint", "1 if there is a checkpoint to clone.", "machine"),
+		lag:        describe("lag_seconds", "How far the replica is behind its stream; 0: nothing is behind it.", "machine"),
+		rate:       describe("bytes_per_second", "Bytes applied in a second, of late, while there was something to apply.", "machine"),
 		standing:   describe("replicas_standing_still", "Replicas that a fault keeps from following their stream."),
 		jobs:       describe("jobs", "Jobs that the configuration server wants and that are not done.", "state"),
 	}
@@ -31,7 +35,7 @@ func (a *Applier) Metrics() prometheus.Collector {
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.applied, m.replay, m.seq, m.checkpoint, m.standing, m.jobs} {
+	for _, d := range []*prometheus.Desc{m.applied, m.replay, m.seq, m.checkpoint, m.lag, m.rate, m.standing, m.jobs} {
 		to <- d
 	}
 }
@@ -46,6 +50,8 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(m.applied, prometheus.CounterValue, float64(r.AppliedBytes), string(r.Machine))
 		gauge(m.replay, r.Replay.Seconds(), string(r.Machine))
 		gauge(m.seq, float64(r.Applied.Seq), string(r.Machine))
+		gauge(m.lag, r.Lag(m.applier.deps.now()).Seconds(), string(r.Machine))
+		gauge(m.rate, r.Rate, string(r.Machine))
 		has := 0.0
 		if r.Checkpoint.Epoch > 0 {
 			has = 1

@@ -35,6 +35,7 @@ type writing struct {
 	fill     block.Count // gaps up to this are bridged
 	lanes    int         // requests to one disk at once
 	buffers  *sync.Pool  // of vault.MaxWriteBytes
+	rebuild  uint64      // that a replica belongs to
 }
 
 // replica is a set of disks that are brought forward together: a machine's replica, or the disks of a run.
@@ -139,7 +140,7 @@ func (r *replica) placeNew() error {
 
 func (r *replica) place(d *disk, at chain.Link) {
 	d.Applied = chain.AppliedAt(at)
-	d.state = diskState{Version: stateVersion, Vault: r.stream.Vault.String(), Machine: string(r.stream.Machine), Disk: string(d.id)}
+	d.state = diskState{Version: stateVersion, Vault: r.stream.Vault.String(), Machine: string(r.stream.Machine), Disk: string(d.id), Rebuilt: r.rebuild}
 }
 
 // start is where the hindmost disk stands: reading goes on behind it.

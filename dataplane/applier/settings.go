@@ -81,8 +81,9 @@ func (d Deps) now() time.Time {
 
 // Desired is what an applier shall do.
 type Desired struct {
-	Machines []farshore.MachineID // whose replicas it keeps
-	Jobs     []Job                // in order; jobs of one run are done one after the other
+	Machines []farshore.MachineID          // whose replicas it keeps
+	Jobs     []Job                         // in order; jobs of one run are done one after the other
+	Rebuilds map[farshore.MachineID]uint64 // replicas made before such a number are made anew from the journal
 }
 
 // JobKind says what a job is.
@@ -119,6 +120,18 @@ type ReplicaObserved struct {
 	Checkpoint   farshore.Position // the newest; zero if there is none
 	AppliedBytes int64             // written to replica disks since the applier started
 	Replay       time.Duration     // estimate of replaying what came since the checkpoint
+	AppliedUTC   time.Time         // time of the stream at Applied; zero: not known, because nothing was applied since the start
+	CaughtUp     bool              // nothing was behind Applied at the last look
+	Rate         float64           // bytes applied in a second, of late, while there was something to apply
+	Rebuilt      uint64            // the rebuild that the replica comes from
+}
+
+// Lag is how far the replica is behind its stream at a time; 0 if it has caught up or nobody knows.
+func (r ReplicaObserved) Lag(now time.Time) time.Duration {
+	if r.CaughtUp || r.AppliedUTC.IsZero() {
+		return 0
+	}
+	return max(0, now.Sub(r.AppliedUTC))
 }
 
 // JobState says how far a job is.

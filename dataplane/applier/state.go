@@ -52,6 +52,8 @@ type diskState struct {
 	Bytes    int64  `json:"bytes"`            // and their bytes
 	Target   string `json:"target,omitempty"` // of a run's disk that stands there and is getting its footer
 	Made     bool   `json:"made,omitempty"`   // it has its footer
+
+	Rebuilt uint64 `json:"rebuilt,omitempty"` // of a replica disk: the rebuild that it was made for
 }
 
 func (s diskState) encode() ([]byte, error) { return document.Encode(s) }
@@ -84,6 +86,6 @@ func parseState(name string, stored []byte) (s diskState, ok bool, err error) {
 func damagedReplica(name, what string, err error) error {
 	return &fault.Fault{
 		Code: "FS-4006", Kind: fault.Corrupt, Subject: "replica disk " + name, What: what,
-		Remedy: "remove the replica disks of its generation: they are rebuilt from the journal", Err: err,
+		Remedy: "have it made anew from the journal: farshore machine rebuild NAME", Err: err,
 	}
 }
