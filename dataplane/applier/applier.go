@@ -22,6 +22,7 @@ type Applier struct {
 	mu       sync.Mutex
 	locks    map[farshore.MachineID]*sync.RWMutex
 	rebuilds map[farshore.MachineID]uint64
+	bases    map[farshore.MachineID]chan struct{} // somebody made one
 }
 
 // New makes an applier; it does nothing before [Applier.Run].
@@ -30,6 +31,7 @@ func New(d Deps) *Applier {
 		deps: d, observed: newObservations(), windows: make(slots, max(1, d.Settings.Machines)),
 		buffers: sync.Pool{New: func() any { return new([vault.MaxWriteBytes]byte) }},
 		locks:   map[farshore.MachineID]*sync.RWMutex{},
+		bases:   map[farshore.MachineID]chan struct{}{},
 	}
 }
 
@@ -70,7 +72,7 @@ func (a *Applier) changed() {
 
 func (a *Applier) writing() writing {
 	return writing{
-		replicas: a.deps.Replicas, journal: a.deps.Store, fill: block.Count(a.deps.Settings.FillBytes / block.SectorSize),
+		replicas: a.deps.Replicas, header: a.headerAt, fill: block.Count(a.deps.Settings.FillBytes / block.SectorSize),
 		lanes: a.deps.Settings.Lanes, buffers: &a.buffers,
 	}
 }

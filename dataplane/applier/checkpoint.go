@@ -39,13 +39,6 @@ type snapshotDisk struct {
 	Snapshot vault.SnapshotID `json:"snapshot"`
 }
 
-const checkpointWord = "checkpoint-"
-
-// checkpointName is the name of the manifest at a position.
-func checkpointName(m farshore.MachineID, p farshore.Position) string {
-	return fmt.Sprintf("%s%se%08x-s%016x.json", replicaPrefix(m, p.Generation), checkpointWord, uint32(p.Epoch), uint64(p.Seq))
-}
-
 // replayEstimate is how long it would take to apply what came since the last checkpoint again.
 func (r *replica) replayEstimate() time.Duration {
 	var longest time.Duration
@@ -78,7 +71,7 @@ func (r *replica) checkpoint(ctx context.Context, s vault.Store, at chain.Link) 
 	if err != nil {
 		return fmt.Errorf("write a checkpoint: %w", err)
 	}
-	name := checkpointName(r.stream.Machine, at.Position)
+	name := chain.CheckpointName(r.stream.Machine, at.Position)
 	if _, err := s.PutIfAbsent(ctx, name, body); err != nil { // Other: there is one here already, as good as ours
 		return err
 	}
@@ -93,7 +86,12 @@ func (r *replica) checkpoint(ctx context.Context, s vault.Store, at chain.Link) 
 
 // checkpoints lists the positions of a generation's checkpoints, oldest first.
 func checkpoints(ctx context.Context, s vault.Store, m farshore.MachineID, g farshore.Generation) ([]farshore.Position, error) {
-	prefix := replicaPrefix(m, g) + checkpointWord
+	return places(ctx, s, chain.CheckpointName, m, g)
+}
+
+// places lists the positions for which something is there that is named so, oldest first.
+func places(ctx context.Context, s vault.Store, named func(farshore.MachineID, farshore.Position) string, m farshore.MachineID, g farshore.Generation) ([]farshore.Position, error) {
+	prefix, _, _ := strings.Cut(named(m, farshore.Position{Generation: g}), "e00000000-")
 	var found []farshore.Position
 	for e, err := range s.List(ctx, prefix, "") {
 		if err != nil {
@@ -101,7 +99,7 @@ func checkpoints(ctx context.Context, s vault.Store, m farshore.MachineID, g far
 		}
 		p := farshore.Position{Generation: g}
 		n, err := fmt.Sscanf(strings.TrimPrefix(e.Name, prefix), "e%08x-s%016x.json", &p.Epoch, &p.Seq)
-		if err == nil && n == 2 && checkpointName(m, p) == e.Name {
+		if err == nil && n == 2 && named(m, p) == e.Name {
 			found = append(found, p)
 		}
 	}
@@ -110,7 +108,7 @@ func checkpoints(ctx context.Context, s vault.Store, m farshore.MachineID, g far
 
 // readCheckpoint reads a manifest. ErrNotFound: it was removed meanwhile.
 func readCheckpoint(ctx context.Context, s vault.Store, stream chain.Stream, p farshore.Position) (manifest, chain.Link, error) {
-	body, err := s.Get(ctx, checkpointName(stream.Machine, p))
+	body, err := s.Get(ctx, chain.CheckpointName(stream.Machine, p))
 	if err != nil {
 		return manifest{}, chain.Link{}, err
 	}
@@ -119,7 +117,7 @@ func readCheckpoint(ctx context.Context, s vault.Store, stream chain.Stream, p f
 
 // parseCheckpoint reads what a manifest of the stream says about a position.
 func parseCheckpoint(stream chain.Stream, p farshore.Position, body []byte) (manifest, chain.Link, error) {
-	name := checkpointName(stream.Machine, p)
+	name := chain.CheckpointName(stream.Machine, p)
 	var m manifest
 	if err := document.Decode(body, &m); err != nil {
 		return manifest{}, chain.Link{}, damagedReplica(name, "it cannot be read", err)
@@ -131,17 +129,23 @@ func parseCheckpoint(stream chain.Stream, p farshore.Position, body []byte) (man
 	return m, at, nil
 }
 
-// prune removes the oldest checkpoints, so that keep are left: manifest first, then the snapshots that only it named.
+// prune removes the oldest checkpoints that are no bases, so that keep are left: manifest first, then the snapshots that
+// only it named. Bases go when retention says so.
 func (r *replica) prune(ctx context.Context, s vault.Store, keep int) error {
 	positions, err := checkpoints(ctx, s, r.stream.Machine, r.stream.Generation)
 	if err != nil {
 		return err
 	}
+	bases, err := places(ctx, s, chain.BaseName, r.stream.Machine, r.stream.Generation)
+	if err != nil {
+		return err
+	}
+	positions = slices.DeleteFunc(positions, func(p farshore.Position) bool { return slices.Contains(bases, p) })
 	if len(positions) <= keep {
 		return nil
 	}
 	for _, p := range positions[:len(positions)-keep] {
-		if err := s.Delete(ctx, checkpointName(r.stream.Machine, p)); err != nil {
+		if err := s.Delete(ctx, chain.CheckpointName(r.stream.Machine, p)); err != nil {
 			return err
 		}
 	}
@@ -157,6 +161,9 @@ func (r *replica) sweep(ctx context.Context, s vault.Store) error {
 	named := map[farshore.DiskID]map[vault.SnapshotID]bool{}
 	for _, p := range positions {
 		m, _, err := readCheckpoint(ctx, s, r.stream, p)
+		if errors.Is(err, vault.ErrNotFound) { // retention has let go of it just now
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -211,7 +218,7 @@ func (a *Applier) newest(ctx context.Context, stream chain.Stream, limit farshor
 // whole reports whether all snapshots of a checkpoint are there: they go when somebody removes the replica's disks.
 func (a *Applier) whole(ctx context.Context, stream chain.Stream, m manifest) (bool, error) {
 	for _, s := range m.Disks {
-		d, err := a.deps.Replicas.Open(ctx, replicaPrefix(stream.Machine, stream.Generation)+string(s.Disk)+".vhd")
+		d, err := a.deps.Replicas.Open(ctx, chain.ReplicaPrefix(stream.Machine, stream.Generation)+string(s.Disk)+".vhd")
 		if errors.Is(err, vault.ErrNotFound) {
 			return false, nil
 		}

@@ -35,7 +35,7 @@ func TestNoFlippedBitInTheManifestOfACheckpointGoesUnnoticed(t *testing.T) {
 		t.Fatalf("%d checkpoints, %v", len(positions), err)
 	}
 	stream := chain.Stream{Vault: w.id, Machine: web, Generation: 1}
-	name := checkpointName(web, positions[0])
+	name := chain.CheckpointName(web, positions[0])
 	stored, err := store.Get(t.Context(), name)
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package applier
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"farshore"
@@ -18,8 +19,11 @@ const (
 	pauseOther     = time.Minute
 )
 
-// follow keeps a machine's replica until ctx is done.
+// follow keeps a machine's replica, and vouches for its bases, until ctx is done.
 func (a *Applier) follow(ctx context.Context, m farshore.MachineID) {
+	var vouching sync.WaitGroup
+	vouching.Go(func() { a.vouchOn(ctx, m) })
+	defer vouching.Wait()
 	for {
 		err := a.followOnce(ctx, m)
 		if ctx.Err() != nil {
@@ -104,7 +108,7 @@ func (a *Applier) generation(ctx context.Context, m farshore.MachineID) (farshor
 			return 0, err
 		}
 		for i := len(all) - 1; i >= 0; i-- {
-			for _, err := range a.deps.Replicas.List(ctx, replicaPrefix(m, all[i])) {
+			for _, err := range a.deps.Replicas.List(ctx, chain.ReplicaPrefix(m, all[i])) {
 				return all[i], err
 			}
 		}
@@ -120,11 +124,14 @@ func (a *Applier) followGeneration(ctx context.Context, m farshore.MachineID, g 
 	}
 	writing := a.writing()
 	writing.rebuild = a.wantedRebuild(m)
-	r, err := openReplica(ctx, writing, stream, replicaPrefix(m, g))
+	r, err := openReplica(ctx, writing, stream, chain.ReplicaPrefix(m, g))
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
+	if err := a.reachable(ctx, r); err != nil {
+		return 0, err
+	}
 	if err := a.tidy(ctx, r); err != nil {
 		return 0, err
 	}
@@ -133,6 +140,9 @@ func (a *Applier) followGeneration(ctx context.Context, m farshore.MachineID, g 
 		return 0, err
 	}
 	f := follower{Applier: a, replica: r, machine: m, checkpointed: last.Position, offered: true}
+	if err := f.wanted.begin(ctx, a, stream); err != nil {
+		return 0, err
+	}
 	f.show(0)
 	for {
 		if a.wantedRebuild(m) > writing.rebuild {
@@ -152,6 +162,9 @@ func (a *Applier) followGeneration(ctx context.Context, m farshore.MachineID, g 
 		if next, err := f.superseded(ctx); next > 0 || err != nil {
 			return next, err
 		}
+		if err := f.wanted.refresh(ctx, a, m); err != nil {
+			return 0, err
+		}
 		if err := wait(ctx, a.poll()); err != nil {
 			return 0, err
 		}
@@ -167,6 +180,9 @@ func (a *Applier) tidy(ctx context.Context, r *replica) error {
 	lock := a.clones(r.stream.Machine)
 	lock.Lock()
 	defer lock.Unlock()
+	if err := r.unmark(ctx, a.deps.Store); err != nil {
+		return err
+	}
 	return r.prune(ctx, a.deps.Store, 0)
 }
 
@@ -176,6 +192,7 @@ type follower struct {
 	replica      *replica
 	machine      farshore.MachineID
 	checkpointed farshore.Position
+	wanted       wanted // as bases
 
 	answered farshore.Epoch // nobody waits for hashes in it, or they were offered
 	failed   int            // tries to offer them
@@ -188,7 +205,7 @@ func (f *follower) step(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	defer f.windows.release()
-	w, err := gather(ctx, f.deps.Journal, gathering{from: f.replica.start(), clean: f.due(), pause: f.asks})
+	w, err := gather(ctx, f.deps.Journal, gathering{from: f.replica.start(), clean: f.due(), base: f.wanted.base, pause: f.asks})
 	if err != nil || len(w.segments) == 0 {
 		return false, err
 	}
@@ -198,8 +215,8 @@ func (f *follower) step(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	f.applied(w.to.UTC, written, f.deps.now().Sub(began))
-	if f.due() && checkpointable(w.to) && f.replica.settled(w.to.Position) {
-		if err := f.checkpoint(ctx, w.to); err != nil {
+	if checkpointable(w.to) && f.replica.settled(w.to.Position) {
+		if err := f.arrived(ctx, w); err != nil {
 			return false, err
 		}
 	}
@@ -212,6 +229,26 @@ func (f *follower) step(ctx context.Context) (more bool, err error) {
 func (f *follower) due() bool {
 	none := f.checkpointed.Epoch == 0
 	return none || f.replica.replayEstimate() > time.Duration(f.deps.Settings.RTOGoalSeconds)*time.Second/2
+}
+
+// arrived makes a checkpoint of a recovery point that the replica stands at, if one is due or the point is wanted as a base.
+func (f *follower) arrived(ctx context.Context, w window) error {
+	h := w.segments[len(w.segments)-1].Header()
+	base := f.wanted.base(h)
+	if base {
+		if err := f.replica.mark(ctx, f.deps.Store, h.Position()); err != nil {
+			return err
+		}
+	}
+	if !base && !f.due() {
+		return nil
+	}
+	if err := f.checkpoint(ctx, w.to); err != nil || !base {
+		return err
+	}
+	f.wanted.made(h)
+	f.vouch(f.machine)
+	return f.replica.sweep(ctx, f.deps.Store)
 }
 
 func (f *follower) checkpoint(ctx context.Context, at chain.Link) error {

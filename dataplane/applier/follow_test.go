@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"farshore/dataplane/chain"
 	"farshore/dataplane/vault"
 	"farshore/dataplane/vault/storetest"
 	"farshore/fault"
@@ -192,7 +193,7 @@ func TestOldCheckpointsArePrunedWithTheirSnapshots(t *testing.T) {
 	if n := w.judge("pruned"); n != 3 {
 		t.Errorf("%d checkpoints are left, want 3", n)
 	}
-	d, err := r.Open(t.Context(), replicaPrefix(web, 1)+"sda.vhd")
+	d, err := r.Open(t.Context(), chain.ReplicaPrefix(web, 1)+"sda.vhd")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +212,7 @@ func TestASecondApplierFencesTheFirst(t *testing.T) {
 	if err := w.catchUp(t.Context(), first); err != nil {
 		t.Fatal(err)
 	}
-	old, err := openReplica(t.Context(), first.writing(), stream, replicaPrefix(web, 1))
+	old, err := openReplica(t.Context(), first.writing(), stream, chain.ReplicaPrefix(web, 1))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"farshore"
 	"farshore/dataplane/block"
 	"farshore/dataplane/chain"
+	"farshore/dataplane/journal"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/vault"
 	"farshore/dataplane/vhd"
@@ -40,6 +41,11 @@ func (a *Applier) do(ctx context.Context, j Job) {
 		a.observed.job(j.ID, func(o *JobObserved) { o.State, o.Fault = state, f })
 		a.deps.Log.Error("job stands still", "job", j.ID, "run", j.Run, "code", f.Code, "err", err)
 		a.changed()
+		if state == Failed && j.Machine != "" {
+			if err := a.letGo(ctx, j); err != nil {
+				a.deps.Log.Error("a pin of a job that failed stays", "job", j.ID, "run", j.Run, "machine", j.Machine, "err", err)
+			}
+		}
 		if state == Failed || wait(ctx, pauseTransient) != nil {
 			return
 		}
@@ -57,6 +63,11 @@ func (a *Applier) try(ctx context.Context, j Job) error {
 		}
 		return a.materialise(ctx, j)
 	case Discard:
+		if j.Machine != "" { // a pin of a job that was broken off
+			if err := a.letGo(ctx, j); err != nil {
+				return err
+			}
+		}
 		return a.discard(ctx, j.Run)
 	}
 	return &fault.Fault{Code: "FS-4007", Kind: fault.Refused, Subject: "job " + j.ID, What: "this applier does not know its kind", Remedy: "upgrade the applier"}
@@ -88,7 +99,10 @@ func (a *Applier) removeDisks(ctx context.Context, prefix string, which func(far
 // materialise makes the disks of a run hold exactly the position.
 func (a *Applier) materialise(ctx context.Context, j Job) (err error) {
 	stream := chain.Stream{Vault: a.deps.Journal.Vault, Machine: j.Machine, Generation: j.Position.Generation}
-	target, err := a.header(ctx, j)
+	if err := a.hold(ctx, j); err != nil {
+		return err
+	}
+	target, err := a.target(ctx, j)
 	if err != nil {
 		return err
 	}
@@ -112,24 +126,54 @@ func (a *Applier) materialise(ctx context.Context, j Job) (err error) {
 		return err
 	}
 	a.observed.job(j.ID, func(o *JobObserved) { o.Disks, o.DoneBytes = disks, o.TotalBytes })
-	return nil
+	return a.letGo(ctx, j)
 }
 
-// header finds the segment whose end the job wants. It must be a recovery point.
-func (a *Applier) header(ctx context.Context, j Job) (segment.Header, error) {
-	prefix, err := a.deps.Store.GetRange(ctx, chain.NameOf(j.Machine, j.Position), 0, segment.MaxHeaderBytes)
-	if errors.Is(err, vault.ErrNotFound) {
+// hold pins what a job reads, until the job is over.
+func (a *Applier) hold(ctx context.Context, j Job) error {
+	if err := a.letGo(ctx, j); err != nil { // of the point that the run had before
+		return err
+	}
+	return a.deps.Journal.Hold(ctx, journal.Pin{
+		Machine: j.Machine, Position: j.Position.String(), Holder: holder(j), Why: "job " + j.ID + " makes its disks", Time: a.deps.now().UTC(),
+	})
+}
+
+func (a *Applier) letGo(ctx context.Context, j Job) error {
+	return a.deps.Journal.LetGo(ctx, j.Machine, holder(j))
+}
+
+func holder(j Job) string { return "run-" + string(j.Run) }
+
+// target finds the segment whose end the job wants. It must be a recovery point.
+func (a *Applier) target(ctx context.Context, j Job) (segment.Header, error) {
+	h, err := a.headerAt(ctx, j.Machine, j.Position)
+	if f, ok := fault.As(err); ok && f.Code == "FS-3516" {
 		return segment.Header{}, noPoint(j, "the journal has no such segment")
+	}
+	if err != nil {
+		return segment.Header{}, err
+	}
+	if h.Seal || !h.Clean() || h.Position() != j.Position || h.Machine != j.Machine {
+		return segment.Header{}, noPoint(j, "the segment there ends with no state that can be recovered")
+	}
+	return h, nil
+}
+
+// headerAt reads the header of a segment or, if retention has removed that, what its manifest says (FS-3516 if there is
+// neither).
+func (a *Applier) headerAt(ctx context.Context, m farshore.MachineID, p farshore.Position) (segment.Header, error) {
+	prefix, err := a.deps.Store.GetRange(ctx, chain.NameOf(m, p), 0, segment.MaxHeaderBytes)
+	if errors.Is(err, vault.ErrNotFound) {
+		doc, err := a.deps.Journal.Manifest(ctx, m, p)
+		return doc.Header(), err
 	}
 	if err != nil {
 		return segment.Header{}, err
 	}
 	h, err := segment.ParseHeader(prefix)
 	if err != nil {
-		return segment.Header{}, fmt.Errorf("read the header at %v of machine %s: %w", j.Position, j.Machine, err)
-	}
-	if h.Seal || !h.Clean() || h.Position() != j.Position || h.Machine != j.Machine {
-		return segment.Header{}, noPoint(j, "the segment there ends with no state that can be recovered")
+		return segment.Header{}, fmt.Errorf("read the header at %v of machine %s: %w", p, m, err)
 	}
 	return h, nil
 }
@@ -190,6 +234,9 @@ func (a *Applier) lay(ctx context.Context, stream chain.Stream, j Job, target se
 		if err := a.deps.Replicas.Remove(ctx, name); err != nil {
 			return err
 		}
+		if err := a.prove(ctx, base, id); err != nil {
+			return err
+		}
 		if err := a.clone(ctx, m, source{stream: stream, disk: id, base: base, sectors: sectors}, name); err != nil {
 			return err
 		}
@@ -234,7 +281,7 @@ func (a *Applier) clone(ctx context.Context, m manifest, from source, name strin
 	if i < 0 {
 		return a.empty(ctx, from, name)
 	}
-	d, err := a.deps.Replicas.Open(ctx, replicaPrefix(from.stream.Machine, from.stream.Generation)+string(from.disk)+".vhd")
+	d, err := a.deps.Replicas.Open(ctx, chain.ReplicaPrefix(from.stream.Machine, from.stream.Generation)+string(from.disk)+".vhd")
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"farshore"
+	"farshore/dataplane/chain"
 	"farshore/dataplane/vault/storetest"
 	"farshore/dataplane/vhd"
 )
@@ -311,7 +312,7 @@ func TestAFaultNamesTheReplicaThatStandsStill(t *testing.T) {
 	if err := w.catchUp(t.Context(), a); err != nil {
 		t.Fatal(err)
 	}
-	d, err := r.Open(t.Context(), replicaPrefix(web, 1)+"sda.vhd")
+	d, err := r.Open(t.Context(), chain.ReplicaPrefix(web, 1)+"sda.vhd")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"farshore/dataplane/chain"
 	"farshore/dataplane/vault"
 	"farshore/fault"
 )
@@ -14,7 +15,7 @@ import (
 func (w *world) lose(disks ...string) {
 	w.t.Helper()
 	for _, id := range disks {
-		if err := w.replicas.Remove(w.t.Context(), replicaPrefix(web, w.tail().Generation)+id+".vhd"); err != nil {
+		if err := w.replicas.Remove(w.t.Context(), chain.ReplicaPrefix(web, w.tail().Generation)+id+".vhd"); err != nil {
 			w.t.Fatal(err)
 		}
 	}
@@ -27,7 +28,7 @@ func (w *world) wantLost(disk string) {
 	if f, ok := fault.As(err); !ok || f.Code != "FS-4006" || f.Kind != fault.Corrupt || !strings.Contains(f.Subject, disk) {
 		w.t.Errorf("without disk %s: %v", disk, err)
 	}
-	if _, err := w.replicas.Open(w.t.Context(), replicaPrefix(web, w.tail().Generation)+disk+".vhd"); !errors.Is(err, vault.ErrNotFound) {
+	if _, err := w.replicas.Open(w.t.Context(), chain.ReplicaPrefix(web, w.tail().Generation)+disk+".vhd"); !errors.Is(err, vault.ErrNotFound) {
 		w.t.Errorf("disk %s: %v", disk, err)
 	}
 }
@@ -52,7 +53,7 @@ func TestALostReplicaDiskIsNeverReplacedByAnEmptyOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	for id, want := range w.content {
-		for _, wrong := range differ("disk "+string(id), w.read(replicaPrefix(web, 1)+string(id)+".vhd"), want) {
+		for _, wrong := range differ("disk "+string(id), w.read(chain.ReplicaPrefix(web, 1)+string(id)+".vhd"), want) {
 			t.Error(wrong)
 		}
 	}
@@ -117,7 +118,7 @@ func TestAJobPassesOverCheckpointsThatLostASnapshot(t *testing.T) {
 	if err := w.catchUp(t.Context(), a); err != nil {
 		t.Fatal(err)
 	}
-	d, err := r.Open(t.Context(), replicaPrefix(web, 1)+"sda.vhd")
+	d, err := r.Open(t.Context(), chain.ReplicaPrefix(web, 1)+"sda.vhd")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"farshore"
 	"farshore/dataplane/block"
+	"farshore/dataplane/chain"
 	"farshore/dataplane/hashes"
 	"farshore/dataplane/journal"
 	"farshore/dataplane/segment"
@@ -216,7 +217,7 @@ func TestAReplicaThatHoldsPagesOfTheFutureOffersNothing(t *testing.T) {
 	}
 	e, _ := w.ask()
 	w.segment(1, false)
-	d, err := r.Open(t.Context(), replicaPrefix(web, 1)+"sda.vhd")
+	d, err := r.Open(t.Context(), chain.ReplicaPrefix(web, 1)+"sda.vhd")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,7 +62,7 @@ func (a *Applier) clearForRebuild(ctx context.Context, stream chain.Stream) erro
 		return err
 	}
 	for _, p := range positions {
-		if err := a.deps.Store.Delete(ctx, checkpointName(stream.Machine, p)); err != nil {
+		if err := a.deps.Store.Delete(ctx, chain.CheckpointName(stream.Machine, p)); err != nil {
 			return err
 		}
 	}
@@ -77,7 +77,7 @@ func (a *Applier) clearForRebuild(ctx context.Context, stream chain.Stream) erro
 // olderThan lists the disks of a replica, and says whether any of them comes from before a rebuild. A state that cannot be
 // read is older than everything: to be made anew is what it needs.
 func (a *Applier) olderThan(ctx context.Context, stream chain.Stream, number uint64) (old bool, all []string, err error) {
-	for e, err := range a.deps.Replicas.List(ctx, replicaPrefix(stream.Machine, stream.Generation)) {
+	for e, err := range a.deps.Replicas.List(ctx, chain.ReplicaPrefix(stream.Machine, stream.Generation)) {
 		if err != nil {
 			return false, nil, err
 		}

@@ -20,22 +20,17 @@ import (
 // replicaRoot begins the names of all replica disks of a machine.
 func replicaRoot(m farshore.MachineID) string { return fmt.Sprintf("replica/v1/m/%s/", m) }
 
-// replicaPrefix begins the names of the replica disks of one generation.
-func replicaPrefix(m farshore.MachineID, g farshore.Generation) string {
-	return fmt.Sprintf("%sg%08x/", replicaRoot(m), uint32(g))
-}
-
 // runPrefix begins the names of the disks of a run.
 func runPrefix(run farshore.RunID) string { return fmt.Sprintf("replica/v1/run/%s/", run) }
 
 // writing is what replicas need to write.
 type writing struct {
 	replicas vault.Replicas
-	journal  vault.Store
-	fill     block.Count // gaps up to this are bridged
-	lanes    int         // requests to one disk at once
-	buffers  *sync.Pool  // of vault.MaxWriteBytes
-	rebuild  uint64      // that a replica belongs to
+	header   func(context.Context, farshore.MachineID, farshore.Position) (segment.Header, error) // at a place of the stream
+	fill     block.Count                                                                          // gaps up to this are bridged
+	lanes    int                                                                                  // requests to one disk at once
+	buffers  *sync.Pool                                                                           // of vault.MaxWriteBytes
+	rebuild  uint64                                                                               // that a replica belongs to
 }
 
 // replica is a set of disks that are brought forward together: a machine's replica, or the disks of a run.
@@ -251,15 +246,8 @@ func (r *replica) disksAt(ctx context.Context, p farshore.Position) ([]segment.D
 	if p.Epoch == 0 {
 		return nil, nil
 	}
-	prefix, err := r.journal.GetRange(ctx, chain.NameOf(r.stream.Machine, p), 0, segment.MaxHeaderBytes)
-	if err != nil {
-		return nil, err
-	}
-	h, err := segment.ParseHeader(prefix)
-	if err != nil {
-		return nil, fmt.Errorf("read the header at %v of machine %s: %w", p, r.stream.Machine, err)
-	}
-	return h.Disks, nil
+	h, err := r.header(ctx, r.stream.Machine, p)
+	return h.Disks, err
 }
 
 // prepare merges the window for every disk that is not at its end yet.

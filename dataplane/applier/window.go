@@ -38,6 +38,8 @@ type gathering struct {
 	from  chain.Link
 	limit farshore.Position // the last position wanted; zero: none
 	clean bool              // end at the first clean position
+	// base says whether the window shall end at a recovery point, because it is to become a base; nil: never.
+	base func(segment.Header) bool
 	// pause says whether the window shall end at a seal; nil: never.
 	pause func(ctx context.Context, seal chain.Link) (bool, error)
 }
@@ -62,7 +64,7 @@ func gather(ctx context.Context, r journal.Reader, g gathering) (window, error) 
 		for _, f := range seg.Frames() {
 			w.content += int64(f.Body)
 		}
-		if w.full() || h.Position() == g.limit || g.clean && checkpointable(w.to) {
+		if w.full() || h.Position() == g.limit || checkpointable(w.to) && (g.clean || g.base != nil && g.base(h)) {
 			return w, nil
 		}
 		if h.Seal && g.pause != nil {

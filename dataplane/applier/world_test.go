@@ -17,6 +17,7 @@ import (
 
 	"farshore"
 	"farshore/dataplane/block"
+	"farshore/dataplane/chain"
 	"farshore/dataplane/credential"
 	"farshore/dataplane/credential/credentialtest"
 	"farshore/dataplane/journal"
@@ -320,11 +321,11 @@ func (w *world) judge(what string) (checkpoints int) {
 	w.t.Helper()
 	var wrong []string
 	for id, want := range w.content {
-		wrong = append(wrong, differ(fmt.Sprintf("replica disk %s", id), w.read(replicaPrefix(web, w.tail().Generation)+string(id)+".vhd"), want)...)
+		wrong = append(wrong, differ(fmt.Sprintf("replica disk %s", id), w.read(chain.ReplicaPrefix(web, w.tail().Generation)+string(id)+".vhd"), want)...)
 	}
 	n, more := w.judgeCheckpoints(w.tail().Generation)
 	wrong = append(wrong, more...)
-	d, err := w.replicas.Open(w.t.Context(), replicaPrefix(web, w.tail().Generation)+"sda.vhd")
+	d, err := w.replicas.Open(w.t.Context(), chain.ReplicaPrefix(web, w.tail().Generation)+"sda.vhd")
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -363,7 +364,7 @@ func (w *world) judgeCheckpoints(g farshore.Generation) (n int, wrong []string) 
 		for _, d := range m.Disks {
 			if missing[d.Disk] != nil {
 				what := fmt.Sprintf("checkpoint %v: disk %s", p, d.Disk)
-				wrong = append(wrong, differ(what, w.thaw(replicaPrefix(web, g)+string(d.Disk)+".vhd", d.Snapshot), missing[d.Disk])...)
+				wrong = append(wrong, differ(what, w.thaw(chain.ReplicaPrefix(web, g)+string(d.Disk)+".vhd", d.Snapshot), missing[d.Disk])...)
 			}
 			delete(missing, d.Disk)
 		}

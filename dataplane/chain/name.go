@@ -122,6 +122,26 @@ func ChunksName(m farshore.MachineID, p farshore.Position, d farshore.DiskID) st
 	return ClaimPrefix(m, p.Generation) + "chunks-" + placeWord(p) + "-" + string(d) + ".fsc"
 }
 
+// ReplicaPrefix begins the names of the replica disks of a generation, of their checkpoints and of the marks of bases.
+func ReplicaPrefix(m farshore.MachineID, g farshore.Generation) string {
+	return fmt.Sprintf("replica/v1/m/%s/g%08x/", m, uint32(g))
+}
+
+// ReplicaName is the name of a replica disk.
+func ReplicaName(m farshore.MachineID, g farshore.Generation, d farshore.DiskID) string {
+	return ReplicaPrefix(m, g) + string(d) + ".vhd"
+}
+
+// CheckpointName is the name of the manifest of a checkpoint.
+func CheckpointName(m farshore.MachineID, p farshore.Position) string {
+	return ReplicaPrefix(m, p.Generation) + "checkpoint-" + placeWord(p) + ".json"
+}
+
+// BaseName is the name of the mark that makes a checkpoint a base.
+func BaseName(m farshore.MachineID, p farshore.Position) string {
+	return ReplicaPrefix(m, p.Generation) + "base-" + placeWord(p) + ".json"
+}
+
 func placeWord(p farshore.Position) string {
 	return fmt.Sprintf("e%08x-s%016x", uint32(p.Epoch), uint64(p.Seq))
 }

@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"farshore"
@@ -148,16 +149,16 @@ func (r claimReader) parseCut(stream chain.Stream, name string, stored []byte) (
 	return c, nil
 }
 
-// Publish stores a cut of a machine as the one behind number n: from its return on nobody begins to read what it lets go.
-// It finds the link at the horizon itself. FS-3531: another collector has published meanwhile.
-func Publish(ctx context.Context, d Deps, m farshore.MachineID, n uint32, cut retention.Cut) (PublishedCut, error) {
-	stream := chain.Stream{Vault: d.Vault, Machine: m, Generation: cut.Generation}
-	c := PublishedCut{Cut: cut, Number: n + 1, At: chain.Start(stream)}
+// Publish stores a cut of a machine behind the newest one of its generation (nil: there is none): from its return on nobody
+// begins to read what it lets go. FS-3531: another collector has published meanwhile.
+func Publish(ctx context.Context, d Deps, m farshore.MachineID, before *PublishedCut, cut retention.Cut) (PublishedCut, error) {
+	c := PublishedCut{Cut: cut, Number: 1}
+	if before != nil {
+		c.Number = before.Number + 1
+	}
 	var err error
-	if cut.Horizon.Epoch > 0 {
-		if c.At, err = linkAt(ctx, d.Store, stream, chain.NameOf(m, cut.Horizon)); err != nil {
-			return PublishedCut{}, err
-		}
+	if c.At, err = d.horizonOf(ctx, m, before, cut); err != nil {
+		return PublishedCut{}, err
 	}
 	if c.Time, err = d.Store.Now(ctx); err != nil {
 		return PublishedCut{}, err
@@ -184,4 +185,20 @@ func Publish(ctx context.Context, d Deps, m farshore.MachineID, n uint32, cut re
 		}
 	}
 	return c, err
+}
+
+// horizonOf finds the link at the horizon of a cut: the former cut may have it already, else there is a segment or, in the
+// place of a base, a manifest.
+func (d Deps) horizonOf(ctx context.Context, m farshore.MachineID, before *PublishedCut, cut retention.Cut) (chain.Link, error) {
+	stream := chain.Stream{Vault: d.Vault, Machine: m, Generation: cut.Generation}
+	switch {
+	case cut.Horizon.Epoch == 0:
+		return chain.Start(stream), nil
+	case before != nil && before.Horizon == cut.Horizon:
+		return before.At, nil
+	case slices.Contains(cut.Bases, cut.Horizon):
+		doc, err := Reader{Store: d.Store, Vault: d.Vault, Roots: d.Roots}.Manifest(ctx, m, cut.Horizon)
+		return doc.At, err
+	}
+	return linkAt(ctx, d.Store, stream, chain.NameOf(m, cut.Horizon))
 }

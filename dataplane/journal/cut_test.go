@@ -43,11 +43,7 @@ func (w *world) cut(c retention.Cut) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	n := uint32(0)
-	if before != nil {
-		n = before.Number
-	}
-	if _, err := Publish(w.ctx(), w.collector(), web, n, c); err != nil {
+	if _, err := Publish(w.ctx(), w.collector(), web, before, c); err != nil {
 		w.t.Fatal(err)
 	}
 	w.carryOut(c)
@@ -234,7 +230,7 @@ func TestAPinThatComesTooLateIsRefused(t *testing.T) {
 	if err := w.reader().Hold(t.Context(), pin(position(1, 1, 2))); err != nil {
 		t.Errorf("in time: %v", err)
 	}
-	if _, err := Publish(t.Context(), w.collector(), web, 0, live(position(1, 1, 3))); err != nil {
+	if _, err := Publish(t.Context(), w.collector(), web, nil, live(position(1, 1, 3))); err != nil {
 		t.Fatal(err)
 	}
 	wantFault(t, w.reader().Hold(t.Context(), pin(position(1, 1, 1))), "FS-3532")
@@ -247,7 +243,7 @@ func TestAPinThatComesTooLateIsRefused(t *testing.T) {
 	if err != nil || len(pins) != 3 {
 		t.Errorf("pins %v, %v", pins, err)
 	}
-	_, err = Publish(t.Context(), w.collector(), web, 0, live(position(1, 1, 4)))
+	_, err = Publish(t.Context(), w.collector(), web, nil, live(position(1, 1, 4)))
 	wantFault(t, err, "FS-3531")
 }
 
@@ -274,7 +270,7 @@ func TestOnlyACollectorCutsAndOnlyAnApplierVouches(t *testing.T) {
 	w := newWorld(t)
 	first, _ := w.claim("hq-1")
 	w.write(first, 1, 2)
-	if _, err := Publish(t.Context(), w.server("hq-1"), web, 0, live(position(1, 1, 2))); err != nil {
+	if _, err := Publish(t.Context(), w.server("hq-1"), web, nil, live(position(1, 1, 2))); err != nil {
 		t.Fatal(err)
 	}
 	if err := Bury(t.Context(), w.deps(farshore.RoleApplier, "a"), web, 1); err != nil {

@@ -117,7 +117,7 @@ func (r Reader) parts(ctx context.Context, m farshore.MachineID, cut PublishedCu
 				continue
 			}
 			p.from = doc.At
-			if point, ok := PointOf(doc.header()); ok {
+			if point, ok := PointOf(doc.Header()); ok {
 				p.past = &Past{RecoveryPoint: point, Boot: doc.Boot}
 			}
 		}

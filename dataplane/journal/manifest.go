@@ -64,8 +64,8 @@ type previousManifest struct {
 
 func (d *manifestDocument) at() time.Time { return d.Time }
 
-// header is the segment header that the manifest stands for, as far as points need it.
-func (m Manifest) header() segment.Header {
+// Header is the segment header that the manifest stands for, as far as points need it.
+func (m Manifest) Header() segment.Header {
 	return segment.Header{
 		Vault: m.At.Stream.Vault, Machine: m.At.Stream.Machine, Generation: m.At.Position.Generation, Epoch: m.At.Position.Epoch, Seq: m.At.Position.Seq,
 		LastLSN: m.At.LastLSN, BootLast: m.Boot, UTC: m.At.UTC, Suspect: m.Suspect, Consistency: m.Consistency, Label: m.Label, Disks: m.At.Disks,

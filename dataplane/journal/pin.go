@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"farshore"
@@ -58,7 +59,7 @@ func (r Reader) Hold(ctx context.Context, p Pin) error {
 	if !gone && (cut == nil || cut.Holds(at)) {
 		return nil
 	}
-	if err := r.LetGo(ctx, p.Machine, p.Holder, at); err != nil {
+	if err := r.unpin(ctx, p.Machine, p.Holder, at); err != nil {
 		return err
 	}
 	return &fault.Fault{
@@ -67,8 +68,26 @@ func (r Reader) Hold(ctx context.Context, p Pin) error {
 	}
 }
 
-// LetGo takes a pin away; it is no error if there is none.
-func (r Reader) LetGo(ctx context.Context, m farshore.MachineID, holder string, p farshore.Position) error {
+// LetGo takes all pins of a holder on a machine's points away.
+func (r Reader) LetGo(ctx context.Context, m farshore.MachineID, holder string) error {
+	prefix := chain.PinPrefix(m) + holder + "-"
+	entries, err := list(ctx, r.Store, prefix)
+	if err != nil {
+		return fmt.Errorf("list the pins of machine %s: %w", m, err)
+	}
+	for _, e := range entries {
+		p, err := farshore.ParsePosition(strings.TrimSuffix(strings.TrimPrefix(e.Name, prefix), ".json"))
+		if err != nil {
+			continue // of another holder, whose name begins like this one's
+		}
+		if err := r.unpin(ctx, m, holder, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r Reader) unpin(ctx context.Context, m farshore.MachineID, holder string, p farshore.Position) error {
 	_, err := retry(ctx, func() (struct{}, error) { return struct{}{}, r.Store.Delete(ctx, chain.PinName(m, holder, p)) })
 	if err != nil {
 		return fmt.Errorf("take the pin on %v of machine %s away: %w", p, m, err)

@@ -24,7 +24,7 @@ var floors = [][]string{
 	{"dataplane/disk", "dataplane/changelog", "dataplane/footprint", "dataplane/vault", "dataplane/credential", "api/gen"},
 	{"dataplane/tracker", "dataplane/journal", "dataplane/transport", "dataplane/hub"},
 	{"dataplane/uplink", "dataplane/archive"},
-	{"dataplane/agent", "dataplane/processserver", "dataplane/applier"},
+	{"dataplane/agent", "dataplane/processserver", "dataplane/applier", "dataplane/collector"},
 	{"activities"},
 	{"workflows"},
 	{"workers"},
