@@ -10,9 +10,12 @@
 //
 // The same is done, less often, with all of Farshore, where the configuration server and Temporal are killed too.
 //
+// Power is cut, too: vault, cache and states lie on a disk that remembers every write and flush (package powercut), and behind each of
+// many cuts the oracle is asked, the programs are started on what was left, and it is asked again.
+//
 // Two process servers race for one machine: whatever either acknowledges is in the stream, and the one that lost it says so.
 //
 // The short forms are part of make test. make crash kills CRASH_KILLS times, tries all cells of the table of system calls, and
-// lets CRASH_RACES rounds be raced.
+// lets CRASH_RACES rounds be raced, and cuts the power CRASH_CUTS times on each kind of file system.
 // CRASH_SEED replays the choices of a run, though not its timing.
 package crash

@@ -10,6 +10,7 @@ import (
 	"farshore"
 	"farshore/dataplane/block"
 	"farshore/dataplane/chain"
+	"farshore/dataplane/disk"
 	"farshore/dataplane/disk/disktest"
 	"farshore/dataplane/document"
 	"farshore/dataplane/hub"
@@ -130,8 +131,12 @@ func (j *judge) point(h segment.Header) {
 // equal compares files or devices with the image.
 func (j *judge) equal(path string) (pieces int, first []int64) {
 	j.t.Helper()
-	pieces, first, err := disktest.Differences(disktest.Open(j.t, path), j.image, lineBytes)
+	d, err := disk.Open(path)
 	if err != nil {
+		j.t.Fatal(err)
+	}
+	defer d.Close()
+	if pieces, first, err = disktest.Differences(d, j.image, lineBytes); err != nil {
 		j.t.Fatal(err)
 	}
 	return pieces, first

@@ -176,14 +176,7 @@ func (l *line) conclude() {
 	if n, first := l.equal(l.loop.Path); n > 0 {
 		l.t.Errorf("the newest point %v differs from the disk in %d blocks, first at %v", l.newest, n, first)
 	}
-	replica := filepath.Join(l.site.Vault, "replica", "v1", "m", string(lineMachine), "g00000001", string(l.diskID)+".vhd")
-	l.await("the replica to be equal", func() bool {
-		if _, err := os.Stat(replica); err != nil {
-			return false
-		}
-		n, _ := l.equal(replica)
-		return n == 0
-	})
+	l.awaitReplica()
 	log, err := os.ReadFile(l.specs[stack.Agent].LogPath)
 	if err != nil {
 		l.t.Fatal(err)
@@ -191,4 +184,18 @@ func (l *line) conclude() {
 	if full, again := strings.Count(string(log), copied), strings.Count(string(log), copiedAgain); full != 1 || again > 0 {
 		l.t.Errorf("the disk was copied %d times in full and %d times again, want once", full, again)
 	}
+}
+
+// awaitReplica waits until the applier's replica holds all of the stream.
+func (l *line) awaitReplica() {
+	l.t.Helper()
+	replica := filepath.Join(l.site.Vault, "replica", "v1", "m", string(lineMachine), "g00000001", string(l.diskID)+".vhd")
+	l.await("the replica to be equal", func() bool {
+		if _, err := os.Stat(replica); err != nil {
+			return false
+		}
+		l.forward()
+		n, _ := l.equal(replica)
+		return n == 0
+	})
 }

@@ -40,11 +40,13 @@ var (
 )
 
 // line is the dataplane in real programs around one small disk that the blockwriter writes to: agent, process server and
-// applier, a vault in a folder, and a hub without the rest of a configuration server. Everything lies in memory.
+// applier, a vault in a folder, and a hub without the rest of a configuration server.
 type line struct {
 	t       *testing.T
 	rng     *rand.Rand
-	dir     string
+	dir     string // in memory
+	stable  string // what outlives a power cut: vault, cache, the programs' states
+	rate    int    // of the writer
 	site    *site.Site
 	hub     *site.Hub
 	loop    *disk.Loop
@@ -58,12 +60,18 @@ type line struct {
 	*judge
 }
 
-// newLine makes everything and starts it. The first point is there when it returns.
+// newLine makes everything in memory and starts it. The first point is there when it returns.
 func newLine(t *testing.T, rng *rand.Rand) *line {
 	t.Helper()
 	dir := disktest.Dir(t)
+	return newLineOn(t, rng, dir, dir)
+}
+
+// newLineOn is [newLine] with what outlives a power cut in another folder.
+func newLineOn(t *testing.T, rng *rand.Rand, dir, stable string) *line {
+	t.Helper()
 	l := &line{
-		t: t, rng: rng, dir: dir, site: site.New(t, dir, lineMachine), specs: map[string]process.Spec{}, running: map[string]*process.Process{},
+		t: t, rng: rng, dir: dir, stable: stable, rate: lineRate, site: site.New(t, stable, lineMachine), specs: map[string]process.Spec{}, running: map[string]*process.Process{},
 		log: filepath.Join(dir, "writer.log"), capture: rng.IntN(2) == 0,
 	}
 	t.Cleanup(func() { // what is pinned holds the loop device's tracking
@@ -71,7 +79,7 @@ func newLine(t *testing.T, rng *rand.Rand) *line {
 			t.Errorf("unmount the test's bpf file system: %v", err)
 		}
 	})
-	l.hub = l.site.Hub()
+	l.hub = l.site.HubIn(filepath.Join(dir, "control"))
 	l.attach()
 	l.judge = newJudge(l)
 	l.configure()
@@ -114,7 +122,7 @@ func (l *line) configure() {
 	l.tool = built(l.t, "farshore-restore")
 	vault := fmt.Sprintf("vault: {kind: file, path: %s}\n", l.site.Vault)
 	l.program(stack.ProcessServer, serverID, "farshore-dataplane", "process-server",
-		fmt.Sprintf("listen: %s\ncache: {path: %s, bytes: %d}\nsegment: {ageSeconds: 1}\n%s", address, filepath.Join(l.dir, "cache"), 64<<20, vault))
+		fmt.Sprintf("listen: %s\ncache: {path: %s, bytes: %d}\nsegment: {ageSeconds: 1}\n%s", address, filepath.Join(l.stable, "cache"), 32<<20, vault))
 	l.program(stack.Applier, applierID, "farshore-dataplane", "applier",
 		fmt.Sprintf("keyFile: %s\npollSeconds: 1\nrtoGoalSeconds: 1\ncheckpoints: 3\n%s", l.site.KeyFile, vault))
 	l.program(stack.Agent, agentID, "farshore-agent", "run",
@@ -135,7 +143,7 @@ func (l *line) configure() {
 // program enrols one and keeps how it is started.
 func (l *line) program(name string, id farshore.Identity, program, verb, config string) {
 	l.t.Helper()
-	state := filepath.Join(l.dir, "state-"+name)
+	state := filepath.Join(l.stable, "state-"+name)
 	l.site.CA.NodeIn(l.t, state, id.Role, id.Name)
 	path := filepath.Join(l.dir, name+".yaml")
 	if err := os.WriteFile(path, fmt.Appendf(nil, "control: %s\nstate: %s\n%s", l.hub.Address, state, config), 0o600); err != nil {
@@ -201,7 +209,7 @@ func (l *line) start(name string) {
 func (l *line) write() {
 	l.t.Helper()
 	var err error
-	l.writer, err = blockwriter.New(blockwriter.Options{Devices: []string{l.loop.Path}, Log: l.log, Rate: lineRate, Seed: l.rng.Uint64()})
+	l.writer, err = blockwriter.New(blockwriter.Options{Devices: []string{l.loop.Path}, Log: l.log, Rate: l.rate, Seed: l.rng.Uint64()})
 	if err != nil {
 		l.t.Fatal(err)
 	}

@@ -174,6 +174,22 @@ func (p *Process) end(s syscall.Signal) {
 		syscall.Kill(-command.Process.Pid, syscall.SIGKILL) //nolint:errcheck
 		<-ended
 	}
+	awaitGroup(command.Process.Pid)
+}
+
+// groupTries bounds how long the children of a child may take to go, a hundredth of a second each.
+const groupTries = 500
+
+// awaitGroup waits for the child's own children: what they hold, such as a lock, must be free before it is started again.
+func awaitGroup(group int) {
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for range groupTries {
+		if errors.Is(syscall.Kill(-group, 0), syscall.ESRCH) {
+			return
+		}
+		<-look.C
+	}
 }
 
 // Tail quotes the end of the child's log.

@@ -31,9 +31,11 @@ type Hub struct {
 }
 
 // Hub serves a hub until the test ends.
-func (s *Site) Hub() *Hub {
+func (s *Site) Hub() *Hub { return s.HubIn(filepath.Join(s.dir, "control")) }
+
+// HubIn serves a hub that keeps what it knows in a folder of its own.
+func (s *Site) HubIn(dir string) *Hub {
 	s.t.Helper()
-	dir := filepath.Join(s.dir, "control")
 	own, err := credential.Create(dir, time.Now)
 	if err != nil {
 		s.t.Fatal(err)
