@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"farshore"
@@ -9,12 +10,14 @@ import (
 	"farshore/dataplane/chain"
 	"farshore/dataplane/journal"
 	"farshore/dataplane/segment"
+	"farshore/dataplane/vault"
 	"farshore/fault"
 )
 
-// replay applies a generation from its start up to a point, to some of the disks.
+// replay applies a generation from its start, or from a base where the start is gone, up to a point, to some of the disks.
 type replay struct {
-	reader journal.Reader
+	*opened
+	base   *journal.Manifest // nil: zeros at the start of the generation
 	point  farshore.RecoveryPoint
 	images map[farshore.DiskID]*image
 	sizes  map[farshore.DiskID]block.Count // as of the segment applied last
@@ -24,6 +27,14 @@ type replay struct {
 func (r *replay) run(ctx context.Context, bar *progress) error {
 	r.sizes = map[farshore.DiskID]block.Count{}
 	from := r.reader.Start(r.point.Machine, r.point.Position.Generation)
+	if r.base != nil {
+		if err := r.lay(ctx); err != nil {
+			return err
+		}
+		if from = r.base.At; from.Position == r.point.Position {
+			return nil
+		}
+	}
 	for seg, err := range r.reader.Follow(ctx, from) {
 		if err != nil {
 			return err
@@ -83,25 +94,33 @@ func (r *replay) resize(disks []segment.Disk) error {
 }
 
 // restoreBytes is how much of the journal must be read for a point.
-func restoreBytes(ctx context.Context, v *opened, p farshore.RecoveryPoint) (int64, error) {
+func restoreBytes(ctx context.Context, v *opened, p farshore.RecoveryPoint, base *journal.Manifest) (int64, error) {
 	entries, _, err := journalEntries(ctx, v.store, chain.JournalPrefix(p.Machine, p.Position.Generation))
 	if err != nil {
 		return 0, err
 	}
-	last := chain.NameOf(p.Machine, p.Position)
+	first, last := "", chain.NameOf(p.Machine, p.Position)
+	if base != nil {
+		first = chain.NameOf(p.Machine, base.At.Position)
+	}
 	var sum int64
 	for _, e := range entries {
-		if e.Name <= last {
+		if first < e.Name && e.Name <= last {
 			sum += e.Size
 		}
 	}
 	return sum, nil
 }
 
-// headerOf reads the header of the segment that a point stands at the end of.
+// headerOf reads the header of the segment that a point stands at the end of; where retention has removed the segment, the
+// point's manifest says the same.
 func headerOf(ctx context.Context, v *opened, p farshore.RecoveryPoint) (segment.Header, error) {
 	name := chain.NameOf(p.Machine, p.Position)
 	prefix, err := v.store.GetRange(ctx, name, 0, segment.MaxHeaderBytes)
+	if errors.Is(err, vault.ErrNotFound) {
+		doc, err := v.reader.Manifest(ctx, p.Machine, p.Position)
+		return doc.Header(), err
+	}
 	if err != nil {
 		return segment.Header{}, fmt.Errorf("read the header of %s: %w", name, err)
 	}

@@ -106,6 +106,7 @@ func readConfig(path string) (vault.Config, error) {
 // opened is a vault that can be read.
 type opened struct {
 	store       vault.Store
+	replicas    vault.Replicas
 	description vault.Description
 	reader      journal.Reader
 	bad         *badClaims
@@ -147,7 +148,7 @@ func (f *vaultFlags) open(ctx context.Context, talk io.Writer, needKey bool) (*o
 	if err != nil {
 		return nil, err
 	}
-	store, _, err := connect.Open(ctx, c)
+	store, replicas, err := connect.Open(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +164,7 @@ func (f *vaultFlags) open(ctx context.Context, talk io.Writer, needKey bool) (*o
 	if err != nil {
 		return nil, fmt.Errorf("read the vault's CA: %w", err)
 	}
-	o := &opened{store: store, description: d, bad: &badClaims{seen: map[string]bool{}, talk: talk}}
+	o := &opened{store: store, replicas: replicas, description: d, bad: &badClaims{seen: map[string]bool{}, talk: talk}}
 	o.reader = journal.Reader{Store: store, Vault: id, Roots: roots, Report: o.bad.add, Damage: o.bad.damage}
 	if f.key == "" {
 		if needKey {

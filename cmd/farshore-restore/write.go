@@ -15,6 +15,7 @@ import (
 	"farshore"
 	"farshore/cmd/commandline"
 	"farshore/dataplane/block"
+	"farshore/dataplane/journal"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/vhd"
 	"farshore/fault"
@@ -31,9 +32,12 @@ const (
 type writePlan struct {
 	Point farshore.RecoveryPoint `json:"point"`
 	To    string                 `json:"to"`
-	Read  int64                  `json:"readBytes"` // of the journal
+	Read  int64                  `json:"readBytes"`      // of the journal
+	Base  string                 `json:"base,omitempty"` // the point whose snapshots it begins from; without one it begins from nothing
 	Disks []writeDisk            `json:"disks"`
 	Done  bool                   `json:"done"`
+
+	base *journal.Manifest
 }
 
 type writeDisk struct {
@@ -137,7 +141,13 @@ func (o *opened) planWrite(ctx context.Context, id farshore.MachineID, s farshor
 		}
 	}
 	plan := writePlan{Point: point, To: f.to}
-	if plan.Read, err = restoreBytes(ctx, o, point); err != nil {
+	if plan.base, err = o.baseOf(ctx, point); err != nil {
+		return writePlan{}, err
+	}
+	if plan.base != nil {
+		plan.Base = plan.base.At.Position.String()
+	}
+	if plan.Read, err = restoreBytes(ctx, o, point, plan.base); err != nil {
 		return writePlan{}, err
 	}
 	for _, d := range disks {
@@ -179,7 +189,7 @@ func chooseDisks(h segment.Header, only farshore.DiskID) ([]segment.Disk, error)
 
 // restore does what the plan says.
 func (o *opened) restore(ctx context.Context, plan writePlan, talk io.Writer) (err error) {
-	r := &replay{reader: o.reader, point: plan.Point, images: map[farshore.DiskID]*image{}}
+	r := &replay{opened: o, base: plan.base, point: plan.Point, images: map[farshore.DiskID]*image{}}
 	defer func() {
 		for _, i := range r.images {
 			err = errors.Join(err, i.abandon())
