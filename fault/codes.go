@@ -68,6 +68,7 @@ var Codes = []Code{
 	{"FS-2105", "the vault does not take segments"},
 	{"FS-2106", "a spooled segment is damaged"},
 	{"FS-2107", "the node is not enrolled, or its key cannot be used"},
+	{"FS-2108", "the HTTP proxy cannot be used as it is configured"},
 	{"FS-3001", "the storage of the vault does not answer"},
 	{"FS-3002", "the storage of the vault refuses access"},
 	{"FS-3003", "the storage of the vault is busy"},

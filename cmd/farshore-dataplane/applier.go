@@ -16,6 +16,7 @@ import (
 	"farshore/dataplane/credential"
 	"farshore/dataplane/hub"
 	"farshore/dataplane/journal"
+	"farshore/dataplane/proxy"
 	"farshore/dataplane/vault"
 	"farshore/dataplane/vault/connect"
 )
@@ -28,6 +29,7 @@ type applierConfig struct {
 	KeyFile          string            `yaml:"keyFile"`            // the vault key; while keys are rotated both
 	KeyVault         *vault.Credential `yaml:"keyVaultCredential"` // enters the Azure Key Vault that has wrapped the vault key
 	Vault            vault.Config      `yaml:"vault"`
+	Proxy            *proxy.Config     `yaml:"proxy"` // to the vault and the configuration server
 	applier.Settings `yaml:",inline"`
 }
 
@@ -42,6 +44,10 @@ func (c *applierConfig) complete(path string) error {
 		return badConfig(path, "control is missing: HOST:PORT of the configuration server", nil)
 	}
 	if err := c.Check(); err != nil {
+		return err
+	}
+	var err error
+	if c.Vault.Proxy, err = c.Proxy.Dialled(); err != nil {
 		return err
 	}
 	c.Settings = c.WithDefaults(c.Vault.Kind)
@@ -79,7 +85,7 @@ func runApplier(ctx context.Context, c applierConfig, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	client := hub.NewClient(hub.Config{Address: c.Control, Node: node, Dir: c.State, Build: commandline.Version(), Now: time.Now, Log: log})
+	client := hub.NewClient(hub.Config{Address: c.Control, Node: node, Dir: c.State, Build: commandline.Version(), Now: time.Now, Log: log, Proxy: c.Vault.Proxy})
 	deps.Changed = client.Report
 	a := applier.New(deps)
 	desired := make(chan applier.Desired)

@@ -26,6 +26,7 @@ import (
 	"farshore/dataplane/journal"
 	"farshore/dataplane/pace"
 	"farshore/dataplane/processserver"
+	"farshore/dataplane/proxy"
 	"farshore/dataplane/transport"
 	"farshore/dataplane/vault"
 )
@@ -41,7 +42,8 @@ type processServerConfig struct {
 	Segment segmentConfig `yaml:"segment"`
 	Vault   vault.Config  `yaml:"vault"`
 
-	Bandwidth []spanConfig `yaml:"bandwidth"` // of the line to the vault, by time of day
+	Proxy     *proxy.Config `yaml:"proxy"`     // to the vault and the configuration server
+	Bandwidth []spanConfig  `yaml:"bandwidth"` // of the line to the vault, by time of day
 	schedule  pace.Schedule
 }
 
@@ -92,6 +94,9 @@ func (c *processServerConfig) complete(path string) error {
 		c.Segment.RequestsPerMonth = processserver.DefaultRequests
 	}
 	var err error
+	if c.Vault.Proxy, err = c.Proxy.Dialled(); err != nil {
+		return err
+	}
 	if c.schedule, err = schedule(c.Bandwidth); err != nil {
 		return badConfig(path, err.Error(), nil)
 	}
@@ -154,7 +159,7 @@ func runProcessServer(ctx context.Context, c processServerConfig, log *slog.Logg
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	client := hub.NewClient(hub.Config{Address: c.Control, Node: node, Dir: c.State, Build: commandline.Version(), Now: time.Now, Log: log})
+	client := hub.NewClient(hub.Config{Address: c.Control, Node: node, Dir: c.State, Build: commandline.Version(), Now: time.Now, Log: log, Proxy: c.Vault.Proxy})
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return server.Run(gctx, listener) })
 	var desired atomic.Pointer[farshorev1.ProcessServerDesired]

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"connectrpc.com/connect"
@@ -28,10 +29,13 @@ const (
 
 // HTTPClient makes a client that speaks to the configuration server in the node's name and to nobody else. Its requests
 // have no time limit but their context's.
-func HTTPClient(node *credential.Node) *http.Client {
+func HTTPClient(node *credential.Node) *http.Client { return through(node, nil) }
+
+// through is HTTPClient by way of a proxy; nil: none.
+func through(node *credential.Node, proxy func(*http.Request) (*url.URL, error)) *http.Client {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
 	return &http.Client{Transport: &http.Transport{
-		DialContext: dialer.DialContext, TLSHandshakeTimeout: dialTimeout, IdleConnTimeout: idleTimeout,
+		Proxy: proxy, DialContext: dialer.DialContext, TLSHandshakeTimeout: dialTimeout, IdleConnTimeout: idleTimeout,
 		MaxIdleConnsPerHost: 4, TLSClientConfig: node.ClientTLS(Protocol, farshore.RoleControl),
 	}}
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -58,11 +59,12 @@ type Config struct {
 	Build   string // the version of the node's program
 	Now     func() time.Time
 	Log     *slog.Logger
+	Proxy   func(*http.Request) (*url.URL, error) // nil: the configuration server is dialled directly
 }
 
 // NewClient makes a client; it does nothing before [Client.Run].
 func NewClient(c Config) *Client {
-	client := HTTPClient(c.Node)
+	client := through(c.Node, c.Proxy)
 	return &Client{
 		address: c.Address, node: c.Node, dir: c.Dir, build: c.Build, now: c.Now, log: c.Log,
 		http: client, service: service(client, c.Address), changed: make(chan struct{}, 1),

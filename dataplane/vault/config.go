@@ -2,6 +2,8 @@ package vault
 
 import (
 	"fmt"
+	"net/http"
+	"net/url"
 	"strings"
 
 	"farshore/fault"
@@ -34,6 +36,10 @@ type Config struct {
 	Account    string      `json:"account,omitempty" yaml:"account,omitempty"`
 	Prefix     string      `json:"prefix,omitempty" yaml:"prefix,omitempty"` // of container names, when vaults share an account
 	Credential *Credential `json:"credential,omitempty" yaml:"credential,omitempty"`
+
+	// Proxy says which HTTP proxy a request to an account or its sign-in goes through; nil: what the environment says. It is
+	// no part of the section: a node has one proxy for everything.
+	Proxy func(*http.Request) (*url.URL, error) `json:"-" yaml:"-"`
 }
 
 // Credential is how an azblob vault is entered.

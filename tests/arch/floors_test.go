@@ -22,6 +22,7 @@ var floors = [][]string{
 	{"dataplane/wire"},
 	{"dataplane/host", "dataplane/windows"},
 	{"dataplane/disk", "dataplane/changelog", "dataplane/footprint", "dataplane/vault", "dataplane/credential", "api/gen"},
+	{"dataplane/proxy"},
 	{"dataplane/tracker", "dataplane/journal", "dataplane/transport", "dataplane/hub"},
 	{"dataplane/uplink", "dataplane/archive"},
 	{"dataplane/agent", "dataplane/processserver", "dataplane/applier", "dataplane/collector"},

@@ -40,6 +40,9 @@ type Account struct {
 	Token    azcore.TokenCredential
 	PageSize int // of listings; 0: the service's greatest
 
+	// Proxy says which HTTP proxy a request goes through; nil: what the environment says.
+	Proxy func(*http.Request) (*url.URL, error)
+
 	transport policy.Transporter // nil: HTTP
 }
 
@@ -81,7 +84,7 @@ func connect(a Account) (*account, error) {
 		Telemetry: policy.TelemetryOptions{ApplicationID: "farshore"},
 	}}
 	if options.Transport == nil {
-		options.Transport = transport()
+		options.Transport = HTTP(a.Proxy)
 	}
 	if emulator {
 		options.PerCallPolicies = append(options.PerCallPolicies, versionPolicy{})
@@ -111,10 +114,14 @@ func (a Account) client(base string, options *service.ClientOptions) (*service.C
 	return service.NewClient(base, a.Token, options)
 }
 
-func transport() *http.Client {
+// HTTP makes the client that requests to an account go through.
+func HTTP(proxy func(*http.Request) (*url.URL, error)) *http.Client {
+	if proxy == nil {
+		proxy = http.ProxyFromEnvironment
+	}
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}
 	return &http.Client{Transport: &http.Transport{
-		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSHandshakeTimeout: 10 * time.Second,
+		Proxy: proxy, DialContext: dialer.DialContext, TLSHandshakeTimeout: 10 * time.Second,
 		MaxIdleConns: connections, MaxIdleConnsPerHost: connections, IdleConnTimeout: 90 * time.Second,
 	}}
 }

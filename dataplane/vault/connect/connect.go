@@ -3,6 +3,8 @@ package connect
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -53,12 +55,12 @@ func Create(ctx context.Context, c vault.Config) (vault.Store, vault.Replicas, e
 }
 
 func account(c vault.Config) (azblob.Account, error) {
-	a := azblob.Account{Endpoint: c.Endpoint, Name: c.Account, Prefix: c.Prefix}
+	a := azblob.Account{Endpoint: c.Endpoint, Name: c.Account, Prefix: c.Prefix, Proxy: c.Proxy}
 	var err error
 	if c.Credential.Kind == vault.SharedKey {
 		a.Key, err = sharedKey(c.Account, c.Credential.KeyFile)
 	} else {
-		a.Token, err = token(*c.Credential)
+		a.Token, err = token(*c.Credential, c.Proxy)
 	}
 	if err != nil {
 		return azblob.Account{}, badCredential("vault "+c.String(), "vault.credential", err)
@@ -82,7 +84,7 @@ func KeyVault(c *vault.Credential, key string) (vault.Wrapper, error) {
 	if err := c.CheckKeyVault(); err != nil {
 		return nil, err
 	}
-	t, err := token(*c)
+	t, err := token(*c, nil)
 	if err != nil {
 		return nil, badCredential("Key Vault", "keyVaultCredential", err)
 	}
@@ -99,10 +101,11 @@ func Keys(ctx context.Context, path string, c *vault.Credential) (vault.KeyRing,
 	return vault.OpenKeyFile(ctx, path, w)
 }
 
-// token makes a credential that gives tokens: of any kind but shared-key.
-func token(c vault.Credential) (azcore.TokenCredential, error) {
+// token makes a credential that gives tokens: of any kind but shared-key. Signing in goes through the proxy, except for a
+// managed identity, which is asked for on this machine.
+func token(c vault.Credential, proxy func(*http.Request) (*url.URL, error)) (azcore.TokenCredential, error) {
 	if c.Kind == vault.ClientCertificate {
-		return clientCertificate(c)
+		return clientCertificate(c, proxy)
 	}
 	options := &azidentity.ManagedIdentityCredentialOptions{}
 	if c.ClientID != "" {
@@ -120,7 +123,7 @@ func sharedKey(name, path string) (*service.SharedKeyCredential, error) {
 }
 
 // clientCertificate reads certificate and private key, in PEM or PKCS #12 form, out of one file.
-func clientCertificate(c vault.Credential) (*azidentity.ClientCertificateCredential, error) {
+func clientCertificate(c vault.Credential, proxy func(*http.Request) (*url.URL, error)) (*azidentity.ClientCertificateCredential, error) {
 	content, err := vault.ReadSecret(c.CertificateFile)
 	if err != nil {
 		return nil, err
@@ -129,5 +132,9 @@ func clientCertificate(c vault.Credential) (*azidentity.ClientCertificateCredent
 	if err != nil {
 		return nil, fmt.Errorf("read certificate %s: %w", c.CertificateFile, err)
 	}
-	return azidentity.NewClientCertificateCredential(c.Tenant, c.ClientID, certs, key, nil)
+	options := &azidentity.ClientCertificateCredentialOptions{}
+	if proxy != nil {
+		options.Transport = azblob.HTTP(proxy)
+	}
+	return azidentity.NewClientCertificateCredential(c.Tenant, c.ClientID, certs, key, options)
 }

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"farshore/dataplane/proxy/proxytest"
 	"farshore/dataplane/vault"
 	"farshore/fault"
 	"farshore/tests/lab/azurite"
@@ -44,6 +45,30 @@ func TestAVaultInAnAccountOpensFromItsConfiguration(t *testing.T) {
 	}
 	if got, err := s.Get(t.Context(), "points/v1/a"); err != nil || string(got) != "x" {
 		t.Errorf("get: %q, %v", got, err)
+	}
+	throughAProxy(t, c)
+}
+
+// throughAProxy puts and gets by way of a proxy that wants a password.
+func throughAProxy(t *testing.T, c vault.Config) {
+	t.Helper()
+	p := proxytest.Start(t)
+	var err error
+	if c.Proxy, err = p.Config(t).Dialled(); err != nil {
+		t.Fatal(err)
+	}
+	s, _, err := Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o, err := s.PutIfAbsent(t.Context(), "points/v1/b", make([]byte, 1<<20)); err != nil || o != vault.Created {
+		t.Errorf("put through the proxy: %v, %v", o, err)
+	}
+	if got, err := s.Get(t.Context(), "points/v1/b"); err != nil || len(got) != 1<<20 {
+		t.Errorf("get through the proxy: %d bytes, %v", len(got), err)
+	}
+	if _, plain, refused := p.Counts(); plain < 3 || refused != 0 { // an emulator speaks plain HTTP: there is no tunnel
+		t.Errorf("%d requests went through the proxy, %d were refused", plain, refused)
 	}
 }
 
