@@ -34,6 +34,7 @@
 //   - A gap in tracking (reboot, missed events, resize, another medium) makes the whole disk the base again, within the same
 //     generation; its reason and size are reported. It ends the session: the next one begins behind a sealed end, of which
 //     a sink can offer hashes, and sends of the base only what differs (a *resync*).
+//   - A vault that no longer holds a point which was durable in it makes every disk the base again.
 //   - A chunk is left out as equal only if it was equal at exactly that end, and everything sent since is still pending.
 //   - What is stated as unspecified goes out before anything that was read or captured behind the freeze that told it free.
 //   - A copy of a base may be slowed down; what changes never is.

@@ -218,6 +218,9 @@ func (s *sending) begin(fresh bool) error {
 			return err
 		}
 	}
+	if err := s.lost(); err != nil {
+		return err
+	}
 	if s.opened.NewGeneration || s.opened.Generation != s.run.Generation {
 		for _, source := range s.sources {
 			owed := source.base.whole()

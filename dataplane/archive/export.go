@@ -16,6 +16,8 @@ type carrier interface {
 	// kept gives an entry that a former try has stored, or nil. Entries are asked for in their order.
 	kept(ctx context.Context, name string) ([]byte, error)
 	put(ctx context.Context, name string, body []byte) error
+	// grows reports whether an archive with another head may be made of what is there: in a folder nothing has its place.
+	grows() bool
 	// finish stores the last entry and makes the archive durable under its name.
 	finish(ctx context.Context, sums []byte) error
 	// close gives back what is open. What was put stays, to go on from.
@@ -44,6 +46,10 @@ func Export(ctx context.Context, s vault.Store, p Plan, path string, told func(i
 	switch there, err := c.kept(ctx, HeadName); {
 	case err != nil:
 		return done, err
+	case there != nil && !bytes.Equal(there, head) && c.grows():
+		if err := c.put(ctx, HeadName, head); err != nil {
+			return done, err
+		}
 	case there != nil && !bytes.Equal(there, head):
 		return done, &fault.Fault{
 			Code: "FS-3540", Kind: fault.Refused, Subject: "archive " + path, What: "it was begun with other machines or positions",

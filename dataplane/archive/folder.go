@@ -46,6 +46,11 @@ func (f *folder) kept(ctx context.Context, name string) ([]byte, error) {
 }
 
 func (f *folder) put(ctx context.Context, name string, body []byte) error {
+	if name == HeadName { // the archive is not whole until it has its sums again
+		if err := os.Remove(filepath.Join(f.path, SumsName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return unusable(f.path, "it cannot be written", err)
+		}
+	}
 	if aside(name) {
 		return f.beside(name, body)
 	}
@@ -77,5 +82,7 @@ func (f *folder) beside(name string, body []byte) error {
 }
 
 func (f *folder) finish(_ context.Context, sums []byte) error { return f.beside(SumsName, sums) }
+
+func (f *folder) grows() bool { return true }
 
 func (f *folder) close() error { return nil }

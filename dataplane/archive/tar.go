@@ -115,6 +115,8 @@ func (t *tarFile) finish(ctx context.Context, sums []byte) error {
 	return nil
 }
 
+func (t *tarFile) grows() bool { return false }
+
 func (t *tarFile) close() error { return t.file.Close() }
 
 func syncFolder(path string) error {
