@@ -61,14 +61,21 @@ func TestASeedReplaysExactly(t *testing.T) {
 	}
 }
 
+// rare are bugs that few worlds notice, each with one that does: it is lived first, so that a quick look finds them, too.
+var rare = map[Bug]uint64{AppliersUnfenced: 76, ClearedBeforeKept: 114, EqualIsForgotten: 396, LaggingOffer: 131, OfferOverGap: 446}
+
 func TestEveryPlantedBugIsCaught(t *testing.T) {
-	const patience = 2000 // a rare one gets more chances, but only until it is caught
+	const patience = 2000 // a bug whose world has changed gets more chances, but only until it is caught
 	n := max(seeds(t)/10, 40)
 	var table strings.Builder
 	for _, bug := range Bugs() {
 		caught, example := 0, ""
 		tried := uint64(0)
-		for seed := uint64(0); seed < n || caught == 0 && seed < patience; seed++ {
+		seed, known := rare[bug]
+		if known = known && Run(seed, bug).Violation != ""; known {
+			example = fmt.Sprintf("seed %d is known to notice", seed)
+		}
+		for seed := uint64(0); seed < n || caught == 0 && !known && seed < patience; seed++ {
 			tried++
 			if r := Run(seed, bug); r.Violation != "" {
 				caught++
@@ -78,7 +85,7 @@ func TestEveryPlantedBugIsCaught(t *testing.T) {
 			}
 		}
 		fmt.Fprintf(&table, "  %4d of %d  %s\n             %.150s\n", caught, tried, bug, example)
-		if caught == 0 {
+		if caught == 0 && !known {
 			t.Errorf("%q is not caught in %d seeds", bug, tried)
 		}
 	}

@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"fmt"
 	"slices"
 
 	"farshore"
@@ -134,8 +135,12 @@ func (a *agent) connect() {
 	a.obey(effects)
 }
 
-func disks(clean bool) []segment.Disk {
-	return []segment.Disk{{ID: "disk", Sectors: blocks, Clean: clean}}
+// disks gives the machine's disks, all clean or none.
+func disks(clean bool) (all []segment.Disk) {
+	for i := range volumes {
+		all = append(all, segment.Disk{ID: farshore.DiskID(fmt.Sprint("disk-", i)), Sectors: perDisk, Clean: clean})
+	}
+	return all
 }
 
 func (a *agent) step(e session.Event) {
@@ -270,7 +275,7 @@ func (a *agent) out(m session.Message, made int) bool {
 	case *session.Batch:
 		a.through[m.Number] = made
 		for _, r := range m.Records {
-			a.carried[m.Number] = append(a.carried[m.Number], int(r.Extent.Start))
+			a.carried[m.Number] = append(a.carried[m.Number], blockOf(r))
 		}
 	case *session.Cut:
 		a.through[m.Number] = made
@@ -279,5 +284,5 @@ func (a *agent) out(m session.Message, made int) bool {
 }
 
 func record(b int, n uint32) segment.Record {
-	return segment.Record{Extent: block.Extent{Start: block.Sector(b), Count: 1}, Data: stamp(n)}
+	return segment.Record{Disk: uint16(b / perDisk), Extent: block.Extent{Start: block.Sector(b % perDisk), Count: 1}, Data: stamp(n)}
 }

@@ -21,6 +21,7 @@ const (
 	sessionSurvivesAndNobodyCounts
 	cachedIsSealedAnew
 	copiesLeaveAnEndClean
+	oneDiskSpeaksForAll
 	readerIgnoresTheChain
 	pendingIsOneBit
 	pendingDroppedWhenUnclean
@@ -56,6 +57,7 @@ func (b bug) name() string {
 		"a session survives its server's restart, and nobody compares LSNs",
 		"cached segments are sealed anew in the next epoch, whatever they hold",
 		"a segment that holds copies keeps the clean flag of the one in front",
+		"one disk that is clean makes the others clean",
 		"a reader skips holes and broken links",
 		"pending is one bit for each block, cleared by any durable write",
 		"pending is dropped by an unclean durable end",

@@ -1,6 +1,8 @@
 package capture
 
 import (
+	"slices"
+
 	"farshore"
 	"farshore/dataplane/chain"
 	"farshore/dataplane/segment"
@@ -152,11 +154,19 @@ func (w *world) pretendedSeal(own farshore.Epoch) chain.Link {
 	return at
 }
 
+// knownDisks gives the disks as they are at a link; those that the stream does not know are not clean.
+func knownDisks(l chain.Link) []segment.Disk {
+	if len(l.Disks) == 0 {
+		return disks(false)
+	}
+	return slices.Clone(l.Disks)
+}
+
 // opened lets the session begin behind the seal.
 func (s *serving) opened(resume chain.Link) {
 	w := s.server.world
 	s.tip, s.spooledTip = resume, resume
-	s.open = part{builder: &segment.Builder{}, first: resume.LastLSN + 1, last: resume.LastLSN, clean: resume.Clean}
+	s.open = part{builder: &segment.Builder{}, first: resume.LastLSN + 1, last: resume.LastLSN, disks: knownDisks(resume)}
 	s.limit = 1 + w.rnd.IntN(4)
 	epoch := resume.Next().Epoch
 	if w.bug == cachedIsSealedAnew {

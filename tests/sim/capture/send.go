@@ -71,7 +71,7 @@ func (a *agent) sendCopies(n int) {
 		return
 	}
 	for _, r := range b.Records {
-		delete(a.due, int(r.Extent.Start))
+		delete(a.due, blockOf(r))
 	}
 	a.jump, a.copyEnd = false, len(w.truth)
 }
@@ -123,7 +123,7 @@ func (a *agent) flush() {
 	for len(a.queue) > 0 && a.sending {
 		if b, ok := a.queue[0].(*session.Batch); ok && a.world.bug == roundWithoutFreeze {
 			for i, r := range b.Records {
-				at := int(r.Extent.Start)
+				at := blockOf(r)
 				b.Records[i] = record(at, a.world.disk[at])
 			}
 		}

@@ -1,6 +1,8 @@
 package capture
 
 import (
+	"slices"
+
 	"farshore"
 	"farshore/dataplane/chain"
 	"farshore/dataplane/segment"
@@ -42,7 +44,7 @@ type part struct {
 	through     uint64
 	batches     int
 	copy, jump  bool
-	clean       bool
+	disks       []segment.Disk // as they are at the end of what was received
 	filled      bool
 }
 
@@ -126,12 +128,12 @@ func (s *serving) add(b *session.Batch) {
 		s.seal(false)
 	}
 	if b.Jump {
-		p.first, p.jump, p.clean = b.FirstLSN, true, false
+		p.first, p.jump, p.disks = b.FirstLSN, true, disks(false)
 	}
 	for _, r := range b.Records {
 		p.builder.Add(r)
 		if b.Copy && s.server.world.bug != copiesLeaveAnEndClean {
-			p.clean = false
+			p.disks[r.Disk].Clean = false
 		}
 	}
 	p.copy = p.copy || b.Copy
@@ -149,7 +151,7 @@ func (s *serving) add(b *session.Batch) {
 }
 
 func (s *serving) cut(c *session.Cut) {
-	s.open.clean, s.open.through = c.Disks[0].Clean, c.Number
+	s.open.disks, s.open.through = slices.Clone(c.Disks), c.Number
 	s.seal(true)
 }
 
@@ -159,13 +161,16 @@ func (s *serving) seal(cut bool) {
 	next := s.tip.Next()
 	h := segment.Header{
 		Generation: next.Generation, Epoch: next.Epoch, Seq: next.Seq, FirstLSN: p.first, LastLSN: p.last, Copy: p.copy, Jump: p.jump,
-		Disks: []segment.Disk{{ID: "disk", Sectors: blocks, Clean: p.clean}},
+		Disks: slices.Clone(p.disks),
+	}
+	if s.server.world.bug == oneDiskSpeaksForAll {
+		h.Disks = disks(p.disks[volumes-1].Clean)
 	}
 	if !s.seals(h, p.builder, p.through, cut) {
 		return
 	}
 	p.builder.Reset()
-	s.open = part{builder: p.builder, first: p.last + 1, last: p.last, through: p.through, clean: p.clean}
+	s.open = part{builder: p.builder, first: p.last + 1, last: p.last, through: p.through, disks: p.disks}
 	s.limit = 1 + s.server.world.rnd.IntN(4)
 }
 

@@ -49,14 +49,21 @@ func TestASeedReplaysExactly(t *testing.T) {
 	}
 }
 
+// rare are bugs that few worlds notice, each with one that does: it is lived first, so that a quick look finds them, too.
+var rare = map[bug]uint64{acknowledgementOfAnotherSession: 795, placeInTheLogByLSNAlone: 1287}
+
 func TestEveryPlantedBugIsCaught(t *testing.T) {
 	seeds := max(60, number(t, "SEEDS", 500)/10)
-	const rareSeeds = 2000 // a rare one gets more chances, but only until it is caught
+	const patience = 2000 // a bug whose world has changed gets more chances, but only until it is caught
 	var table strings.Builder
 	fmt.Fprintf(&table, "%-68s %-10s %s\n", "one rule left out", "bad seeds", "what was seen first")
 	for b := none + 1; b < bugs; b++ {
 		bad, tried, first := 0, uint64(0), ""
-		for seed := uint64(1); seed <= seeds || bad == 0 && seed <= rareSeeds && !harmless[b]; seed++ {
+		seed, known := rare[b]
+		if known = known && run(seed, b).failure != ""; known {
+			first = fmt.Sprintf("seed %d is known to notice", seed)
+		}
+		for seed := uint64(1); seed <= seeds || bad == 0 && !known && seed <= patience && !harmless[b]; seed++ {
 			tried = seed
 			w := run(seed, b)
 			if w.failure == "" {
@@ -70,7 +77,7 @@ func TestEveryPlantedBugIsCaught(t *testing.T) {
 		switch {
 		case harmless[b] && bad > 0:
 			t.Errorf("harmless, it was thought: %s: %s", b.name(), first)
-		case !harmless[b] && bad == 0:
+		case !harmless[b] && bad == 0 && !known:
 			t.Errorf("%d seeds do not notice: %s", tried, b.name())
 		}
 	}

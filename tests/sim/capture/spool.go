@@ -52,7 +52,7 @@ func (v *server) restart() {
 		if s.end != nil { // planted: what was not spooled is gone, and the session goes on as if it were there
 			tip := s.spooledTip
 			s.tip = tip
-			s.open = part{builder: &segment.Builder{}, first: tip.LastLSN + 1, last: tip.LastLSN, clean: tip.Clean}
+			s.open = part{builder: &segment.Builder{}, first: tip.LastLSN + 1, last: tip.LastLSN, disks: knownDisks(tip)}
 			s.tick()
 		}
 		s.pump()
@@ -93,5 +93,5 @@ func (s *serving) sealAnew() {
 			}
 		}
 	}
-	s.open.first, s.open.last, s.open.clean = s.tip.LastLSN+1, s.tip.LastLSN, s.tip.Clean
+	s.open.first, s.open.last, s.open.disks = s.tip.LastLSN+1, s.tip.LastLSN, knownDisks(s.tip)
 }

@@ -14,7 +14,9 @@ import (
 
 // The size of a world.
 const (
-	blocks  = 24  // of the machine's only disk, one sector each
+	blocks  = 24 // of the machine, one sector each
+	volumes = 2  // disks that they lie on, in one order
+	perDisk = blocks / volumes
 	writes  = 250 // of the machine
 	servers = 3
 	calm    = 3500  // when the faults stop, in milliseconds
@@ -312,11 +314,14 @@ func newObject(sealed []byte) (*object, error) {
 			return nil, err
 		}
 		for i := range int(r.Extent.Count) {
-			o.writes[int(r.Extent.Start)+i] = stampOf(r.Data[512*i:])
+			o.writes[blockOf(r)+i] = stampOf(r.Data[512*i:])
 		}
 	}
 	return o, nil
 }
+
+// blockOf gives the block at which a record begins: those of the second disk are counted behind those of the first.
+func blockOf(r segment.Record) int { return int(r.Disk)*perDisk + int(r.Extent.Start) }
 
 func (o *object) applyTo(disk *image) {
 	for b, n := range o.writes {
