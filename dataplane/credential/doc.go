@@ -7,7 +7,7 @@
 //
 // Invariants:
 //   - A name comes from the farshore:// URI of a certificate and from nowhere else.
-//   - A certificate is believed until [Grace] after its end: certificates are short-lived, and a dead configuration server,
+//   - A certificate is believed from [Early] before its begin, for clocks that are slow, until [Grace] after its end: certificates are short-lived, and a dead configuration server,
 //     which cannot renew them, must not stop replication. Nodes that are no longer wanted are refused by the desired
 //     document, not by waiting for their certificate to end.
 //   - A signature names its domain: what was signed for one purpose is never valid for another.

@@ -15,6 +15,10 @@ import (
 // server that replication survives.
 const Grace = 30 * 24 * time.Hour
 
+// Early is how long before its beginning a certificate is believed already: a clock that is slow must not keep a machine that was
+// just enrolled from replicating, and what it signs meanwhile from being read.
+const Early = 24 * time.Hour
+
 // maxChain limits the certificates of a chain, with its CA.
 const maxChain = 4
 
@@ -82,6 +86,9 @@ func (r *Roots) identify(certs []*x509.Certificate, at time.Time) (farshore.Iden
 	}
 	if at.After(leaf.NotAfter) {
 		at = leaf.NotAfter // within the grace: everything else about the chain must have been right at its end
+	}
+	if early := leaf.NotBefore.Sub(at); early > 0 && early <= Early {
+		at = leaf.NotBefore
 	}
 	between := x509.NewCertPool()
 	for _, c := range certs[1:] {

@@ -42,11 +42,9 @@ var (
 // line is the dataplane in real programs around one small disk that the blockwriter writes to: agent, process server and
 // applier, a vault in a folder, and a hub without the rest of a configuration server.
 type line struct {
-	t       *testing.T
-	rng     *rand.Rand
-	dir     string // in memory
-	stable  string // what outlives a power cut: vault, cache, the programs' states
-	rate    int    // of the writer
+	t   *testing.T
+	rng *rand.Rand
+	place
 	site    *site.Site
 	hub     *site.Hub
 	loop    *disk.Loop
@@ -64,14 +62,24 @@ type line struct {
 func newLine(t *testing.T, rng *rand.Rand) *line {
 	t.Helper()
 	dir := disktest.Dir(t)
-	return newLineOn(t, rng, dir, dir)
+	return newLineOn(t, rng, place{dir: dir, stable: dir, cacheBytes: 32 << 20})
 }
 
-// newLineOn is [newLine] with what outlives a power cut in another folder.
-func newLineOn(t *testing.T, rng *rand.Rand, dir, stable string) *line {
+// place is where a line keeps what.
+type place struct {
+	dir        string // in memory
+	stable     string // what outlives a power cut: vault, cache, the programs' states
+	cacheBytes int64  // of the process server
+}
+
+func (p place) cache() string { return filepath.Join(p.stable, "cache") }
+
+// newLineOn is [newLine] with everything at its place.
+func newLineOn(t *testing.T, rng *rand.Rand, at place) *line {
 	t.Helper()
+	dir := at.dir
 	l := &line{
-		t: t, rng: rng, dir: dir, stable: stable, rate: lineRate, site: site.New(t, stable, lineMachine), specs: map[string]process.Spec{}, running: map[string]*process.Process{},
+		t: t, rng: rng, place: at, site: site.New(t, at.stable, lineMachine), specs: map[string]process.Spec{}, running: map[string]*process.Process{},
 		log: filepath.Join(dir, "writer.log"), capture: rng.IntN(2) == 0,
 	}
 	t.Cleanup(func() { // what is pinned holds the loop device's tracking
@@ -122,7 +130,7 @@ func (l *line) configure() {
 	l.tool = built(l.t, "farshore-restore")
 	vault := fmt.Sprintf("vault: {kind: file, path: %s}\n", l.site.Vault)
 	l.program(stack.ProcessServer, serverID, "farshore-dataplane", "process-server",
-		fmt.Sprintf("listen: %s\ncache: {path: %s, bytes: %d}\nsegment: {ageSeconds: 1}\n%s", address, filepath.Join(l.stable, "cache"), 32<<20, vault))
+		fmt.Sprintf("listen: %s\ncache: {path: %s, bytes: %d}\nsegment: {bytes: %d, ageSeconds: 1}\n%s", address, l.cache(), l.cacheBytes, min(l.cacheBytes/4, 8<<20), vault))
 	l.program(stack.Applier, applierID, "farshore-dataplane", "applier",
 		fmt.Sprintf("keyFile: %s\npollSeconds: 1\nrtoGoalSeconds: 1\ncheckpoints: 3\n%s", l.site.KeyFile, vault))
 	l.program(stack.Agent, agentID, "farshore-agent", "run",
@@ -209,7 +217,7 @@ func (l *line) start(name string) {
 func (l *line) write() {
 	l.t.Helper()
 	var err error
-	l.writer, err = blockwriter.New(blockwriter.Options{Devices: []string{l.loop.Path}, Log: l.log, Rate: l.rate, Seed: l.rng.Uint64()})
+	l.writer, err = blockwriter.New(blockwriter.Options{Devices: []string{l.loop.Path}, Log: l.log, Rate: lineRate, Seed: l.rng.Uint64()})
 	if err != nil {
 		l.t.Fatal(err)
 	}

@@ -75,7 +75,7 @@ func record(t *testing.T, rng *rand.Rand, options string) *powered {
 	loop := p.attachTo(t, p.disk.Path)
 	disktest.Make(t, loop.Path, "ext4")
 	p.mount(t, loop)
-	p.line = newLineOn(t, rng, disktest.Dir(t), p.mnt)
+	p.line = newLineOn(t, rng, place{dir: disktest.Dir(t), stable: p.mnt, cacheBytes: 32 << 20})
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
 	for begun, struck := time.Now(), time.Now(); time.Since(begun) < recorded; <-look.C {
@@ -210,7 +210,7 @@ func (p *powered) restartOn(image string, told farshore.Position, withAgent bool
 // spooled lists the files of the cache that end so.
 func (p *powered) spooled(suffix string) []string {
 	p.t.Helper()
-	files, err := filepath.Glob(filepath.Join(p.mnt, "cache", "*", "*"+suffix))
+	files, err := filepath.Glob(filepath.Join(p.cache(), "*", "*"+suffix))
 	if err != nil {
 		p.t.Fatal(err)
 	}

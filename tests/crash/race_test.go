@@ -69,7 +69,7 @@ func newRace(t *testing.T) *race {
 	s := site.New(t, dir, lineMachine)
 	r := &race{t: t, site: s, node: s.CA.Node(t, farshore.RoleAgent, string(lineMachine)), acked: map[farshore.Position]string{}, tally: map[string]int{}}
 	r.addresses[0], _ = s.Serve()
-	r.addresses[1], _ = s.ServeAnother(rival, time.Now)
+	r.addresses[1], _ = s.ServeAs(s.CA.Node(t, farshore.RoleProcessServer, rival), time.Now)
 	return r
 }
 
@@ -90,7 +90,7 @@ func (r *race) round(rng *rand.Rand) {
 	ended := make(chan *runner, 2)
 	for n := range 2 {
 		r.session++
-		config := r.config(r.addresses[(first+n)%2], r.session)
+		config := r.config(r.addresses[(first+n)%2], r.session, time.Now)
 		start := time.NewTimer(time.Duration(rng.Int64N(int64(longestLead))))
 		go func() {
 			<-start.C
@@ -113,7 +113,7 @@ func run(ctx context.Context, config uplink.Config, winner bool) *runner {
 	done := make(chan error, 1)
 	go func() { done <- link.Run(ctx) }()
 	labels := make(chan string, 1<<10)
-	go send(ctx, link, o.number, labels)
+	go send(ctx, link, config, labels)
 	for m := range link.Events() {
 		d, ok := m.(*session.Durable)
 		if !ok || !d.Cut {
@@ -129,28 +129,28 @@ func run(ctx context.Context, config uplink.Config, winner bool) *runner {
 }
 
 // send sends the whole disk and a clean cut, with a label that nobody else uses, until the session ends.
-func send(ctx context.Context, link *uplink.Link, number uint64, labels chan<- string) {
+func send(ctx context.Context, link *uplink.Link, config uplink.Config, labels chan<- string) {
 	for n := 0; n < cap(labels); n++ {
-		label := fmt.Sprintf("session %d, point %d", number, n)
+		label := fmt.Sprintf("session %d, point %d", config.Hello.Session, n)
 		labels <- label
 		content := bytes.Repeat(fmt.Appendf(nil, "%-32s", label), raceDisk*block.SectorSize/32)
 		b := &session.Batch{Copy: true, Jump: true, Records: []segment.Record{{Extent: block.Extent{Count: raceDisk}, Data: content}}}
 		if _, err := link.Send(ctx, b); err != nil {
 			return
 		}
-		if _, err := link.Cut(ctx, &session.Cut{Disks: []segment.Disk{{ID: "WD-1", Sectors: raceDisk, Clean: true}}, Label: label}); err != nil {
+		if _, err := link.Cut(ctx, &session.Cut{Wall: config.Now(), Disks: []segment.Disk{{ID: "WD-1", Sectors: raceDisk, Clean: true}}, Label: label}); err != nil {
 			return
 		}
 	}
 }
 
-func (r *race) config(address string, number uint64) uplink.Config {
+func (r *race) config(address string, number uint64, now func() time.Time) uplink.Config {
 	return uplink.Config{
-		Node: r.node, Address: address, Limits: session.DefaultLimits(), Now: time.Now,
+		Node: r.node, Address: address, Limits: session.DefaultLimits(), Now: now,
 		Hello: session.Hello{Machine: lineMachine, Session: number, Disks: []segment.Disk{{ID: "WD-1", Sectors: raceDisk}}},
 		Ticket: func(server farshore.Identity) ([]byte, error) {
 			signed, err := journal.SignTicket(r.node, journal.Ticket{
-				Machine: lineMachine, Server: server.Name, Session: number, Instance: "i", Capture: "c", BootID: "b", Time: time.Now(),
+				Machine: lineMachine, Server: server.Name, Session: number, Instance: "i", Capture: "c", BootID: "b", Time: now(),
 			})
 			if err != nil {
 				return nil, err

@@ -74,19 +74,18 @@ func (s *Site) Serve() (address string, stop func()) {
 	if !ok {
 		s.t.Fatal("the site's signer is no node")
 	}
-	return s.serve(Server, node, time.Now)
+	return s.ServeAs(node, time.Now)
 }
 
-// ServeAnother runs one more process server, with a cache and a clock of its own.
-func (s *Site) ServeAnother(name string, now func() time.Time) (address string, stop func()) {
+// ServeAs runs any process server, with a cache and a clock of its own.
+func (s *Site) ServeAs(node *credential.Node, now func() time.Time) (address string, stop func()) {
 	s.t.Helper()
-	return s.serve(name, s.CA.Node(s.t, farshore.RoleProcessServer, name), now)
-}
-
-func (s *Site) serve(name string, node *credential.Node, now func() time.Time) (address string, stop func()) {
-	s.t.Helper()
+	id, err := node.Identity()
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	config := processserver.Config{
-		CacheDir: filepath.Join(s.dir, "cache", name), CacheBytes: 1 << 30, SegmentBytes: 4 << 20, SegmentAge: time.Second, DrainWithin: 10 * time.Second,
+		CacheDir: filepath.Join(s.dir, "cache", id.Name), CacheBytes: 1 << 30, SegmentBytes: 4 << 20, SegmentAge: time.Second, DrainWithin: 10 * time.Second,
 	}
 	deps := s.deps
 	deps.Signer, deps.Now = node, now
@@ -99,7 +98,7 @@ func (s *Site) serve(name string, node *credential.Node, now func() time.Time) (
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	stop = Background(s.t, "process server "+name, func(ctx context.Context) error { return server.Run(ctx, listener) })
+	stop = Background(s.t, "process server "+id.Name, func(ctx context.Context) error { return server.Run(ctx, listener) })
 	return listener.Addr().String(), stop
 }
 
