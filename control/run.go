@@ -33,6 +33,7 @@ import (
 	"farshore/dataplane/credential"
 	"farshore/dataplane/hub"
 	"farshore/dataplane/journal"
+	"farshore/dataplane/retention"
 	"farshore/dataplane/vault"
 	vaultconnect "farshore/dataplane/vault/connect"
 	"farshore/fault"
@@ -212,11 +213,15 @@ func (s *server) deps() workers.Deps {
 	if err != nil {
 		panic(err) // vault.Load checked the id
 	}
+	writing := journal.Deps{
+		Store: s.store, Vault: reader.Vault, Signer: s.own, Roots: s.roots, Recipients: s.described.Recipients, Now: time.Now, Report: s.distrust,
+	}
+	retain := func(ctx context.Context, m farshore.MachineID, p farshore.ReplicationPolicy) error {
+		return journal.PutRetention(ctx, writing, m, retention.ASR(time.Duration(p.RetentionHours)*time.Hour))
+	}
 	return workers.Deps{
-		Hub: s.registry, Nodes: stepsonnodes.Steps{Hub: s.registry}, Cloud: s.cloud, Log: s.log,
-		Recovery: recovery.Steps{Reader: reader, Hub: s.registry, Claims: journal.Deps{
-			Store: s.store, Vault: reader.Vault, Signer: s.own, Roots: s.roots, Recipients: s.described.Recipients, Now: time.Now, Report: s.distrust,
-		}},
+		Hub: s.registry, Nodes: stepsonnodes.Steps{Hub: s.registry, Retain: retain}, Cloud: s.cloud, Log: s.log,
+		Recovery: recovery.Steps{Reader: reader, Hub: s.registry, Claims: writing},
 	}
 }
 

@@ -124,12 +124,17 @@ func must(t *testing.T, errs ...error) {
 	}
 }
 
+// retain stores nothing: what is stored is package journal's business.
+func (b *board) retain(context.Context, farshore.MachineID, farshore.ReplicationPolicy) error {
+	return nil
+}
+
 // do runs one step on a board.
 func do[In, Out any](t *testing.T, b *board, s activities.Step[In, Out], in In) (out Out, err error) {
 	t.Helper()
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestActivityEnvironment()
-	Steps{Hub: b, Every: time.Millisecond, Now: func() time.Time { return start }}.Serve(env)
+	Steps{Hub: b, Every: time.Millisecond, Now: func() time.Time { return start }, Retain: b.retain}.Serve(env)
 	v, err := env.ExecuteActivity(s.Name, in)
 	if err != nil {
 		return out, activities.Inward(err)

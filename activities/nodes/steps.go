@@ -19,6 +19,8 @@ import (
 // Steps serves the steps on nodes.
 type Steps struct {
 	Hub Hub
+	// Retain stores what shall stay of a machine's points, in the vault, where applier and collector find it.
+	Retain func(context.Context, farshore.MachineID, farshore.ReplicationPolicy) error
 	// Every is the pause between two looks at what a node observed; 0 means two seconds.
 	Every time.Duration
 	// Now is the time; nil means the system's.
@@ -77,7 +79,11 @@ func (s Steps) setProtection(ctx context.Context, in activities.SetProtectionIn)
 		d.CrashEverySeconds, d.AppEverySeconds = uint32(in.Policy.CrashEverySeconds), uint32(in.Policy.AppEverySeconds)
 		d.NewGeneration = in.NewGeneration
 	})
-	return activities.SetProtectionOut{Machine: spec}, err
+	if err != nil {
+		return activities.SetProtectionOut{}, err
+	}
+	// Nodes do what they shall even while the vault is away; this waits for it.
+	return activities.SetProtectionOut{Machine: spec}, s.Retain(ctx, in.Machine, in.Policy)
 }
 
 // spec is the machine as its agent last described it, with the disks that were asked for.

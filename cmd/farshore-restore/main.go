@@ -54,7 +54,7 @@ func (t *tool) rootCommand() *cobra.Command {
 	}
 	root.PersistentFlags().StringVarP(&t.output, "output", "o", "text", "`form` of the output: text or json")
 	t.vault.add(root.PersistentFlags())
-	root.AddCommand(t.lsCommand(), t.pointsCommand(), t.verifyCommand(), t.writeCommand(), t.inspectCommand(), t.exportCommand(), t.importCommand())
+	root.AddCommand(t.lsCommand(), t.pointsCommand(), t.verifyCommand(), t.writeCommand(), t.pinCommand(), t.unpinCommand(), t.inspectCommand(), t.exportCommand(), t.importCommand())
 	return root
 }
 

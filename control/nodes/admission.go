@@ -30,7 +30,7 @@ const (
 
 // joinable are the roles that a join token can be made for.
 var joinable = []farshore.Role{
-	farshore.RoleAgent, farshore.RoleProcessServer, farshore.RoleApplier, farshore.RoleMasterTarget, farshore.RoleOperator,
+	farshore.RoleAgent, farshore.RoleProcessServer, farshore.RoleApplier, farshore.RoleMasterTarget, farshore.RoleCollector, farshore.RoleOperator,
 }
 
 // TokenRequest asks for a join token.

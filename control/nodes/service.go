@@ -178,6 +178,8 @@ func sign(id farshore.Identity, report *farshorev1.SyncRequest) error {
 		fits = report.GetProcessServer() != nil
 	case farshore.RoleApplier, farshore.RoleMasterTarget:
 		fits = report.GetApplier() != nil
+	case farshore.RoleCollector:
+		fits = report.GetCollector() != nil
 	case farshore.RoleControl, farshore.RoleOperator:
 	}
 	if !fits {

@@ -107,6 +107,8 @@ func getDesired(tx *bbolt.Tx, id farshore.Identity) (*farshorev1.SyncResponse, e
 		document.Desired = &farshorev1.SyncResponse_ProcessServer{ProcessServer: &farshorev1.ProcessServerDesired{}}
 	case farshore.RoleApplier, farshore.RoleMasterTarget:
 		document.Desired = &farshorev1.SyncResponse_Applier{Applier: &farshorev1.ApplierDesired{}}
+	case farshore.RoleCollector:
+		document.Desired = &farshorev1.SyncResponse_Collector{Collector: &farshorev1.CollectorDesired{}}
 	case farshore.RoleControl, farshore.RoleOperator:
 		return nil, fmt.Errorf("nothing can be desired of %s", id)
 	}

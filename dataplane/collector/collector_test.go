@@ -115,13 +115,15 @@ func (w *world) wantOnly(listed []farshore.Position) {
 	}
 }
 
-// small is a stream of two epochs with a base every hour, chosen so that much goes.
-func small(t *testing.T) *world {
+// small is a stream of two epochs of which much goes.
+func small(t *testing.T) *world { return stream(t, 30) }
+
+func stream(t *testing.T, points int) *world {
 	t.Helper()
 	w := newWorld(t, "all:1h,2h:1d")
 	w.follow()
-	for i := range 30 {
-		if i == 11 {
+	for i := range points {
+		if i == points/3+1 {
 			w.claim(false)
 		}
 		w.point(monday.Add(time.Duration(i) * step))
@@ -151,9 +153,9 @@ func TestKilledBetweenAnyTwoDeletionsEveryPointRestores(t *testing.T) {
 }
 
 func TestAGenerationGoesWholeAndItsSealsStay(t *testing.T) {
-	w := small(t)
+	w := stream(t, 9)
 	w.claim(true)
-	for i := range 8 {
+	for i := range 5 {
 		w.point(monday.Add(48*time.Hour + time.Duration(i)*step))
 	}
 	w.until("the new generation", func() bool {
@@ -344,7 +346,7 @@ func TestFaultsOfTheStorageBreakAPassOffAndHurtNothing(t *testing.T) {
 	w.collect(time.Hour)
 	kept := w.judge("before")
 	passes := 0
-	for seed := uint64(0); seed < 20; seed++ {
+	for seed := uint64(0); seed < 8; seed++ {
 		fs, fr := storetest.Faulty(w.store, w.replicas, storetest.Bad(seed, 0.02))
 		_, err := w.collector(fs, fr, 0).Machine(t.Context(), web)
 		if f, ok := fault.As(err); err != nil && (!ok || f.Kind != fault.Transient) && !errors.Is(err, vault.ErrNotFound) {
@@ -359,5 +361,5 @@ func TestFaultsOfTheStorageBreakAPassOffAndHurtNothing(t *testing.T) {
 	}
 	w.collect(0)
 	w.wantOnly(kept)
-	t.Logf("%d of 20 passes came to their end", passes)
+	t.Logf("%d of 8 passes came to their end", passes)
 }

@@ -26,6 +26,7 @@ import (
 	"farshore/activities/nodes"
 	"farshore/activities/recovery"
 	"farshore/dataplane/journal"
+	"farshore/dataplane/retention"
 	"farshore/fault"
 	"farshore/workers"
 )
@@ -119,7 +120,9 @@ func (l *live) startWorkers() {
 	control := l.site.deps(farshore.RoleControl, "control")
 	deps := workers.Deps{
 		Hub: l.site, Cloud: l.cloud, Log: slog.New(slog.DiscardHandler),
-		Nodes: nodes.Steps{Hub: l.site, Every: supervision},
+		Nodes: nodes.Steps{Hub: l.site, Every: supervision, Retain: func(ctx context.Context, m farshore.MachineID, p farshore.ReplicationPolicy) error {
+			return journal.PutRetention(ctx, control, m, retention.ASR(time.Duration(p.RetentionHours)*time.Hour))
+		}},
 		Recovery: recovery.Steps{
 			Hub: l.site, Every: supervision, Claims: control, Reader: journal.Reader{Store: l.site.store, Vault: vaultID, Roots: control.Roots},
 		},

@@ -191,7 +191,7 @@ func (ApplierJobState) EnumDescriptor() ([]byte, []int) {
 type EnrolRequest struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
 	Token              string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
-	Role               string                 `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"` // "agent", "process-server", "applier", "operator"
+	Role               string                 `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"` // "agent", "process-server", "applier", "collector", "operator"
 	Name               string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	CertificateRequest []byte                 `protobuf:"bytes,4,opt,name=certificate_request,json=certificateRequest,proto3" json:"certificate_request,omitempty"` // PKCS #10, DER
 	Binding            []byte                 `protobuf:"bytes,5,opt,name=binding,proto3" json:"binding,omitempty"`                                                 // signature with the token's key over the TLS exporter "EXPORTER-farshore-enrolment" and the hash of the request: the token never leaves, and cannot be replayed elsewhere
@@ -467,6 +467,7 @@ type SyncRequest struct {
 	//	*SyncRequest_Agent
 	//	*SyncRequest_ProcessServer
 	//	*SyncRequest_Applier
+	//	*SyncRequest_Collector
 	Observed      isSyncRequest_Observed `protobuf_oneof:"observed"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -557,6 +558,15 @@ func (x *SyncRequest) GetApplier() *ApplierObserved {
 	return nil
 }
 
+func (x *SyncRequest) GetCollector() *CollectorObserved {
+	if x != nil {
+		if x, ok := x.Observed.(*SyncRequest_Collector); ok {
+			return x.Collector
+		}
+	}
+	return nil
+}
+
 type isSyncRequest_Observed interface {
 	isSyncRequest_Observed()
 }
@@ -573,11 +583,17 @@ type SyncRequest_Applier struct {
 	Applier *ApplierObserved `protobuf:"bytes,12,opt,name=applier,proto3,oneof"`
 }
 
+type SyncRequest_Collector struct {
+	Collector *CollectorObserved `protobuf:"bytes,13,opt,name=collector,proto3,oneof"`
+}
+
 func (*SyncRequest_Agent) isSyncRequest_Observed() {}
 
 func (*SyncRequest_ProcessServer) isSyncRequest_Observed() {}
 
 func (*SyncRequest_Applier) isSyncRequest_Observed() {}
+
+func (*SyncRequest_Collector) isSyncRequest_Observed() {}
 
 type SyncResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -587,6 +603,7 @@ type SyncResponse struct {
 	//	*SyncResponse_Agent
 	//	*SyncResponse_ProcessServer
 	//	*SyncResponse_Applier
+	//	*SyncResponse_Collector
 	Desired       isSyncResponse_Desired `protobuf_oneof:"desired"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -663,6 +680,15 @@ func (x *SyncResponse) GetApplier() *ApplierDesired {
 	return nil
 }
 
+func (x *SyncResponse) GetCollector() *CollectorDesired {
+	if x != nil {
+		if x, ok := x.Desired.(*SyncResponse_Collector); ok {
+			return x.Collector
+		}
+	}
+	return nil
+}
+
 type isSyncResponse_Desired interface {
 	isSyncResponse_Desired()
 }
@@ -679,11 +705,17 @@ type SyncResponse_Applier struct {
 	Applier *ApplierDesired `protobuf:"bytes,12,opt,name=applier,proto3,oneof"`
 }
 
+type SyncResponse_Collector struct {
+	Collector *CollectorDesired `protobuf:"bytes,13,opt,name=collector,proto3,oneof"`
+}
+
 func (*SyncResponse_Agent) isSyncResponse_Desired() {}
 
 func (*SyncResponse_ProcessServer) isSyncResponse_Desired() {}
 
 func (*SyncResponse_Applier) isSyncResponse_Desired() {}
+
+func (*SyncResponse_Collector) isSyncResponse_Desired() {}
 
 // Fault is fault.Fault on the wire.
 type Fault struct {
@@ -2328,6 +2360,228 @@ func (x *MaterialisedDisk) GetBoot() bool {
 	return false
 }
 
+// CollectorDesired is empty: what shall stay of a machine's points stands in the vault.
+type CollectorDesired struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CollectorDesired) Reset() {
+	*x = CollectorDesired{}
+	mi := &file_farshore_v1_hub_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CollectorDesired) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CollectorDesired) ProtoMessage() {}
+
+func (x *CollectorDesired) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_hub_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CollectorDesired.ProtoReflect.Descriptor instead.
+func (*CollectorDesired) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{26}
+}
+
+type CollectorObserved struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Machines      []*MachineCollected    `protobuf:"bytes,1,rep,name=machines,proto3" json:"machines,omitempty"`
+	Faults        []*Fault               `protobuf:"bytes,2,rep,name=faults,proto3" json:"faults,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CollectorObserved) Reset() {
+	*x = CollectorObserved{}
+	mi := &file_farshore_v1_hub_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CollectorObserved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CollectorObserved) ProtoMessage() {}
+
+func (x *CollectorObserved) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_hub_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CollectorObserved.ProtoReflect.Descriptor instead.
+func (*CollectorObserved) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *CollectorObserved) GetMachines() []*MachineCollected {
+	if x != nil {
+		return x.Machines
+	}
+	return nil
+}
+
+func (x *CollectorObserved) GetFaults() []*Fault {
+	if x != nil {
+		return x.Faults
+	}
+	return nil
+}
+
+// MachineCollected is what the last pass of a collector found of a machine, and what it removed.
+type MachineCollected struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Machine       string                 `protobuf:"bytes,1,opt,name=machine,proto3" json:"machine,omitempty"`
+	Unix          int64                  `protobuf:"varint,2,opt,name=unix,proto3" json:"unix,omitempty"`     // of the pass, by the storage's clock
+	Policy        string                 `protobuf:"bytes,3,opt,name=policy,proto3" json:"policy,omitempty"`  // all:2h,hourly:1d; empty: nobody has said it, so everything stays
+	Points        uint32                 `protobuf:"varint,4,opt,name=points,proto3" json:"points,omitempty"` // that stay
+	Bases         uint32                 `protobuf:"varint,5,opt,name=bases,proto3" json:"bases,omitempty"`   // that they are restored from
+	Pins          uint32                 `protobuf:"varint,6,opt,name=pins,proto3" json:"pins,omitempty"`
+	OldestUnix    int64                  `protobuf:"varint,7,opt,name=oldest_unix,json=oldestUnix,proto3" json:"oldest_unix,omitempty"` // of the points that stay; 0: there is none
+	Segments      uint64                 `protobuf:"varint,8,opt,name=segments,proto3" json:"segments,omitempty"`                       // in the journal
+	Bytes         uint64                 `protobuf:"varint,9,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Removed       uint64                 `protobuf:"varint,10,opt,name=removed,proto3" json:"removed,omitempty"` // segments
+	RemovedBytes  uint64                 `protobuf:"varint,11,opt,name=removed_bytes,json=removedBytes,proto3" json:"removed_bytes,omitempty"`
+	Immutable     uint64                 `protobuf:"varint,12,opt,name=immutable,proto3" json:"immutable,omitempty"` // objects that an immutability policy keeps for now
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MachineCollected) Reset() {
+	*x = MachineCollected{}
+	mi := &file_farshore_v1_hub_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MachineCollected) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MachineCollected) ProtoMessage() {}
+
+func (x *MachineCollected) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_hub_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MachineCollected.ProtoReflect.Descriptor instead.
+func (*MachineCollected) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *MachineCollected) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *MachineCollected) GetUnix() int64 {
+	if x != nil {
+		return x.Unix
+	}
+	return 0
+}
+
+func (x *MachineCollected) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *MachineCollected) GetPoints() uint32 {
+	if x != nil {
+		return x.Points
+	}
+	return 0
+}
+
+func (x *MachineCollected) GetBases() uint32 {
+	if x != nil {
+		return x.Bases
+	}
+	return 0
+}
+
+func (x *MachineCollected) GetPins() uint32 {
+	if x != nil {
+		return x.Pins
+	}
+	return 0
+}
+
+func (x *MachineCollected) GetOldestUnix() int64 {
+	if x != nil {
+		return x.OldestUnix
+	}
+	return 0
+}
+
+func (x *MachineCollected) GetSegments() uint64 {
+	if x != nil {
+		return x.Segments
+	}
+	return 0
+}
+
+func (x *MachineCollected) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *MachineCollected) GetRemoved() uint64 {
+	if x != nil {
+		return x.Removed
+	}
+	return 0
+}
+
+func (x *MachineCollected) GetRemovedBytes() uint64 {
+	if x != nil {
+		return x.RemovedBytes
+	}
+	return 0
+}
+
+func (x *MachineCollected) GetImmutable() uint64 {
+	if x != nil {
+		return x.Immutable
+	}
+	return 0
+}
+
 var File_farshore_v1_hub_proto protoreflect.FileDescriptor
 
 const file_farshore_v1_hub_proto_rawDesc = "" +
@@ -2348,7 +2602,7 @@ const file_farshore_v1_hub_proto_rawDesc = "" +
 	"\x05chain\x18\x01 \x03(\fR\x05chain\"C\n" +
 	"\aVersion\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\x04R\vincarnation\x12\x16\n" +
-	"\x06number\x18\x02 \x01(\x04R\x06number\"\xb7\x02\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\"\xf7\x02\n" +
 	"\vSyncRequest\x12(\n" +
 	"\x04have\x18\x01 \x01(\v2\x14.farshore.v1.VersionR\x04have\x12!\n" +
 	"\fwait_seconds\x18\x02 \x01(\rR\vwaitSeconds\x12\x14\n" +
@@ -2356,15 +2610,17 @@ const file_farshore_v1_hub_proto_rawDesc = "" +
 	"\x05agent\x18\n" +
 	" \x01(\v2\x1a.farshore.v1.AgentObservedH\x00R\x05agent\x12K\n" +
 	"\x0eprocess_server\x18\v \x01(\v2\".farshore.v1.ProcessServerObservedH\x00R\rprocessServer\x128\n" +
-	"\aapplier\x18\f \x01(\v2\x1c.farshore.v1.ApplierObservedH\x00R\aapplierB\n" +
+	"\aapplier\x18\f \x01(\v2\x1c.farshore.v1.ApplierObservedH\x00R\aapplier\x12>\n" +
+	"\tcollector\x18\r \x01(\v2\x1e.farshore.v1.CollectorObservedH\x00R\tcollectorB\n" +
 	"\n" +
-	"\bobserved\"\x81\x02\n" +
+	"\bobserved\"\xc0\x02\n" +
 	"\fSyncResponse\x12.\n" +
 	"\aversion\x18\x01 \x01(\v2\x14.farshore.v1.VersionR\aversion\x121\n" +
 	"\x05agent\x18\n" +
 	" \x01(\v2\x19.farshore.v1.AgentDesiredH\x00R\x05agent\x12J\n" +
 	"\x0eprocess_server\x18\v \x01(\v2!.farshore.v1.ProcessServerDesiredH\x00R\rprocessServer\x127\n" +
-	"\aapplier\x18\f \x01(\v2\x1b.farshore.v1.ApplierDesiredH\x00R\aapplierB\t\n" +
+	"\aapplier\x18\f \x01(\v2\x1b.farshore.v1.ApplierDesiredH\x00R\aapplier\x12=\n" +
+	"\tcollector\x18\r \x01(\v2\x1d.farshore.v1.CollectorDesiredH\x00R\tcollectorB\t\n" +
 	"\adesired\"u\n" +
 	"\x05Fault\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x12\n" +
@@ -2528,7 +2784,26 @@ const file_farshore_v1_hub_proto_rawDesc = "" +
 	"\x03url\x18\x02 \x01(\tR\x03url\x12\x1d\n" +
 	"\n" +
 	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes\x12\x12\n" +
-	"\x04boot\x18\x04 \x01(\bR\x04boot*\xcb\x01\n" +
+	"\x04boot\x18\x04 \x01(\bR\x04boot\"\x12\n" +
+	"\x10CollectorDesired\"z\n" +
+	"\x11CollectorObserved\x129\n" +
+	"\bmachines\x18\x01 \x03(\v2\x1d.farshore.v1.MachineCollectedR\bmachines\x12*\n" +
+	"\x06faults\x18\x02 \x03(\v2\x12.farshore.v1.FaultR\x06faults\"\xca\x02\n" +
+	"\x10MachineCollected\x12\x18\n" +
+	"\amachine\x18\x01 \x01(\tR\amachine\x12\x12\n" +
+	"\x04unix\x18\x02 \x01(\x03R\x04unix\x12\x16\n" +
+	"\x06policy\x18\x03 \x01(\tR\x06policy\x12\x16\n" +
+	"\x06points\x18\x04 \x01(\rR\x06points\x12\x14\n" +
+	"\x05bases\x18\x05 \x01(\rR\x05bases\x12\x12\n" +
+	"\x04pins\x18\x06 \x01(\rR\x04pins\x12\x1f\n" +
+	"\voldest_unix\x18\a \x01(\x03R\n" +
+	"oldestUnix\x12\x1a\n" +
+	"\bsegments\x18\b \x01(\x04R\bsegments\x12\x14\n" +
+	"\x05bytes\x18\t \x01(\x04R\x05bytes\x12\x18\n" +
+	"\aremoved\x18\n" +
+	" \x01(\x04R\aremoved\x12#\n" +
+	"\rremoved_bytes\x18\v \x01(\x04R\fremovedBytes\x12\x1c\n" +
+	"\timmutable\x18\f \x01(\x04R\timmutable*\xcb\x01\n" +
 	"\n" +
 	"AgentPhase\x12\x1b\n" +
 	"\x17AGENT_PHASE_UNSPECIFIED\x10\x00\x12\x14\n" +
@@ -2566,7 +2841,7 @@ func file_farshore_v1_hub_proto_rawDescGZIP() []byte {
 }
 
 var file_farshore_v1_hub_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_farshore_v1_hub_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_farshore_v1_hub_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_farshore_v1_hub_proto_goTypes = []any{
 	(AgentPhase)(0),               // 0: farshore.v1.AgentPhase
 	(ApplierJobKind)(0),           // 1: farshore.v1.ApplierJobKind
@@ -2597,8 +2872,11 @@ var file_farshore_v1_hub_proto_goTypes = []any{
 	(*ReplicaObserved)(nil),       // 26: farshore.v1.ReplicaObserved
 	(*ApplierJobObserved)(nil),    // 27: farshore.v1.ApplierJobObserved
 	(*MaterialisedDisk)(nil),      // 28: farshore.v1.MaterialisedDisk
-	nil,                           // 29: farshore.v1.ProcessServerDesired.RpoSecondsEntry
-	nil,                           // 30: farshore.v1.ApplierDesired.RebuildsEntry
+	(*CollectorDesired)(nil),      // 29: farshore.v1.CollectorDesired
+	(*CollectorObserved)(nil),     // 30: farshore.v1.CollectorObserved
+	(*MachineCollected)(nil),      // 31: farshore.v1.MachineCollected
+	nil,                           // 32: farshore.v1.ProcessServerDesired.RpoSecondsEntry
+	nil,                           // 33: farshore.v1.ApplierDesired.RebuildsEntry
 }
 var file_farshore_v1_hub_proto_depIdxs = []int32{
 	13, // 0: farshore.v1.EnrolRequest.machine:type_name -> farshore.v1.MachineSpec
@@ -2606,47 +2884,51 @@ var file_farshore_v1_hub_proto_depIdxs = []int32{
 	18, // 2: farshore.v1.SyncRequest.agent:type_name -> farshore.v1.AgentObserved
 	21, // 3: farshore.v1.SyncRequest.process_server:type_name -> farshore.v1.ProcessServerObserved
 	25, // 4: farshore.v1.SyncRequest.applier:type_name -> farshore.v1.ApplierObserved
-	7,  // 5: farshore.v1.SyncResponse.version:type_name -> farshore.v1.Version
-	16, // 6: farshore.v1.SyncResponse.agent:type_name -> farshore.v1.AgentDesired
-	20, // 7: farshore.v1.SyncResponse.process_server:type_name -> farshore.v1.ProcessServerDesired
-	23, // 8: farshore.v1.SyncResponse.applier:type_name -> farshore.v1.ApplierDesired
-	11, // 9: farshore.v1.RecoveryPoint.position:type_name -> farshore.v1.Position
-	14, // 10: farshore.v1.MachineSpec.disks:type_name -> farshore.v1.DiskSpec
-	15, // 11: farshore.v1.MachineSpec.nics:type_name -> farshore.v1.NicSpec
-	17, // 12: farshore.v1.AgentDesired.cut:type_name -> farshore.v1.CutRequest
-	13, // 13: farshore.v1.AgentObserved.machine:type_name -> farshore.v1.MachineSpec
-	0,  // 14: farshore.v1.AgentObserved.phase:type_name -> farshore.v1.AgentPhase
-	12, // 15: farshore.v1.AgentObserved.last_point:type_name -> farshore.v1.RecoveryPoint
-	12, // 16: farshore.v1.AgentObserved.cut_point:type_name -> farshore.v1.RecoveryPoint
-	10, // 17: farshore.v1.AgentObserved.faults:type_name -> farshore.v1.Fault
-	19, // 18: farshore.v1.AgentObserved.readiness:type_name -> farshore.v1.ReadinessFinding
-	29, // 19: farshore.v1.ProcessServerDesired.rpo_seconds:type_name -> farshore.v1.ProcessServerDesired.RpoSecondsEntry
-	22, // 20: farshore.v1.ProcessServerObserved.streams:type_name -> farshore.v1.StreamObserved
-	10, // 21: farshore.v1.ProcessServerObserved.faults:type_name -> farshore.v1.Fault
-	11, // 22: farshore.v1.StreamObserved.durable:type_name -> farshore.v1.Position
-	24, // 23: farshore.v1.ApplierDesired.jobs:type_name -> farshore.v1.ApplierJob
-	30, // 24: farshore.v1.ApplierDesired.rebuilds:type_name -> farshore.v1.ApplierDesired.RebuildsEntry
-	1,  // 25: farshore.v1.ApplierJob.kind:type_name -> farshore.v1.ApplierJobKind
-	11, // 26: farshore.v1.ApplierJob.position:type_name -> farshore.v1.Position
-	26, // 27: farshore.v1.ApplierObserved.replicas:type_name -> farshore.v1.ReplicaObserved
-	27, // 28: farshore.v1.ApplierObserved.jobs:type_name -> farshore.v1.ApplierJobObserved
-	10, // 29: farshore.v1.ApplierObserved.faults:type_name -> farshore.v1.Fault
-	11, // 30: farshore.v1.ReplicaObserved.applied:type_name -> farshore.v1.Position
-	11, // 31: farshore.v1.ReplicaObserved.checkpoint:type_name -> farshore.v1.Position
-	2,  // 32: farshore.v1.ApplierJobObserved.state:type_name -> farshore.v1.ApplierJobState
-	28, // 33: farshore.v1.ApplierJobObserved.disks:type_name -> farshore.v1.MaterialisedDisk
-	10, // 34: farshore.v1.ApplierJobObserved.fault:type_name -> farshore.v1.Fault
-	3,  // 35: farshore.v1.HubService.Enrol:input_type -> farshore.v1.EnrolRequest
-	5,  // 36: farshore.v1.HubService.Renew:input_type -> farshore.v1.RenewRequest
-	8,  // 37: farshore.v1.HubService.Sync:input_type -> farshore.v1.SyncRequest
-	4,  // 38: farshore.v1.HubService.Enrol:output_type -> farshore.v1.EnrolResponse
-	6,  // 39: farshore.v1.HubService.Renew:output_type -> farshore.v1.RenewResponse
-	9,  // 40: farshore.v1.HubService.Sync:output_type -> farshore.v1.SyncResponse
-	38, // [38:41] is the sub-list for method output_type
-	35, // [35:38] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	30, // 5: farshore.v1.SyncRequest.collector:type_name -> farshore.v1.CollectorObserved
+	7,  // 6: farshore.v1.SyncResponse.version:type_name -> farshore.v1.Version
+	16, // 7: farshore.v1.SyncResponse.agent:type_name -> farshore.v1.AgentDesired
+	20, // 8: farshore.v1.SyncResponse.process_server:type_name -> farshore.v1.ProcessServerDesired
+	23, // 9: farshore.v1.SyncResponse.applier:type_name -> farshore.v1.ApplierDesired
+	29, // 10: farshore.v1.SyncResponse.collector:type_name -> farshore.v1.CollectorDesired
+	11, // 11: farshore.v1.RecoveryPoint.position:type_name -> farshore.v1.Position
+	14, // 12: farshore.v1.MachineSpec.disks:type_name -> farshore.v1.DiskSpec
+	15, // 13: farshore.v1.MachineSpec.nics:type_name -> farshore.v1.NicSpec
+	17, // 14: farshore.v1.AgentDesired.cut:type_name -> farshore.v1.CutRequest
+	13, // 15: farshore.v1.AgentObserved.machine:type_name -> farshore.v1.MachineSpec
+	0,  // 16: farshore.v1.AgentObserved.phase:type_name -> farshore.v1.AgentPhase
+	12, // 17: farshore.v1.AgentObserved.last_point:type_name -> farshore.v1.RecoveryPoint
+	12, // 18: farshore.v1.AgentObserved.cut_point:type_name -> farshore.v1.RecoveryPoint
+	10, // 19: farshore.v1.AgentObserved.faults:type_name -> farshore.v1.Fault
+	19, // 20: farshore.v1.AgentObserved.readiness:type_name -> farshore.v1.ReadinessFinding
+	32, // 21: farshore.v1.ProcessServerDesired.rpo_seconds:type_name -> farshore.v1.ProcessServerDesired.RpoSecondsEntry
+	22, // 22: farshore.v1.ProcessServerObserved.streams:type_name -> farshore.v1.StreamObserved
+	10, // 23: farshore.v1.ProcessServerObserved.faults:type_name -> farshore.v1.Fault
+	11, // 24: farshore.v1.StreamObserved.durable:type_name -> farshore.v1.Position
+	24, // 25: farshore.v1.ApplierDesired.jobs:type_name -> farshore.v1.ApplierJob
+	33, // 26: farshore.v1.ApplierDesired.rebuilds:type_name -> farshore.v1.ApplierDesired.RebuildsEntry
+	1,  // 27: farshore.v1.ApplierJob.kind:type_name -> farshore.v1.ApplierJobKind
+	11, // 28: farshore.v1.ApplierJob.position:type_name -> farshore.v1.Position
+	26, // 29: farshore.v1.ApplierObserved.replicas:type_name -> farshore.v1.ReplicaObserved
+	27, // 30: farshore.v1.ApplierObserved.jobs:type_name -> farshore.v1.ApplierJobObserved
+	10, // 31: farshore.v1.ApplierObserved.faults:type_name -> farshore.v1.Fault
+	11, // 32: farshore.v1.ReplicaObserved.applied:type_name -> farshore.v1.Position
+	11, // 33: farshore.v1.ReplicaObserved.checkpoint:type_name -> farshore.v1.Position
+	2,  // 34: farshore.v1.ApplierJobObserved.state:type_name -> farshore.v1.ApplierJobState
+	28, // 35: farshore.v1.ApplierJobObserved.disks:type_name -> farshore.v1.MaterialisedDisk
+	10, // 36: farshore.v1.ApplierJobObserved.fault:type_name -> farshore.v1.Fault
+	31, // 37: farshore.v1.CollectorObserved.machines:type_name -> farshore.v1.MachineCollected
+	10, // 38: farshore.v1.CollectorObserved.faults:type_name -> farshore.v1.Fault
+	3,  // 39: farshore.v1.HubService.Enrol:input_type -> farshore.v1.EnrolRequest
+	5,  // 40: farshore.v1.HubService.Renew:input_type -> farshore.v1.RenewRequest
+	8,  // 41: farshore.v1.HubService.Sync:input_type -> farshore.v1.SyncRequest
+	4,  // 42: farshore.v1.HubService.Enrol:output_type -> farshore.v1.EnrolResponse
+	6,  // 43: farshore.v1.HubService.Renew:output_type -> farshore.v1.RenewResponse
+	9,  // 44: farshore.v1.HubService.Sync:output_type -> farshore.v1.SyncResponse
+	42, // [42:45] is the sub-list for method output_type
+	39, // [39:42] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_farshore_v1_hub_proto_init() }
@@ -2658,11 +2940,13 @@ func file_farshore_v1_hub_proto_init() {
 		(*SyncRequest_Agent)(nil),
 		(*SyncRequest_ProcessServer)(nil),
 		(*SyncRequest_Applier)(nil),
+		(*SyncRequest_Collector)(nil),
 	}
 	file_farshore_v1_hub_proto_msgTypes[6].OneofWrappers = []any{
 		(*SyncResponse_Agent)(nil),
 		(*SyncResponse_ProcessServer)(nil),
 		(*SyncResponse_Applier)(nil),
+		(*SyncResponse_Collector)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2670,7 +2954,7 @@ func file_farshore_v1_hub_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_farshore_v1_hub_proto_rawDesc), len(file_farshore_v1_hub_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   28,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
