@@ -20,6 +20,7 @@ const (
 	sessionSurvivesARestart
 	sessionSurvivesAndNobodyCounts
 	cachedIsSealedAnew
+	sentBehindALostOne
 	copiesLeaveAnEndClean
 	oneDiskSpeaksForAll
 	readerIgnoresTheChain
@@ -56,6 +57,7 @@ func (b bug) name() string {
 		"a session survives its server's restart",
 		"a session survives its server's restart, and nobody compares LSNs",
 		"cached segments are sealed anew in the next epoch, whatever they hold",
+		"what is cached behind a lost segment is put into the vault",
 		"a segment that holds copies keeps the clean flag of the one in front",
 		"one disk that is clean makes the others clean",
 		"a reader skips holes and broken links",

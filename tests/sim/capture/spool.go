@@ -21,8 +21,10 @@ func (v *server) crash(keep bool) {
 			}
 		}
 		var kept []*shipment
+		lost := false // behind a segment that is lost, nobody could read what is put
 		for _, ship := range s.ships {
-			if keep && ship.spooled && !ship.done {
+			lost = lost || !ship.spooled && v.world.bug != sentBehindALostOne
+			if keep && !lost && ship.spooled && !ship.done {
 				ship.flying = false
 				kept = append(kept, ship)
 			}
