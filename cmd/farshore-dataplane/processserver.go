@@ -198,6 +198,7 @@ func makeProcessServer(ctx context.Context, c processServerConfig, node *credent
 	return processserver.New(processserver.Config{
 		Listen: c.Listen, CacheDir: c.Cache.Path, CacheBytes: c.Cache.Bytes, SegmentBytes: c.Segment.Bytes,
 		SegmentAge: time.Duration(c.Segment.AgeSeconds) * time.Second, DrainWithin: processserver.DefaultDrain,
+		MoveWithin:       processserver.DefaultMove,
 		RequestsPerMonth: c.Segment.RequestsPerMonth, Bandwidth: c.schedule,
 	}, processserver.Deps{Node: node, Log: log, Now: time.Now, Journal: journal.Deps{
 		Store: v.store, Vault: v.id, Signer: node, Roots: roots, Recipients: v.description.Recipients, Rotated: v.recipients, Now: time.Now,

@@ -14,7 +14,6 @@ import (
 // TestAMachineGoesFromServerToServerWithoutAResync lists a server that came later, moves the machine to it, drains that one,
 // and loses the last one, under a load that never ends.
 func TestAMachineGoesFromServerToServerWithoutAResync(t *testing.T) {
-	const diskBytes = 96 << 20
 	loop := disktest.NewLoop(t, diskBytes)
 	mnt, unmount := disktest.Mount(t, loop.Path, "ext4")
 	w := newWorld(t, disk.Source{Path: loop.Path})
@@ -65,4 +64,37 @@ func TestAMachineGoesFromServerToServerWithoutAResync(t *testing.T) {
 	var last *os.File
 	w.restore([]int64{diskBytes}, func(_ segment.Header, images []*os.File) { last = images[0] })
 	w.equals(0, loop.Path, last, diskBytes)
+}
+
+// TestAMachineInWriteOrderGoesFromServerToServerWithoutACopy moves a machine, and loses its server: the change log keeps the
+// order, and the next server gets what the last one has not made durable.
+func TestAMachineInWriteOrderGoesFromServerToServerWithoutACopy(t *testing.T) {
+	loop := disktest.NewLoop(t, diskBytes)
+	mnt, unmount := disktest.Mount(t, loop.Path, "ext4")
+	w := capturing(t, ampleRing, ampleLog, disk.Source{Path: loop.Path})
+	_, first, _ := w.serveAs("hq-1", t.TempDir())
+	_, second, stopSecond := w.serveAs("hq-2", t.TempDir())
+	w.part.Desired.ProcessServers = []string{first, second}
+	a, stopAgent := w.start()
+	w.await(a, "write order", inOrder)
+	before := finish(w, a)
+	stopLoad := transactions(t, mnt+"/log")
+	w.part.Desired.ProcessServers = []string{second, first}
+	a.Desire(w.part.Desired)
+	o := w.await(a, "a point at the other server", func(o agent.Observed) bool {
+		return o.ProcessServer == second && o.LastPoint.Position.Compare(before.LastPoint.Position) > 0
+	})
+	stopSecond()
+	o = w.await(a, "a point at the first again", func(x agent.Observed) bool {
+		return x.ProcessServer == first && x.LastPoint.Position.Compare(o.LastPoint.Position) > 0
+	})
+	stopLoad()
+	unmount()
+	o = finish(w, a)
+	t.Logf("sent %d bytes, read %d", o.Sent-before.Sent, o.Read-before.Read)
+	if o.Copies != before.Copies || o.Downgrades != before.Downgrades || o.LastPoint.Position.Generation != 1 {
+		t.Errorf("%d copies, order lost %d times, the last point is %v", o.Copies-before.Copies, o.Downgrades-before.Downgrades, o.LastPoint.Position)
+	}
+	stopAgent()
+	judge(t, w, "ext4", loop.Path)
 }

@@ -16,8 +16,6 @@ const (
 	lookEvery = time.Second
 	// lingerPort is how long an address that was left still takes agents that have not heard of the new one.
 	lingerPort = 2 * time.Minute
-	// moveWithin is how long the sessions of a server that is being drained may take to go elsewhere by themselves.
-	moveWithin = 15 * time.Second
 )
 
 // port is an address that agents are received on.
@@ -168,7 +166,7 @@ func (s *Server) leavePorts() {
 func (s *Server) pressOn(ctx context.Context) {
 	s.mu.Lock()
 	var left []*stream
-	if since := s.drainedSince; !since.IsZero() && s.now().Sub(since) >= s.patience {
+	if since := s.drainedSince; !since.IsZero() && s.now().Sub(since) >= s.config.MoveWithin {
 		for _, st := range s.live {
 			left = append(left, st)
 		}

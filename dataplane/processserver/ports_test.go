@@ -8,7 +8,7 @@ import (
 
 // movable starts a server that leaves addresses and sessions at once when it may.
 func (w *world) movable() *running {
-	return w.serveWith("hq-1", w.config(w.t.TempDir()), w.store, func(s *Server) { s.linger, s.patience = 0, 0 })
+	return w.serveWith("hq-1", w.config(w.t.TempDir()), w.store, func(s *Server) { s.linger = 0 })
 }
 
 // copied opens a session and waits until a first point is durable.
@@ -87,7 +87,7 @@ func TestAServerThatIsMovedToAnotherPortKeepsItsSessionsAndTakesNewOnes(t *testi
 func TestADrainedServerLetsItsAgentsGoAndEmptiesItsCache(t *testing.T) {
 	w := newWorld(t)
 	gate := newGate(w.store)
-	server := w.serveWith("hq-1", w.config(t.TempDir()), gate, func(s *Server) { s.patience = 0 })
+	server := w.serve("hq-1", w.config(t.TempDir()), gate)
 	a := w.agent("web-01", 1)
 	r := a.copied(server.address)
 	gate.close()

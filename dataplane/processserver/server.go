@@ -28,6 +28,7 @@ type Config struct {
 	SegmentBytes int64         // of a segment before compression, at most
 	SegmentAge   time.Duration // how long a segment waits for more, at least
 	DrainWithin  time.Duration // how long a stopping server goes on putting what is spooled
+	MoveWithin   time.Duration // how long the sessions of a server that is drained may take to go elsewhere by themselves
 
 	// RequestsPerMonth is how many segments of one machine are to be put; 0: there is no limit. A machine that has spent its
 	// share gets longer segments, up to a quarter of its RPO threshold.
@@ -41,6 +42,7 @@ const (
 	DefaultRequests     = 100_000 // in a month: one segment in 26 s
 	DefaultSegmentAge   = 5 * time.Second
 	DefaultDrain        = 10 * time.Second
+	DefaultMove         = 15 * time.Second
 )
 
 // maxConnectionsEach is how many connections one machine may have: its session, the one that replaces it, and those whose
@@ -67,7 +69,7 @@ type Server struct {
 	puts    *turnstile // to the storage account
 	accept  transport.Server
 
-	linger, patience time.Duration // see lingerPort, moveWithin
+	linger time.Duration // see lingerPort
 
 	mu       sync.Mutex
 	machines map[farshore.MachineID]*machine
@@ -99,7 +101,7 @@ func New(c Config, d Deps) (*Server, error) {
 		config: c, name: id.Name, journal: d.Journal, log: d.Log, now: d.Now, spool: sp,
 		seals:  newTurnstile(d.Now, pace.NewWindow(processors, processors, processors), nil),
 		puts:   newTurnstile(d.Now, pace.NewWindow(leastPuts, startPuts, mostPuts), c.Bandwidth),
-		accept: transport.Server{Node: d.Node, Log: d.Log}, linger: lingerPort, patience: moveWithin,
+		accept: transport.Server{Node: d.Node, Log: d.Log}, linger: lingerPort,
 		machines: map[farshore.MachineID]*machine{}, allowed: map[farshore.MachineID]bool{},
 		roster: session.NewRoster(), live: map[farshore.MachineID]*stream{}, dialled: map[string]int{},
 	}, nil
