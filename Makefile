@@ -17,6 +17,7 @@ FLIPS ?= 6000
 CRASH_CELLS ?= 1000
 CRASH_RACES ?= 1000
 CRASH_CUTS ?= 200
+CRASH_OUTAGE ?= 600
 SUMMARY  := awk -f $(CURDIR)/tests/summary.awk
 
 .PHONY: help demo test check lint fmt generate build deps clean bench bench-agent crash flips sim fuzz torture kernels agent-windows
@@ -83,7 +84,7 @@ sim: ## the pure core in a world of faults: make sim SEEDS=10000
 	SEEDS=$(SEEDS) go test -count=1 -v -timeout 0 ./tests/sim/...
 
 crash: build ## kill real processes at random moments and at system calls, long form: make crash CRASH_KILLS=2000
-	CRASH=long CRASH_KILLS=$(CRASH_KILLS) CRASH_CELLS=$(CRASH_CELLS) CRASH_RACES=$(CRASH_RACES) CRASH_CUTS=$(CRASH_CUTS) go test -count=1 -v -timeout 0 ./tests/crash
+	CRASH=long CRASH_KILLS=$(CRASH_KILLS) CRASH_CELLS=$(CRASH_CELLS) CRASH_RACES=$(CRASH_RACES) CRASH_CUTS=$(CRASH_CUTS) CRASH_OUTAGE=$(CRASH_OUTAGE) go test -count=1 -v -timeout 0 ./tests/crash
 
 flips: ## turn bits over in everything that is stored, one at a time: make flips FLIPS=6000 (of each object)
 	FLIPS=$(FLIPS) go test -count=1 -v -timeout 0 -run 'NoFlippedBit|OfferIsBelieved' ./dataplane/... ./cmd/farshore-restore 2>&1 | awk -f tests/flips/sum.awk

@@ -14,7 +14,8 @@
 // many cuts the oracle is asked, the programs are started on what was left, and it is asked again.
 //
 // Two process servers race for one machine: whatever either acknowledges is in the stream, and the one that lost it says so.
-// Clocks are an hour off.
+// Clocks are an hour off, the cache's volume is full, and the storage is gone for CRASH_OUTAGE seconds under load, while agent and
+// process server are killed.
 //
 // The short forms are part of make test. make crash kills CRASH_KILLS times, tries all cells of the table of system calls, and
 // lets CRASH_RACES rounds be raced, and cuts the power CRASH_CUTS times on each kind of file system.

@@ -20,9 +20,9 @@ import (
 
 const (
 	// shortCuts is how many cuts are tried on each kind of file system in the short form.
-	shortCuts = 4
+	shortCuts = 3
 	// agentEvery is how many cuts there are between two behind which the agent is started too.
-	agentEvery = 4
+	agentEvery = 3
 	// recorded is how long a line runs whose power will have been cut; strikeEvery is the time between two kills.
 	recorded, strikeEvery = 6 * time.Second, 1500 * time.Millisecond
 	powerBytes            = 128 << 20

@@ -17,7 +17,7 @@ import (
 
 const (
 	// shortCells is how many cells of the table the short form takes, by chance.
-	shortCells = 12
+	shortCells = 8
 	// mostPatience bounds how long a program is given to come to its n-th call. Some never make so many.
 	mostPatience = 3 * time.Second
 )

@@ -86,3 +86,34 @@ func TestASecondHandleSeesTheSameVault(t *testing.T) {
 		t.Errorf("put by another handle: %v, %v", outcome, err)
 	}
 }
+
+// Whoever took a volume that is away for an empty vault would think that what is in it had never been.
+func TestAVaultWhoseVolumeIsAwayIsNotAnEmptyOne(t *testing.T) {
+	s, r, root := newVault(t)
+	if err := os.Rename(root, root+".away"); err != nil {
+		t.Fatal(err)
+	}
+	away := func(what string, err error) {
+		t.Helper()
+		if f, ok := fault.As(err); !ok || f.Kind != fault.Transient {
+			t.Errorf("%s: %v, want a transient fault", what, err)
+		}
+	}
+	_, err := s.Get(t.Context(), "points/v1/a")
+	away("get", err)
+	_, err = s.GetRange(t.Context(), "points/v1/a", 0, 1)
+	away("get a range", err)
+	_, err = s.PutIfAbsent(t.Context(), "points/v1/a", nil)
+	away("put", err)
+	_, err = r.Open(t.Context(), "replica/v1/m/web-01/g00000001/sda.vhd")
+	away("open a disk", err)
+	for _, err = range s.List(t.Context(), "points/v1/", "") {
+	}
+	away("list", err)
+	if err := os.Rename(root+".away", root); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Get(t.Context(), "points/v1/a"); !errors.Is(err, vault.ErrNotFound) {
+		t.Errorf("when it is back: %v", err)
+	}
+}

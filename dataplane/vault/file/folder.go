@@ -107,6 +107,14 @@ func removeUnlocked(path string) error {
 	return nil
 }
 
+// there says whether the vault itself is: a folder whose volume is away must not look like a vault that holds nothing.
+func (v *folder) there() error {
+	if _, err := os.Stat(filepath.Join(v.root, tmpDir)); err != nil {
+		return fmt.Errorf("the vault's volume is away: %w", err)
+	}
+	return nil
+}
+
 // path gives the file of an object whose name was checked.
 func (v *folder) path(name string) string { return filepath.Join(v.root, filepath.FromSlash(name)) }
 

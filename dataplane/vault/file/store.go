@@ -85,6 +85,9 @@ func (s *store) Get(ctx context.Context, name string) ([]byte, error) {
 // missing tells an absent object from other trouble.
 func (v *folder) missing(doing string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
+		if err := v.there(); err != nil {
+			return v.trouble(doing, err)
+		}
 		return fmt.Errorf("%s: %w", doing, vault.ErrNotFound)
 	}
 	return v.trouble(doing, err)
@@ -170,7 +173,9 @@ func (w *walk) dir(ctx context.Context, dir string) bool {
 	}
 	entries, err := os.ReadDir(w.path(dir))
 	if errors.Is(err, fs.ErrNotExist) {
-		return true
+		if err = w.there(); err == nil {
+			return true
+		}
 	}
 	if err != nil {
 		w.yield(vault.Entry{}, w.trouble("list "+dir, err))
