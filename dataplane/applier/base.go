@@ -128,10 +128,12 @@ func (a *Applier) vouch(m farshore.MachineID) {
 }
 
 // vouchOn makes the manifests of a machine's bases until ctx is done. That reads whole disks, and keeps no replica waiting.
+// Nothing rests on the newest base as long as the journal around it is young: its turn comes with the next one, or after an
+// hour.
 func (a *Applier) vouchOn(ctx context.Context, m farshore.MachineID) {
-	for {
+	for newest := false; ; {
 		pause := time.Hour
-		if err := a.vouchAll(ctx, m); err != nil && ctx.Err() == nil {
+		if err := a.vouchAll(ctx, m, newest); err != nil && ctx.Err() == nil {
 			a.deps.Log.Error("a base has no manifest yet", "machine", m, "err", err)
 			pause = pauseOther
 		}
@@ -139,13 +141,15 @@ func (a *Applier) vouchOn(ctx context.Context, m farshore.MachineID) {
 		case <-ctx.Done():
 			return
 		case <-a.news(m):
+			newest = false
 		case <-time.After(pause):
+			newest = pause == time.Hour
 		}
 	}
 }
 
-// vouchAll makes the manifests that are missing.
-func (a *Applier) vouchAll(ctx context.Context, m farshore.MachineID) error {
+// vouchAll makes the manifests that are missing, with or without that of the newest base.
+func (a *Applier) vouchAll(ctx context.Context, m farshore.MachineID, newest bool) error {
 	if a.deps.Signer == nil {
 		return nil
 	}
@@ -164,6 +168,9 @@ func (a *Applier) vouchAll(ctx context.Context, m farshore.MachineID) error {
 		there, err := a.deps.Journal.Manifests(ctx, m, g)
 		if err != nil {
 			return err
+		}
+		if n := len(bases); n > 0 && !newest && g == generations[len(generations)-1] {
+			bases = bases[:n-1]
 		}
 		for _, p := range bases {
 			if slices.Contains(there, p) {

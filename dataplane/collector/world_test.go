@@ -221,7 +221,7 @@ func (w *world) until(what string, done func() bool) {
 	}
 }
 
-// applied waits until the replica stands at the end and every base has its manifest.
+// applied waits until the replica stands at the end and every base but the newest has its manifest.
 func (w *world) applied() {
 	w.t.Helper()
 	w.until("follow", func() bool {
@@ -234,7 +234,7 @@ func (w *world) applied() {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		return len(there) >= len(w.names(chain.ReplicaPrefix(web, g)+"base-"))
+		return len(there) >= len(w.names(chain.ReplicaPrefix(web, g)+"base-"))-1
 	})
 }
 
