@@ -84,11 +84,11 @@ func usedAlready(c Config, err error) error {
 }
 
 func begin(ctx context.Context, store vault.Store, ca *authority.Authority) (vault.Description, []vault.PrivateKey, error) {
-	authority, err := vaultAuthority(ca)
+	own, err := vaultAuthority(ca)
 	if err != nil {
 		return vault.Description{}, nil, err
 	}
-	return vault.Init(ctx, store, authority, time.Now())
+	return vault.Init(ctx, store, own, time.Now())
 }
 
 // settle makes this server's folder: its identity, then the CA, by which a finished folder is known.

@@ -186,9 +186,9 @@ func (t *tool) bring(cmd *cobra.Command, path string, yes bool) error {
 	return show()
 }
 
-// destination opens what an archive is brought to. Storage that holds no vault is made one, if that may be done.
-func destination(ctx context.Context, c vault.Config, make bool) (vault.Store, error) {
-	if make {
+// destination opens what an archive is brought to. Storage that holds no vault is begun as one, if that may be done.
+func destination(ctx context.Context, c vault.Config, begin bool) (vault.Store, error) {
+	if begin {
 		store, _, err := connect.Create(ctx, c)
 		return store, err
 	}

@@ -185,8 +185,8 @@ func (in *inspection) ofTheCA(v *opened, body, document []byte) error {
 		return nil
 	}
 	in.State = "signed by the vault's CA"
-	var any map[string]json.RawMessage
-	if err := vault.ReadSigned(body, v.reader.Roots.DER(), &any); err != nil {
+	var fields map[string]json.RawMessage
+	if err := vault.ReadSigned(body, v.reader.Roots.DER(), &fields); err != nil {
 		in.State = distrusted + err.Error()
 	}
 	return nil
