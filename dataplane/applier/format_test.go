@@ -2,7 +2,6 @@ package applier
 
 import (
 	"bytes"
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
@@ -11,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"farshore/dataplane/chain"
+	"farshore/dataplane/document"
 	"farshore/dataplane/segment"
 )
 
@@ -57,12 +57,12 @@ func TestTheManifestOfACheckpointV1HasTheFieldsItHad(t *testing.T) {
 		Version: 1, Vault: "0fa50102-0304-4506-8708-090a0b0c0d0e", Machine: "web-01", At: goldenCursor(), UTC: time.Date(2026, 11, 26, 9, 0, 0, 0, time.UTC),
 		Disks: []snapshotDisk{{Disk: "S3EVNX0K100", Sectors: 1 << 21, Snapshot: "0000000000000007"}},
 	}
-	body, err := json.Marshal(m)
+	body, err := document.Encode(m)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got manifest
-	if err := json.Unmarshal(golden(t, "checkpoint-v1.json", body), &got); err != nil || cmp.Diff(m, got) != "" {
+	if err := document.Decode(golden(t, "checkpoint-v1.json", body), &got); err != nil || cmp.Diff(m, got) != "" {
 		t.Errorf("%v (-want +got):\n%s", err, cmp.Diff(m, got))
 	}
 }

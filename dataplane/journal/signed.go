@@ -28,7 +28,7 @@ const (
 
 	cutDomain       = "farshore cut v1"
 	goneDomain      = "farshore gone v1"
-	manifestDomain  = "farshore point manifest v1"
+	manifestDomain  = "farshore recovery-point manifest v1"
 	retentionDomain = "farshore retention v1"
 )
 
