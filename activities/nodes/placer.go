@@ -117,7 +117,7 @@ func (p *Placer) balance(servers []candidate, machines []placed) {
 	now := p.Now()
 	if p.moving != nil {
 		i := slices.IndexFunc(machines, func(m placed) bool { return m.machine == p.moving.machine })
-		if i >= 0 && now.Sub(p.moving.since) < moveWithin && !(machines[i].settled && machines[i].using == p.moving.to) {
+		if i >= 0 && now.Sub(p.moving.since) < moveWithin && (!machines[i].settled || machines[i].using != p.moving.to) {
 			return
 		}
 		p.moving = nil

@@ -59,7 +59,7 @@ func (s *Service) mayChange(id farshore.Identity, q *farshorev1.ChangeProcessSer
 			Code: "FS-6018", Kind: fault.Refused, Subject: id.String(), What: "there is no other process server that its machines could go to",
 			Remedy: "add one: farshore token create --role process-server --name NAME; see docs/operate/dataplane.md",
 		}
-	case q.Listen != nil && q.GetListen() != "" && !(dialable(q.GetListen(), true) && dialable(cmp.Or(q.GetAddress(), q.GetListen()), false)):
+	case q.Listen != nil && q.GetListen() != "" && (!dialable(q.GetListen(), true) || !dialable(cmp.Or(q.GetAddress(), q.GetListen()), false)):
 		return &fault.Fault{
 			Code: "FS-6014", Kind: fault.Refused, Subject: id.String(), What: "agents cannot dial " + cmp.Or(q.GetAddress(), q.GetListen()),
 			Remedy: "give listen as HOST:PORT, and address as agents reach it if listen is for all addresses of the host",

@@ -27,7 +27,7 @@ func TestAResyncLeavesTheReplicaEqual(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		defer base.close() //nolint:errcheck // memory only
+		defer base.close() // memory only
 		s := &source{base: base}
 		at := func(u int) block.Extent {
 			return block.Extent{Start: block.Sector(u * unitSectors), Count: unitSectors}

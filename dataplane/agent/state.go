@@ -61,7 +61,7 @@ func loadState(dir string) (*state, error) {
 func (s *state) cookie() (cookie [16]byte, err error) {
 	if len(s.Cookie) != len(cookie) {
 		s.Cookie = make([]byte, len(cookie))
-		rand.Read(s.Cookie) //nolint:errcheck // never returns an error
+		rand.Read(s.Cookie) // never returns an error
 		err = s.save()
 	}
 	return [16]byte(s.Cookie), err

@@ -14,7 +14,6 @@ import (
 // parts, whole, each following on the one in front.
 type check struct {
 	head  Head
-	vault segment.VaultID
 	part  int
 	walk  *chain.Walk // in the part; nil: it is not begun
 	first map[int]segment.Hash

@@ -167,7 +167,7 @@ func (p *Plan) generation(ctx context.Context, r journal.Reader, stream chain.St
 		segments = append(segments, vault.Entry{Name: name, Size: sizes[name]})
 		part.To = at.String()
 	}
-	if !found || len(segments) == 0 && !(s.From.IsZero() && s.To.IsZero()) || !s.To.IsZero() && part.To != s.To.String() {
+	if !found || len(segments) == 0 && (!s.From.IsZero() || !s.To.IsZero()) || !s.To.IsZero() && part.To != s.To.String() {
 		return nil, noPosition(stream, s)
 	}
 	if len(segments) > 0 {

@@ -67,8 +67,12 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 			desc  *prometheus.Desc
 			value float64
 		}{
-			{m.points, float64(r.Points)}, {m.bases, float64(r.Bases)}, {m.pins, float64(r.Pins)}, {m.bytes, float64(r.Bytes)},
-			{m.removed, float64(r.RemovedBytes)}, {m.immutable, float64(r.Immutable)},
+			{m.points, float64(r.Points)},
+			{m.bases, float64(r.Bases)},
+			{m.pins, float64(r.Pins)},
+			{m.bytes, float64(r.Bytes)},
+			{m.removed, float64(r.RemovedBytes)},
+			{m.immutable, float64(r.Immutable)},
 		} {
 			to <- prometheus.MustNewConstMetric(v.desc, prometheus.GaugeValue, v.value, string(r.Machine))
 		}

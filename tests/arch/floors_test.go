@@ -38,8 +38,10 @@ var floors = [][]string{
 
 // pure are the trees that do no I/O: they may not import these packages.
 var (
-	pure = []string{".", "fault", "dataplane/block", "dataplane/segment", "dataplane/vhd", "dataplane/document", "dataplane/chain", "dataplane/session", "dataplane/hashes", "dataplane/hrl", "dataplane/manifest", "dataplane/pace", "dataplane/retention", "dataplane/wire",
-		"dataplane/readiness", "dataplane/readiness/initramfs", "dataplane/readiness/volume"}
+	pure = []string{
+		".", "fault", "dataplane/block", "dataplane/segment", "dataplane/vhd", "dataplane/document", "dataplane/chain", "dataplane/session", "dataplane/hashes", "dataplane/hrl", "dataplane/manifest", "dataplane/pace", "dataplane/retention", "dataplane/wire",
+		"dataplane/readiness", "dataplane/readiness/initramfs", "dataplane/readiness/volume",
+	}
 	forbidden = []string{"os", "net", "net/http", "os/exec", "syscall", "math/rand", "crypto/rand", "golang.org/x/sys/unix", "context"}
 )
 

@@ -234,13 +234,6 @@ func (l *line) hold() uint64 {
 	return acks[len(acks)-1].Seq
 }
 
-func (l *line) resume() {
-	l.t.Helper()
-	if err := l.writer.Resume(l.t.Context()); err != nil {
-		l.t.Fatal(err)
-	}
-}
-
 // acknowledged is what the writer was told to be durable on the disk, so far.
 func (l *line) acknowledged() blockwriter.Run {
 	l.t.Helper()

@@ -76,7 +76,6 @@ func newRace(t *testing.T) *race {
 // runner is one of the two sessions of a round.
 type runner struct {
 	number uint64
-	link   *uplink.Link
 	acked  map[farshore.Position]string
 	err    error // how it ended
 }

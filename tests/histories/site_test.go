@@ -186,7 +186,7 @@ func (s *site) SetDesired(ctx context.Context, id farshore.Identity, change func
 		s.actAsAgent(ctx)
 	case farshore.RoleApplier:
 		s.actAsApplier()
-	case farshore.RoleControl, farshore.RoleProcessServer, farshore.RoleMasterTarget, farshore.RoleOperator:
+	case farshore.RoleControl, farshore.RoleProcessServer, farshore.RoleMasterTarget, farshore.RoleOperator, farshore.RoleCollector:
 	}
 	return nil
 }

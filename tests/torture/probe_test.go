@@ -67,7 +67,7 @@ func startProbe(t testing.TB, volumes []*volume, rng *mrand.Rand) *probe {
 // newMark writes a block that nothing on the disk is like, and finds it there.
 func newMark(path string, v *volume) (*mark, error) {
 	m := &mark{}
-	rand.Read(m.nonce[:]) //nolint:errcheck // never returns an error
+	rand.Read(m.nonce[:]) // never returns an error
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC|unix.O_DIRECT|unix.O_DSYNC, 0o644)
 	if err != nil {
 		return nil, err

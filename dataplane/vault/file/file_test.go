@@ -107,7 +107,8 @@ func TestAVaultWhoseVolumeIsAwayIsNotAnEmptyOne(t *testing.T) {
 	away("put", err)
 	_, err = r.Open(t.Context(), "replica/v1/m/web-01/g00000001/sda.vhd")
 	away("open a disk", err)
-	for _, err = range s.List(t.Context(), "points/v1/", "") {
+	for _, listed := range s.List(t.Context(), "points/v1/", "") {
+		err = listed
 	}
 	away("list", err)
 	if err := os.Rename(root+".away", root); err != nil {
