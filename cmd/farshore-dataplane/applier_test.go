@@ -28,6 +28,7 @@ import (
 type applierSite struct {
 	config  applierConfig
 	root    string
+	ca      *credentialtest.CA
 	content []byte // of the machine's disk
 }
 
@@ -50,6 +51,7 @@ func newApplierSite(t *testing.T) applierSite {
 		t.Fatal(err)
 	}
 	ca := credentialtest.NewCA(t)
+	s.ca = ca
 	cert, key := ca.KeyPair()
 	description, keys, err := vault.Init(t.Context(), store, vault.Authority{Certificate: cert, Key: key}, time.Now())
 	if err != nil {
