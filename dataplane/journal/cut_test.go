@@ -243,7 +243,7 @@ func TestAPinThatComesTooLateIsRefused(t *testing.T) {
 	if err != nil || len(pins) != 3 {
 		t.Errorf("pins %v, %v", pins, err)
 	}
-	_, err = Publish(t.Context(), w.collector(), web, nil, live(position(1, 1, 4)))
+	_, err = Publish(t.Context(), w.collector(), web, nil, retention.Cut{Generation: 1, Horizon: position(1, 1, 4)})
 	wantFault(t, err, "FS-3531")
 }
 
@@ -270,7 +270,7 @@ func TestOnlyACollectorCutsAndOnlyAnApplierVouches(t *testing.T) {
 	w := newWorld(t)
 	first, _ := w.claim("hq-1")
 	w.write(first, 1, 2)
-	if _, err := Publish(t.Context(), w.server("hq-1"), web, nil, live(position(1, 1, 2))); err != nil {
+	if _, err := Publish(t.Context(), w.server("hq-1"), web, nil, retention.Cut{Generation: 1, Horizon: position(1, 1, 2)}); err != nil {
 		t.Fatal(err)
 	}
 	if err := Bury(t.Context(), w.deps(farshore.RoleApplier, "a"), web, 1); err != nil {
