@@ -55,25 +55,7 @@ func (c *applierConfig) complete(path string) error {
 }
 
 func newApplier() *cobra.Command {
-	var path string
-	cmd := &cobra.Command{
-		Use:     "applier",
-		Short:   "Turn the journal into replica disks",
-		Example: "  farshore-dataplane applier --config /etc/farshore/applier.yaml",
-		Args:    commandline.NoArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var c applierConfig
-			if err := readConfig(path, &c); err != nil {
-				return err
-			}
-			if err := c.complete(path); err != nil {
-				return err
-			}
-			return runApplier(cmd.Context(), c, commandline.Logger())
-		},
-	}
-	cmd.Flags().StringVar(&path, "config", "/etc/farshore/applier.yaml", "configuration `FILE`")
-	return cmd
+	return roleCommand("applier", "Turn the journal into replica disks", (*applierConfig).complete, runApplier)
 }
 
 func runApplier(ctx context.Context, c applierConfig, log *slog.Logger) error {

@@ -43,25 +43,7 @@ func (c *collectorConfig) complete(path string) error {
 }
 
 func newCollector() *cobra.Command {
-	var path string
-	cmd := &cobra.Command{
-		Use:     "collector",
-		Short:   "Remove what retention lets go",
-		Example: "  farshore-dataplane collector --config /etc/farshore/collector.yaml",
-		Args:    commandline.NoArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var c collectorConfig
-			if err := readConfig(path, &c); err != nil {
-				return err
-			}
-			if err := c.complete(path); err != nil {
-				return err
-			}
-			return runCollector(cmd.Context(), c, commandline.Logger())
-		},
-	}
-	cmd.Flags().StringVar(&path, "config", "/etc/farshore/collector.yaml", "configuration `FILE`")
-	return cmd
+	return roleCommand("collector", "Remove what retention lets go", (*collectorConfig).complete, runCollector)
 }
 
 func runCollector(ctx context.Context, c collectorConfig, log *slog.Logger) error {

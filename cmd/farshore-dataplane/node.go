@@ -7,14 +7,37 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"github.com/spf13/cobra"
 
 	"farshore"
+	"farshore/cmd/commandline"
 	"farshore/dataplane/credential"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/vault"
 	"farshore/dataplane/vault/connect"
 	"farshore/fault"
 )
+
+// roleCommand makes the command that runs a role with what its configuration file says.
+func roleCommand[C any](role, short string, complete func(*C, string) error, run func(context.Context, C, *slog.Logger) error) *cobra.Command {
+	path := "/etc/farshore/" + role + ".yaml"
+	cmd := &cobra.Command{
+		Use: role, Short: short, Args: commandline.NoArguments,
+		Example: "  farshore-dataplane " + role + " --config " + path,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var c C
+			if err := readConfig(path, &c); err != nil {
+				return err
+			}
+			if err := complete(&c, path); err != nil {
+				return err
+			}
+			return run(cmd.Context(), c, commandline.Logger())
+		},
+	}
+	cmd.Flags().StringVar(&path, "config", path, "configuration `FILE`")
+	return cmd
+}
 
 // loadNode opens the identity of an enrolled node of a role. The error is a *fault.Fault FS-2107.
 func loadNode(state string, role farshore.Role) (*credential.Node, error) {

@@ -125,25 +125,7 @@ func dialable(address string) bool {
 }
 
 func newProcessServer() *cobra.Command {
-	var path string
-	cmd := &cobra.Command{
-		Use:     "process-server",
-		Short:   "Receive the streams of machines and write the journal",
-		Example: "  farshore-dataplane process-server --config /etc/farshore/process-server.yaml",
-		Args:    commandline.NoArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var c processServerConfig
-			if err := readConfig(path, &c); err != nil {
-				return err
-			}
-			if err := c.complete(path); err != nil {
-				return err
-			}
-			return runProcessServer(cmd.Context(), c, commandline.Logger())
-		},
-	}
-	cmd.Flags().StringVar(&path, "config", "/etc/farshore/process-server.yaml", "configuration `FILE`")
-	return cmd
+	return roleCommand("process-server", "Receive the streams of machines and write the journal", (*processServerConfig).complete, runProcessServer)
 }
 
 func runProcessServer(ctx context.Context, c processServerConfig, log *slog.Logger) error {

@@ -7,6 +7,7 @@ import (
 
 	"farshore"
 	"farshore/dataplane/chain"
+	"farshore/dataplane/disk/disktest"
 	"farshore/dataplane/vault/file"
 )
 
@@ -28,7 +29,7 @@ func (w *world) wantPassed(t *testing.T) Observed {
 }
 
 func TestANewFullCopyIsFollowedBehindADamagedSegment(t *testing.T) {
-	dir := filepath.Join(memory(t), "vault")
+	dir := filepath.Join(disktest.Dir(t), "vault")
 	if err := file.Create(dir); err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"farshore"
 	"farshore/dataplane/credential"
+	"farshore/dataplane/disk/disktest"
 	"farshore/dataplane/journal"
 	"farshore/dataplane/vault"
 	"farshore/dataplane/vault/file"
@@ -74,7 +75,7 @@ func TestReplicaAndJobSurviveKilledProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	const seed, kills = 30, 15
-	dir := memory(t)
+	dir := disktest.Dir(t)
 	if err := file.Create(filepath.Join(dir, "vault")); err != nil {
 		t.Fatal(err)
 	}

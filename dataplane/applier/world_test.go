@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,6 +19,7 @@ import (
 	"farshore/dataplane/chain"
 	"farshore/dataplane/credential"
 	"farshore/dataplane/credential/credentialtest"
+	"farshore/dataplane/disk/disktest"
 	"farshore/dataplane/journal"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/vault"
@@ -49,24 +49,9 @@ type world struct {
 	order   []farshore.Position                              // of points
 }
 
-// memory gives a folder in memory where there is one: what these tests kill is not the machine, and syncs take time.
-func memory(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "applier-test-*") //nolint:usetesting // t.TempDir is not in memory
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
 func fileVault(t testing.TB) (vault.Store, vault.Replicas) {
 	t.Helper()
-	dir := filepath.Join(memory(t), "vault")
+	dir := filepath.Join(disktest.Dir(t), "vault")
 	if err := file.Create(dir); err != nil {
 		t.Fatal(err)
 	}

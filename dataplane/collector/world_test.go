@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"farshore/dataplane/chain"
 	"farshore/dataplane/credential"
 	"farshore/dataplane/credential/credentialtest"
+	"farshore/dataplane/disk/disktest"
 	"farshore/dataplane/journal"
 	"farshore/dataplane/retention"
 	"farshore/dataplane/segment"
@@ -68,26 +68,11 @@ func (c *clocked) Delete(ctx context.Context, name string) error {
 	return c.Store.Delete(ctx, name)
 }
 
-// memory gives a folder in memory where there is one: syncs take time, and no power is cut here.
-func memory(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "collector-test-*") //nolint:usetesting // t.TempDir is not in memory
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
 var monday = time.Date(2025, 11, 24, 0, 0, 0, 0, time.UTC)
 
 func newWorld(t testing.TB, policy string) *world {
 	t.Helper()
-	dir := filepath.Join(memory(t), "vault")
+	dir := filepath.Join(disktest.Dir(t), "vault")
 	if err := file.Create(dir); err != nil {
 		t.Fatal(err)
 	}
