@@ -229,9 +229,12 @@ func (s *site) wantCalls(calls ...string) {
 func TestASecondServerOnTheSameAddressSaysSo(t *testing.T) {
 	s := newSite(t, "127.0.0.1:1")
 	s.run()
-	wantFault(t, Run(t.Context(), s.config, "test", slog.New(slog.DiscardHandler)), "FS-6023")
+	s.operator() // it answers: its store is open, so that the second server cannot be the first to open it
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	wantFault(t, Run(ctx, s.config, "test", slog.New(slog.DiscardHandler)), "FS-6023")
 	s.config.Listen = freeAddress(t)
-	wantFault(t, Run(t.Context(), s.config, "test", slog.New(slog.DiscardHandler)), "FS-6024")
+	wantFault(t, Run(ctx, s.config, "test", slog.New(slog.DiscardHandler)), "FS-6024")
 }
 
 func TestConfigurationsAreReadStrictly(t *testing.T) {

@@ -90,6 +90,22 @@ func await(t *testing.T, api farshorev1connect.OperatorServiceClient, wanted fun
 	}
 }
 
+// awaitProtect waits until an agent was told to protect its machine over one process server.
+func awaitProtect(t *testing.T, acted <-chan *farshorev1.SyncResponse) {
+	t.Helper()
+	late := time.After(time.Minute)
+	for {
+		select {
+		case d := <-acted:
+			if d.GetAgent().GetProtect() && len(d.GetAgent().GetProcessServers()) == 1 {
+				return
+			}
+		case <-late:
+			t.Fatal("the agent was not told to protect its machine")
+		}
+	}
+}
+
 // start asks for an operation.
 func start(t *testing.T, api farshorev1connect.OperatorServiceClient, q *farshorev1.StartRequest) (*farshorev1.StartResponse, error) {
 	t.Helper()
@@ -157,11 +173,7 @@ func TestAnOperatorProtectsAMachineAndReadsItsRuns(t *testing.T) {
 	if err != nil || again.GetWorkflow() != first.GetWorkflow() {
 		t.Errorf("%v and %v, %v", first, again, err)
 	}
-	for d := range acted {
-		if d.GetAgent().GetProtect() && len(d.GetAgent().GetProcessServers()) == 1 {
-			break
-		}
-	}
+	awaitProtect(t, acted)
 	m := await(t, api, func(m *farshorev1.Machine) bool { return m.GetState().GetProtection() == "initial-replication" })
 	if m.GetTarget().GetVmSize() != "Standard_D2s_v5" || m.GetPolicy().GetCrashEverySeconds() != 5 {
 		t.Errorf("machine %v", m)
