@@ -13,11 +13,13 @@ type RunKind string
 
 // The kinds of run.
 const (
-	TestRun     RunKind = "test-failover"
-	FailoverRun RunKind = "failover"
+	TestRun      RunKind = "test-failover"
+	FailoverRun  RunKind = "failover"
+	ReprotectRun RunKind = "reprotect"
+	FailbackRun  RunKind = "failback"
 )
 
-// Run is one execution of a test failover or a failover. Everything it makes is found again by it alone.
+// Run is one execution of a test failover, a failover, a reprotect or a failback. Everything it makes is found again by it alone.
 type Run struct {
 	ID      farshore.RunID     `json:"id"`
 	Machine farshore.MachineID `json:"machine"`
@@ -29,7 +31,7 @@ type Run struct {
 func NewRun(kind RunKind, machine farshore.MachineID, operation string) Run {
 	sum := sha256.Sum256([]byte(string(kind) + "\x00" + string(machine) + "\x00" + operation))
 	name := strings.TrimRight(string(machine[:min(len(machine), 40)]), "-")
-	letter := map[RunKind]string{TestRun: "t", FailoverRun: "f"}[kind]
+	letter := map[RunKind]string{TestRun: "t", FailoverRun: "f", ReprotectRun: "r", FailbackRun: "b"}[kind]
 	return Run{ID: farshore.RunID(letter + "-" + name + "-" + hex.EncodeToString(sum[:5])), Machine: machine, Kind: kind}
 }
 
