@@ -9,6 +9,8 @@ type Home struct {
 	// Disks are where the master target finds the disks to write, by disk, of the other kinds: a durable device name
 	// (/dev/disk/by-id/...) for device, a path for file and qcow2.
 	Disks map[DiskID]string `json:"disks,omitempty"`
+	// Address is a host:port at home that the recovery site must reach if the failback policy asks for a private path.
+	Address string `json:"address,omitempty"`
 }
 
 // HomeKind says what the disks of a home are.

@@ -160,4 +160,9 @@ var (
 		Name: "azure.KeepRun", Limits: cloud,
 		Summary: func(in Place) string { return "Keep everything of run " + string(in.Run.ID) },
 	}
+	// UnkeepRun takes that mark back, so that DeleteRun removes what a committed failover made: the machine came home.
+	UnkeepRun = Step[Place, RunResources]{
+		Name: "azure.UnkeepRun", Limits: cloud,
+		Summary: func(in Place) string { return "Keep nothing of run " + string(in.Run.ID) + " any longer" },
+	}
 )

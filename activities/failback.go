@@ -32,6 +32,11 @@ type ReleaseIn struct {
 	Instance string `json:"instance"`
 }
 
+// ReleaseOut says behind which epoch the instance goes on.
+type ReleaseOut struct {
+	Epoch farshore.Epoch `json:"epoch"` // of the release; every state of a later epoch is the instance's
+}
+
 // ChooseMasterTargetIn asks for a master target that can write a machine's disks.
 type ChooseMasterTargetIn struct {
 	Run     Run                  `json:"run"`
@@ -60,6 +65,9 @@ type SinksIn struct {
 	Run          Run    `json:"run"`
 	MasterTarget string `json:"masterTarget"`
 	Sinks        []Sink `json:"sinks,omitempty"`
+	// Touched says that somebody else may have written the disks since they were given back, because the machine ran from
+	// them: what is known of their content counts no longer.
+	Touched bool `json:"touched,omitempty"`
 }
 
 // AwaitSinksIn waits until a master target holds a clean state of the instance that replicates home.
@@ -152,7 +160,7 @@ var (
 		},
 	}
 	// Release lets one instance of the machine go on with its stream.
-	Release = Step[ReleaseIn, None]{
+	Release = Step[ReleaseIn, ReleaseOut]{
 		Name: "recovery.Release", Limits: Limits{Attempt: time.Minute, All: time.Hour},
 		Summary: func(in ReleaseIn) string {
 			return "Let " + string(in.Run.Machine) + " replicate from where it runs now"

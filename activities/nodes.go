@@ -25,11 +25,14 @@ type SetProtectionIn struct {
 	Disks         []farshore.DiskID          `json:"disks,omitempty"` // empty: all disks of the machine
 	Policy        farshore.ReplicationPolicy `json:"policy"`
 	NewGeneration bool                       `json:"newGeneration,omitempty"` // start a new full copy
+	// Instance is the one body of the machine that shall act on it; the others rest. Empty: whichever reports.
+	Instance string `json:"instance,omitempty"`
 }
 
 // SetProtectionOut is what the agent said of its machine.
 type SetProtectionOut struct {
-	Machine farshore.MachineSpec `json:"machine"` // its protected disks only
+	Machine  farshore.MachineSpec `json:"machine"`            // its protected disks only
+	Instance string               `json:"instance,omitempty"` // the body of the machine that said it
 }
 
 // MachineIn names the machine that a step is for.

@@ -95,6 +95,7 @@ func (a *Adapter) Serve(r worker.ActivityRegistry) {
 	activities.ListRun.Serve(r, a.listRun)
 	activities.DeleteRun.Serve(r, a.deleteRun)
 	activities.KeepRun.Serve(r, a.keepRun)
+	activities.UnkeepRun.Serve(r, a.unkeepRun)
 }
 
 // tagMap gives a run's tags in the clients' form.

@@ -171,6 +171,10 @@ func TestAFailoverTakesItsAddressAndIsKept(t *testing.T) {
 	if removed := must(c, activities.DeleteRun, c.place); len(removed.Resources) != 0 || len(c.running.On()) != 1 {
 		t.Errorf("a committed failover was cleaned up: %v", removed.Resources)
 	}
+	must(c, activities.UnkeepRun, c.place) // the machine came home
+	if removed := must(c, activities.DeleteRun, c.place); len(removed.Resources) != len(kept.Resources) || len(c.running.On()) != 0 {
+		t.Errorf("kept %d, removed %v, running %v", len(kept.Resources), removed.Resources, c.running.On())
+	}
 }
 
 func TestARepeatedStepChangesNothing(t *testing.T) {

@@ -104,20 +104,30 @@ func (a *Adapter) nothingLeft(ctx context.Context, in activities.Place) error {
 
 // keepRun implements [activities.KeepRun].
 func (a *Adapter) keepRun(ctx context.Context, in activities.Place) (activities.RunResources, error) {
+	return a.mark(ctx, in, "true")
+}
+
+// unkeepRun implements [activities.UnkeepRun].
+func (a *Adapter) unkeepRun(ctx context.Context, in activities.Place) (activities.RunResources, error) {
+	return a.mark(ctx, in, "false")
+}
+
+// mark says of everything of a run whether it is kept.
+func (a *Adapter) mark(ctx context.Context, in activities.Place, kept string) (activities.RunResources, error) {
 	found, err := a.listRun(ctx, in)
 	if err != nil {
 		return activities.RunResources{}, err
 	}
 	patch := armresources.TagsPatchResource{
 		Operation:  to.Ptr(armresources.TagsPatchOperationMerge),
-		Properties: &armresources.Tags{Tags: map[string]*string{activities.TagKept: to.Ptr("true")}},
+		Properties: &armresources.Tags{Tags: map[string]*string{activities.TagKept: to.Ptr(kept)}},
 	}
 	for _, r := range found.Resources {
 		_, err := do(ctx, a, r.Name, func(token string) (*runtime.Poller[armresources.TagsClientUpdateAtScopeResponse], error) {
 			return a.tags.BeginUpdateAtScope(ctx, strings.TrimPrefix(r.ID, "/"), patch, &armresources.TagsClientBeginUpdateAtScopeOptions{ResumeToken: token})
 		})
 		if err != nil {
-			return activities.RunResources{}, explain(in, "mark "+r.Name+" as kept", err)
+			return activities.RunResources{}, explain(in, "mark "+r.Name+" as kept or not", err)
 		}
 	}
 	return a.listRun(ctx, in)
