@@ -257,14 +257,19 @@ func (l *line) awaitPoint(what string) {
 // await looks until something is so.
 func (l *line) await(what string, so func() bool) {
 	l.t.Helper()
+	l.awaitWithin(linePatience, what, so)
+}
+
+func (l *line) awaitWithin(patience time.Duration, what string, so func() bool) {
+	l.t.Helper()
 	look := time.NewTicker(50 * time.Millisecond)
 	defer look.Stop()
 	for begun := time.Now(); !so(); <-look.C {
 		if l.t.Failed() {
 			l.t.FailNow()
 		}
-		if time.Since(begun) > linePatience {
-			l.t.Fatalf("%s: not after %v; the agent tells %v", what, linePatience, l.hub.Observed())
+		if time.Since(begun) > patience {
+			l.t.Fatalf("%s: not after %v; the agent tells %v", what, patience, l.hub.Observed())
 		}
 	}
 }

@@ -44,7 +44,7 @@ func TestAFullCacheAndALongOutageOfTheStorageLoseNothing(t *testing.T) {
 	}
 	begun, length := time.Now(), time.Duration(number(t, "CRASH_OUTAGE", shortOutage))*time.Second
 	restarted := false
-	l.await("the outage to be told and to end", func() bool {
+	l.awaitWithin(length+linePatience, "the outage to be told and to end", func() bool {
 		if !restarted && time.Since(begun) > length/2 {
 			l.running[stack.Agent].Kill()
 			l.start(stack.Agent)
