@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"text/tabwriter"
 
@@ -11,7 +12,9 @@ import (
 
 	"farshore"
 	"farshore/cmd/commandline"
+	"farshore/dataplane/agent"
 	"farshore/dataplane/disk"
+	"farshore/dataplane/host"
 	"farshore/dataplane/tracker"
 	"farshore/dataplane/tracker/choose"
 )
@@ -35,12 +38,21 @@ func (i *inspection) inventory() (*disk.Inventory, config, error) {
 			return nil, c, err
 		}
 	}
+	inventory, err := c.inventory("this-machine")
+	return inventory, c, err
+}
+
+// inventory opens the disks that the configuration names, under the names that the agent knows them by.
+func (c config) inventory(machine farshore.MachineID) (*disk.Inventory, error) {
 	sources, err := c.sources()
 	if err != nil {
-		return nil, c, err
+		return nil, err
 	}
-	inventory, err := disk.Take("this-machine", sources)
-	return inventory, c, err
+	body, err := host.BodyID()
+	if err != nil {
+		return nil, err
+	}
+	return disk.Take(machine, sources, body, agent.Names(c.State, slog.New(slog.DiscardHandler)))
 }
 
 func newDisks() *cobra.Command {

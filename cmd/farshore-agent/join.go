@@ -9,7 +9,6 @@ import (
 
 	"farshore"
 	"farshore/cmd/commandline"
-	"farshore/dataplane/disk"
 	"farshore/dataplane/hub"
 	"farshore/fault"
 )
@@ -34,7 +33,7 @@ The agent's key is made here and never sent. The certificate is renewed by the r
 			if err != nil {
 				return err
 			}
-			spec, err := describe(machine, config{})
+			spec, err := describe(machine, config{State: state})
 			if err != nil { // the running agent reports its disks; joining needs none
 				spec = farshore.MachineSpec{ID: machine}
 			}
@@ -64,11 +63,7 @@ The agent's key is made here and never sent. The certificate is renewed by the r
 
 // describe takes the inventory of this machine.
 func describe(machine farshore.MachineID, c config) (farshore.MachineSpec, error) {
-	sources, err := c.sources()
-	if err != nil {
-		return farshore.MachineSpec{}, err
-	}
-	inventory, err := disk.Take(machine, sources)
+	inventory, err := c.inventory(machine)
 	if err != nil {
 		return farshore.MachineSpec{}, err
 	}

@@ -19,6 +19,7 @@ import (
 	"farshore/dataplane/credential"
 	"farshore/dataplane/disk"
 	"farshore/dataplane/footprint"
+	"farshore/dataplane/host"
 	"farshore/dataplane/hub"
 	"farshore/dataplane/session"
 )
@@ -59,10 +60,14 @@ func runAgent(ctx context.Context, c config, log *slog.Logger) error {
 	if points, err := disk.ThawRemembered(filepath.Join(c.Run, agent.FrozenFile)); err != nil || len(points) > 0 {
 		log.Warn("an agent that was killed had file systems frozen", "points", points, "err", err)
 	}
+	body, err := host.BodyID()
+	if err != nil {
+		return err
+	}
 	budgets := c.budgets(log)
 	a := agent.New(agent.Deps{
 		RingBytes: c.ring(budgets), ChangeLog: agent.ChangeLog{MemoryBytes: budgets.LogBytes, Path: c.HRL.Path, FileBytes: int64(c.HRL.FileMiB) << 20},
-		Machine: machine, Node: node, Sources: c.sources, StateDir: c.State, RunDir: c.Run, PinDir: c.Pins, Hooks: c.hooks(),
+		Machine: machine, Body: body, Node: node, Sources: c.sources, StateDir: c.State, RunDir: c.Run, PinDir: c.Pins, Hooks: c.hooks(),
 		Watchdog: []string{self, watchdogVerb}, FreezeBound: time.Duration(c.FreezeSeconds) * time.Second,
 		WindowBytes: budgets.WindowBytes, Pressure: footprint.NewWatch(os.DirFS("/"), time.Now).Pressure, CopyRate: int64(c.CopyMiBPerSecond) << 20, Limits: session.DefaultLimits(), Log: log, Now: time.Now,
 		Snapshots: c.snapshots(),

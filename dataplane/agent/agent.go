@@ -23,6 +23,7 @@ import (
 // Deps is what an agent needs from outside.
 type Deps struct {
 	Machine     farshore.MachineID
+	Body        string // what the firmware calls the machine that the agent runs on
 	Node        *credential.Node
 	Sources     func() ([]disk.Source, error) // the disks of this machine, asked anew whenever protection begins
 	StateDir    string                        // on stable storage: who we are, how many sessions there were
@@ -188,14 +189,6 @@ func (a *Agent) describe() (farshore.MachineSpec, error) {
 		return farshore.MachineSpec{ID: a.deps.Machine}, err
 	}
 	return inventory.Spec, inventory.Close()
-}
-
-func (a *Agent) inventory() (*disk.Inventory, error) {
-	sources, err := a.deps.Sources()
-	if err != nil {
-		return nil, err
-	}
-	return disk.Take(a.deps.Machine, sources)
 }
 
 // serve protects the disks of one wish until something else is wanted, a disk changes, or ctx ends.

@@ -132,6 +132,45 @@ func TestDisksAreNamedByTheirPartitionTableAndElseByTheirFile(t *testing.T) {
 	}
 }
 
+func TestABareDiskIsKnownByWhatStandsOnItWhereverItIs(t *testing.T) {
+	tool, err := exec.LookPath("mkfs.ext4")
+	if err != nil {
+		t.Skipf("SKIPPED: needs mkfs.ext4: %v", err)
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "db.img")
+	if err := os.WriteFile(path, make([]byte, 8<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), tool, "-q", "-F", path).CombinedOutput(); err != nil {
+		t.Fatalf("mkfs.ext4: %v\n%s", err, out)
+	}
+	names := new(disk.Names)
+	called := func(path, body string) string {
+		v, err := disk.Take("web-01", []disk.Source{{Path: path}}, body, names)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := v.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return string(v.Spec.Disks[0].ID)
+	}
+	if got := called(path, "metal"); got != "name-db.img" {
+		t.Errorf("it is called %s", got)
+	}
+	moved := filepath.Join(dir, "lun0")
+	if err := os.Rename(path, moved); err != nil {
+		t.Fatal(err)
+	}
+	if got := called(moved, "vm"); got != "name-db.img" {
+		t.Errorf("in another body it is called %s", got)
+	}
+	if got := called(moved, "vm"); got != "name-db.img" {
+		t.Errorf("and the next time %s", got)
+	}
+}
+
 func TestInventoryDescribesTheMachineAndRefusesTwins(t *testing.T) {
 	dir := t.TempDir()
 	a, b := filepath.Join(dir, "a.img"), filepath.Join(dir, "b.img")
@@ -140,7 +179,7 @@ func TestInventoryDescribesTheMachineAndRefusesTwins(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	v, err := disk.Take("web-01", []disk.Source{{Path: a, Boot: true}, {Path: b}})
+	v, err := disk.Take("web-01", []disk.Source{{Path: a, Boot: true}, {Path: b}}, "metal", new(disk.Names))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +190,7 @@ func TestInventoryDescribesTheMachineAndRefusesTwins(t *testing.T) {
 	if len(s.Disks) != 2 || !s.Disks[0].Boot || s.Disks[1].Boot || s.Disks[1].SizeBytes != 1<<20 || s.CPUs < 1 || s.MemoryBytes == 0 || s.OS != "linux" {
 		t.Errorf("inventory = %+v", s)
 	}
-	_, err = disk.Take("web-01", []disk.Source{{Path: a}, {Path: a}})
+	_, err = disk.Take("web-01", []disk.Source{{Path: a}, {Path: a}}, "metal", new(disk.Names))
 	if f, ok := fault.As(err); !ok || f.Code != "FS-1004" {
 		t.Errorf("two disks of one name: %v, want FS-1004", err)
 	}

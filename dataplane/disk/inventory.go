@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 
 	"farshore"
 	"farshore/fault"
@@ -23,44 +24,43 @@ type Inventory struct {
 	Devices []*Device
 }
 
-// Take describes this machine with the given disks. The devices stay open until [Inventory.Close]. Two disks of one
+// Take describes this machine with the given disks. The devices stay open until [Inventory.Close]. names says what the
+// disks were called before, and is brought up to date; body is the machine that the disks are in now. Two disks of one
 // identity are a fault (FS-1004): a stream could not tell them apart.
-func Take(id farshore.MachineID, sources []Source) (*Inventory, error) {
+func Take(id farshore.MachineID, sources []Source, body string, names *Names) (*Inventory, error) {
 	inventory := &Inventory{Spec: host(id)}
-	for _, s := range sources {
-		if err := inventory.add(s); err != nil {
-			return nil, errors.Join(err, inventory.Close())
-		}
+	if err := inventory.take(sources, body, names); err != nil {
+		return nil, errors.Join(err, inventory.Close())
 	}
 	return inventory, nil
 }
 
-func (v *Inventory) add(s Source) error {
-	d, err := Open(s.Path)
+func (v *Inventory) take(sources []Source, body string, names *Names) error {
+	for _, s := range sources {
+		d, err := Open(s.Path)
+		if err != nil {
+			return err
+		}
+		v.Devices = append(v.Devices, d)
+	}
+	ids, err := names.name(body, v.Devices)
 	if err != nil {
 		return err
 	}
-	v.Devices = append(v.Devices, d)
-	sectors, err := d.Sectors()
-	if err != nil {
-		return err
-	}
-	id, err := Identify(d)
-	if err != nil {
-		return err
-	}
-	for _, other := range v.Spec.Disks {
-		if other.ID == id {
+	for i, s := range sources {
+		sectors, err := v.Devices[i].Sectors()
+		if err != nil {
+			return err
+		}
+		if j := slices.Index(ids[:i], ids[i]); j >= 0 {
 			return &fault.Fault{
 				Code: "FS-1004", Kind: fault.Operator, Subject: "disk " + s.Path,
-				What:   fmt.Sprintf("it has the same identity, %s, as %s", id, other.Path),
+				What:   fmt.Sprintf("it has the same identity, %s, as %s", ids[i], sources[j].Path),
 				Remedy: "give the disks different serial numbers or partition table GUIDs (a VMware guest needs disk.EnableUUID)",
 			}
 		}
+		v.Spec.Disks = append(v.Spec.Disks, farshore.DiskSpec{ID: ids[i], SizeBytes: uint64(sectors.Bytes()), Boot: s.Boot, Path: s.Path})
 	}
-	v.Spec.Disks = append(v.Spec.Disks, farshore.DiskSpec{
-		ID: id, SizeBytes: uint64(sectors.Bytes()), Boot: s.Boot, Path: s.Path,
-	})
 	return nil
 }
 

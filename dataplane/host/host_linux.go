@@ -39,6 +39,16 @@ func InstallationID() (string, error) {
 	return strings.TrimSpace(string(body)), nil
 }
 
+// BodyID is what the firmware calls this machine (SMBIOS, DSP0134: the system's UUID), whatever is installed on it. It is
+// empty where the firmware has no name for it, or tells it to the administrator only.
+func BodyID() (string, error) {
+	body, err := os.ReadFile("/sys/class/dmi/id/product_uuid")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+		return "", fmt.Errorf("read the UUID of the machine: %w", err)
+	}
+	return strings.ToLower(strings.TrimSpace(string(body))), nil
+}
+
 // MakePrivate makes a folder that only the agent's user, and the administrator, can look into.
 func MakePrivate(dir string) error { return os.MkdirAll(dir, 0o700) }
 

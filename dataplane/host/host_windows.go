@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -43,19 +44,31 @@ func BootID() (string, error) {
 
 // InstallationID is what the operating system calls this installation of itself; it is empty where it has no name for it.
 func InstallationID() (string, error) {
-	key, err := registry.OpenKey(registry.LOCAL_MACHINE, `SOFTWARE\Microsoft\Cryptography`, registry.QUERY_VALUE|registry.WOW64_64KEY)
+	return registered(`SOFTWARE\Microsoft\Cryptography`, "MachineGuid")
+}
+
+// BodyID is what the firmware calls this machine (SMBIOS, DSP0134: the system's UUID), whatever is installed on it, as the
+// system noted it when it last started. It is empty where there is no such note.
+func BodyID() (string, error) {
+	id, err := registered(`SYSTEM\HardwareConfig`, "LastConfig")
+	return strings.ToLower(strings.Trim(id, "{}")), err
+}
+
+// registered reads a text of the machine's registry; it is empty if there is none.
+func registered(path, value string) (string, error) {
+	key, err := registry.OpenKey(registry.LOCAL_MACHINE, path, registry.QUERY_VALUE|registry.WOW64_64KEY)
 	if errors.Is(err, registry.ErrNotExist) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("read the machine GUID: %w", err)
+		return "", fmt.Errorf("read %s of the registry: %w", path, err)
 	}
 	defer key.Close() //nolint:errcheck // only read
-	id, _, err := key.GetStringValue("MachineGuid")
+	text, _, err := key.GetStringValue(value)
 	if err != nil && !errors.Is(err, registry.ErrNotExist) {
-		return "", fmt.Errorf("read the machine GUID: %w", err)
+		return "", fmt.Errorf("read %s of the registry: %w", value, err)
 	}
-	return id, nil
+	return text, nil
 }
 
 // privateAccess lets the system and the administrators in, and inherits nothing from the folder above: below %ProgramData%

@@ -89,8 +89,11 @@ func Identify(r io.ReaderAt, size int64) (Volume, error) {
 			continue
 		}
 		v := Volume{Type: f.name, Label: p.text(f.label, f.labelLen)}
-		if f.uuid > 0 {
+		switch {
+		case f.uuid > 0:
 			v.UUID = uuidText(p.bytes(f.uuid, 16))
+		case f.name == "LVM2_member":
+			v.UUID = physicalVolume(p.text(f.at+32, 32))
 		}
 		return v, p.err
 	}
@@ -123,6 +126,14 @@ func (p *probe) text(at, n int64) string {
 func uuidText(b []byte) string {
 	s := hex.EncodeToString(b)
 	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
+}
+
+// physicalVolume writes the name of a physical volume as LVM does.
+func physicalVolume(s string) string {
+	if len(s) != 32 {
+		return ""
+	}
+	return strings.Join([]string{s[:6], s[6:10], s[10:14], s[14:18], s[18:22], s[22:26], s[26:]}, "-")
 }
 
 // raidAtEnd finds the md formats 1.0 and 0.90, whose members begin like the file system on the array.

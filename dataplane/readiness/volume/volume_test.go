@@ -62,6 +62,18 @@ func TestEveryKindOfVolumeIsKnownByTheNameThatFstabUses(t *testing.T) {
 	}
 }
 
+func TestAPhysicalVolumeIsNamedAsLVMDoes(t *testing.T) {
+	f := device(t, 1<<20, "")
+	label := "LABELONE" + strings.Repeat("\x00", 16) + "LVM2 001" + "ZYi8kLxM1jGX9Qw2nTbR4vHcFd6sPe0A"
+	if _, err := f.WriteAt([]byte(label), 512); err != nil {
+		t.Fatal(err)
+	}
+	want := volume.Volume{Type: "LVM2_member", UUID: "ZYi8kL-xM1j-GX9Q-w2nT-bR4v-HcFd-6sPe0A"}
+	if got, err := volume.Identify(f, 1<<20); err != nil || got != want {
+		t.Errorf("%+v (%v), want %+v", got, err, want)
+	}
+}
+
 func TestTheHeaderOfAnEncryptedVolumeSaysWhoCanOpenIt(t *testing.T) {
 	f := device(t, 1<<20, "")
 	put := func(at int64, s string) {
