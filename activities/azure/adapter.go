@@ -96,6 +96,9 @@ func (a *Adapter) Serve(r worker.ActivityRegistry) {
 	activities.DeleteRun.Serve(r, a.deleteRun)
 	activities.KeepRun.Serve(r, a.keepRun)
 	activities.UnkeepRun.Serve(r, a.unkeepRun)
+	activities.StopVM.Serve(r, a.stopVM)
+	activities.StartVM.Serve(r, a.startVM)
+	activities.CheckPath.Serve(r, a.checkPath)
 }
 
 // tagMap gives a run's tags in the clients' form.

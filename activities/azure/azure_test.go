@@ -68,10 +68,16 @@ func (c *azureLab) prepareSubscription() {
 	if _, err := c.adapter.groups.CreateOrUpdate(c.Context(), "dr", armresources.ResourceGroup{Location: to.Ptr("lab")}, nil); err != nil {
 		c.Fatal(err)
 	}
-	p, err := c.adapter.network.NewVirtualNetworksClient().BeginCreateOrUpdate(c.Context(), "dr", "prod", armnetwork.VirtualNetwork{
+	c.putNetwork("prod", nil)
+}
+
+// putNetwork makes a virtual network with one subnet, and with peerings.
+func (c *azureLab) putNetwork(name string, peerings []*armnetwork.VirtualNetworkPeering) {
+	c.Helper()
+	p, err := c.adapter.network.NewVirtualNetworksClient().BeginCreateOrUpdate(c.Context(), "dr", name, armnetwork.VirtualNetwork{
 		Location: to.Ptr("lab"), Properties: &armnetwork.VirtualNetworkPropertiesFormat{
-			AddressSpace: &armnetwork.AddressSpace{AddressPrefixes: []*string{to.Ptr("10.1.0.0/16")}},
-			Subnets:      []*armnetwork.Subnet{{Name: to.Ptr("a"), Properties: &armnetwork.SubnetPropertiesFormat{AddressPrefix: to.Ptr("10.1.0.0/24")}}},
+			AddressSpace: &armnetwork.AddressSpace{AddressPrefixes: []*string{to.Ptr("10.1.0.0/16")}}, VirtualNetworkPeerings: peerings,
+			Subnets: []*armnetwork.Subnet{{Name: to.Ptr("a"), Properties: &armnetwork.SubnetPropertiesFormat{AddressPrefix: to.Ptr("10.1.0.0/24")}}},
 		},
 	}, nil)
 	for err == nil && !p.Done() {

@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -63,7 +64,7 @@ func explain(p activities.Place, doing string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := fault.As(err); ok {
+	if _, ok := fault.As(err); ok || errors.Is(err, context.Canceled) || isStopping(err) {
 		return err
 	}
 	v := judge(err)

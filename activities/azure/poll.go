@@ -79,9 +79,13 @@ func finish[T any](ctx context.Context, a *Adapter, o *operations, name string, 
 	return poller.Result(ctx)
 }
 
-// do begins one operation and waits for its end.
+// do is carryOut for a step that has only one operation.
 func do[T any](ctx context.Context, a *Adapter, name string, start beginner[T]) (T, error) {
-	o := resume(ctx)
+	return carryOut(ctx, a, resume(ctx), name, start)
+}
+
+// carryOut begins one operation of a step and waits for its end.
+func carryOut[T any](ctx context.Context, a *Adapter, o *operations, name string, start beginner[T]) (T, error) {
 	poller, err := begin(ctx, o, name, start)
 	if err != nil {
 		var zero T
@@ -103,6 +107,8 @@ func (a *Adapter) pollPause(response *http.Response) time.Duration {
 // errWorkerStopping hands a step back at once: the operation goes on at Azure and the next attempt takes it up.
 var errWorkerStopping = temporal.NewApplicationErrorWithOptions("the worker is stopping; the operation goes on in Azure", "WorkerStopping",
 	temporal.ApplicationErrorOptions{Category: temporal.ApplicationErrorCategoryBenign, NextRetryDelay: time.Second})
+
+func isStopping(err error) bool { return errors.Is(err, errWorkerStopping) }
 
 // pause waits, unless the step is cancelled or the worker stops.
 func pause(ctx context.Context, d time.Duration) error {

@@ -7,20 +7,21 @@ import (
 	"strings"
 )
 
-// act answers a POST: the actions of a virtual machine.
+// act answers a POST: the actions of virtual machines and gateways.
 func (s *Server) act(w http.ResponseWriter, r *http.Request, id string) {
 	cut := strings.LastIndex(id, "/")
 	key, action := strings.ToLower(id[:cut]), strings.ToLower(id[cut+1:])
-	body, ok := s.resources[key]
-	if !ok {
+	if s.resources[key] == nil {
 		answerError(w, refuse(http.StatusNotFound, "ResourceNotFound", "%s does not exist", id[:cut]))
 		return
 	}
 	switch action {
 	case "retrievebootdiagnosticsdata":
 		answer(w, http.StatusOK, object{"serialConsoleLogBlobUri": "http://" + r.Host + serialPrefix + nameOf(key)})
-	case "poweroff", "deallocate":
-		s.begin(w, r, http.StatusAccepted, operationStart{key: key, body: body, work: s.stopMachine(nameOf(key))})
+	case "poweroff", "deallocate", "start":
+		s.changePower(w, r, key, action)
+	case "getlearnedroutes":
+		s.tellRoutes(w, r, key)
 	default:
 		answerError(w, refuse(http.StatusBadRequest, "InvalidAction", "action %q is not supported here", action))
 	}
@@ -76,6 +77,8 @@ func (s *Server) collection(r *http.Request, id string) ([]object, bool) {
 		}}, true
 	case strings.HasSuffix(lower, "/vmsizes"):
 		return []object{{"name": "Standard_D2s_v5", "numberOfCores": 2, "memoryInMB": 8192, "maxDataDiskCount": 4}}, true
+	case strings.HasSuffix(lower, "/connections") && strings.Contains(lower, "/virtualnetworkgateways/"):
+		return s.connectionsOf(strings.TrimSuffix(lower, "/connections")), true
 	case strings.Count(lower, "/")%2 == 1 && strings.Contains(lower, "/providers/"):
 		return s.children(lower), true
 	}

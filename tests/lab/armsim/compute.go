@@ -46,6 +46,7 @@ func (s *Server) diskPath(key string) string {
 // acceptMachine checks a virtual machine, attaches its disks once every check has passed, and starts it.
 func (s *Server) acceptMachine(key string, body object) (work, *armError) {
 	if old := s.resources[key]; old != nil {
+		properties(body)["vmId"] = properties(old)["vmId"]
 		return nil, nil
 	}
 	if used := s.coresUsed(); used+coresPerMachine > s.opt.CoreQuota {
@@ -69,18 +70,15 @@ func (s *Server) acceptMachine(key string, body object) (work, *armError) {
 			return nil, refuse(http.StatusConflict, "OperationNotAllowed", "disk %s is %s", d, state)
 		}
 	}
-	vm := Machine{Name: nameOf(key), UEFI: text(s.resources[disks[0]], "properties.hyperVGeneration") == "V2"}
+	vm := Machine{Name: nameOf(key), UUID: newUUID(), UEFI: text(s.resources[disks[0]], "properties.hyperVGeneration") == "V2"}
 	for _, d := range disks {
 		p := properties(s.resources[d])
 		p["diskState"], s.resources[d]["managedBy"] = "Attached", key
 		vm.Disks = append(vm.Disks, s.diskPath(d))
 	}
-	return func(ctx context.Context) (object, error) {
-		if err := s.opt.Hypervisor.Start(ctx, vm); err != nil {
-			return nil, refuse(http.StatusOK, "OSProvisioningClientError", "start %s: %v", vm.Name, err)
-		}
-		return nil, nil
-	}, nil
+	properties(body)["vmId"] = vm.UUID
+	s.machines[key] = &machine{Machine: vm, power: "stopped"}
+	return s.startMachine(key), nil
 }
 
 // coresPerMachine is what every machine counts for, whatever its size: enough to test a quota.
@@ -88,8 +86,8 @@ const coresPerMachine = 2
 
 func (s *Server) coresUsed() int {
 	used := 0
-	for key := range s.resources {
-		if strings.Contains(key, "/virtualmachines/") {
+	for _, m := range s.machines {
+		if m.power != "deallocated" {
 			used += coresPerMachine
 		}
 	}
@@ -133,11 +131,4 @@ func (s *Server) under(key string) []string {
 		}
 	}
 	return keys
-}
-
-func (s *Server) stopMachine(name string) work {
-	return func(context.Context) (object, error) {
-		s.opt.Hypervisor.Stop(name)
-		return nil, nil
-	}
 }

@@ -3,7 +3,8 @@
 // carry codes, and what is in use cannot be deleted.
 //
 // It knows what a failover needs: resource groups, virtual networks, subnets, security groups, interfaces, managed disks
-// (Import from a page blob with a VHD footer, which it reads), virtual machines (attached disks), tags, usages and sizes. A
+// (Import from a page blob with a VHD footer, which it reads), virtual machines (attached disks, power states), tags, usages
+// and sizes. Connections to somebody's home are scripted with [Server.SetPath]. A
 // [Hypervisor] starts the machines; with the QEMU one a failover ends with a booted guest whose serial console is served as
 // boot diagnostics.
 //

@@ -28,7 +28,7 @@ func (g *Guests) SerialLog(name string) string { return filepath.Join(g.dir, nam
 
 // Start implements [Hypervisor].
 func (g *Guests) Start(ctx context.Context, m Machine) error {
-	machine := qemu.Machine{Firmware: qemu.BIOS, Network: qemu.Isolated, SerialLog: g.SerialLog(m.Name)}
+	machine := qemu.Machine{UUID: m.UUID, Firmware: qemu.BIOS, Network: qemu.Isolated, SerialLog: g.SerialLog(m.Name)}
 	bus := qemu.IDE
 	if m.UEFI {
 		machine.Firmware, bus = qemu.UEFI, qemu.SCSI

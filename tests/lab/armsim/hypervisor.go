@@ -5,6 +5,7 @@ import "context"
 // Machine is what a hypervisor needs to know to start a virtual machine.
 type Machine struct {
 	Name  string
+	UUID  string // of its firmware (SMBIOS): the same as long as the machine exists, and no other's
 	UEFI  bool
 	Disks []string // raw files, the boot disk first
 }

@@ -15,6 +15,7 @@ type operation struct {
 	pollsLeft int  // polls that answer InProgress before the outcome is shown
 	stuck     bool // never ends
 	done      bool // the work has ended
+	result    any  // what a look at the operation's location gives in the end
 	err       *armError
 }
 
@@ -26,6 +27,7 @@ type operationStart struct {
 	body    object
 	work    work
 	removes bool
+	action  bool // changes the power of something, whose provisioning stays as it is
 }
 
 // begin answers with the headers of a long-running operation and starts its work.
@@ -43,7 +45,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, status int, start
 			op.err = refuse(http.StatusOK, f.LateCode, "scripted late failure")
 		}
 	}
-	if !start.removes {
+	if !start.removes && !start.action {
 		properties(start.body)["provisioningState"] = "Creating"
 		s.resources[start.key] = start.body
 	}
@@ -52,7 +54,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, status int, start
 	base := "http://" + r.Host + operationPrefix + name + "?api-version=" + r.URL.Query().Get("api-version")
 	w.Header().Set("Azure-AsyncOperation", base)
 	w.Header().Set("Retry-After", "0")
-	if start.removes {
+	if start.removes || start.action {
 		w.Header().Set("Location", base)
 		w.WriteHeader(status)
 		return
@@ -80,6 +82,9 @@ func (s *Server) carryOut(op *operation, start operationStart) {
 		s.forget(start.key)
 		return
 	}
+	if start.action {
+		return
+	}
 	p := properties(start.body)
 	p["provisioningState"] = "Succeeded"
 	if op.err != nil {
@@ -97,6 +102,7 @@ func (s *Server) forget(key string) {
 		if other == key || strings.HasPrefix(other, key+"/") {
 			s.detach(other)
 			delete(s.resources, other)
+			delete(s.machines, other)
 		}
 	}
 }
@@ -121,9 +127,15 @@ func (s *Server) poll(w http.ResponseWriter, name string) {
 	case op.stuck || op.pollsLeft > 0 || !op.done:
 		op.pollsLeft--
 		w.Header().Set("Retry-After", "0")
+		if op.result != nil { // of this kind only the location is polled, and its status says that it is not over
+			w.WriteHeader(http.StatusAccepted)
+			return
+		}
 		answer(w, http.StatusOK, object{"status": "InProgress"})
 	case op.err != nil:
 		answer(w, http.StatusOK, object{"status": "Failed", "error": object{"code": op.err.code, "message": op.err.message}})
+	case op.result != nil:
+		answer(w, http.StatusOK, op.result)
 	default:
 		answer(w, http.StatusOK, object{"status": "Succeeded"})
 	}

@@ -29,6 +29,8 @@ type Server struct {
 
 	mu         sync.Mutex
 	resources  map[string]object // by lower-case resource id
+	machines   map[string]*machine
+	routes     map[string][]string // networks that a gateway has learned, by its resource id
 	operations map[string]*operation
 	nextOp     int
 	faults     []*Fault
@@ -41,7 +43,10 @@ func New(ctx context.Context, opt Options) *Server {
 		opt.CoreQuota = 100
 	}
 	ctx, stop := context.WithCancel(ctx)
-	return &Server{opt: opt, ctx: ctx, stop: stop, resources: map[string]object{}, operations: map[string]*operation{}}
+	return &Server{
+		opt: opt, ctx: ctx, stop: stop, resources: map[string]object{}, machines: map[string]*machine{},
+		routes: map[string][]string{}, operations: map[string]*operation{},
+	}
 }
 
 // Close ends running work and stops every machine.
@@ -137,8 +142,16 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) get(w http.ResponseWriter, r *http.Request, id string) {
-	if body, ok := s.resources[strings.ToLower(id)]; ok {
+	key := strings.ToLower(id)
+	if body, ok := s.resources[key]; ok {
+		if strings.EqualFold(r.URL.Query().Get("$expand"), "instanceView") {
+			body = s.withView(key, body)
+		}
 		answer(w, http.StatusOK, body)
+		return
+	}
+	if vm, ok := strings.CutSuffix(key, "/instanceview"); ok && s.machines[vm] != nil {
+		answer(w, http.StatusOK, s.instanceView(vm))
 		return
 	}
 	if network, ok := strings.CutSuffix(strings.ToLower(id), "/checkipaddressavailability"); ok {

@@ -81,7 +81,8 @@ type Direct struct {
 
 // Machine says what to boot.
 type Machine struct {
-	Arch      Arch // empty means [AMD64]
+	Arch      Arch   // empty means [AMD64]
+	UUID      string // of the machine, as its firmware tells it (SMBIOS); empty means none
 	Firmware  Firmware
 	Direct    *Direct // boots this instead of a disk, on every feature that the emulator has
 	Disks     []Disk  // the first is the boot disk
@@ -152,6 +153,9 @@ func (m Machine) arguments() ([]string, error) {
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "file:" + m.SerialLog,
 	}
 	args = append(args, m.board()...)
+	if m.UUID != "" {
+		args = append(args, "-uuid", m.UUID)
+	}
 	if m.Firmware == UEFI {
 		args = append(args, "-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+firmwareCode,
 			"-drive", "if=pflash,format=raw,unit=1,file="+escape(m.vars()))
