@@ -87,6 +87,7 @@ var Codes = []Code{
 	{"FS-3504", "the agent's ticket is not valid"},
 	{"FS-3505", "a stream does not hold together"},
 	{"FS-3506", "others were faster too often"},
+	{"FS-3507", "the stream of the machine was given to another body of it"},
 	{"FS-3510", "a segment is damaged"},
 	{"FS-3511", "a segment was written by a newer version"},
 	{"FS-3512", "the vault holds nothing of that machine"},

@@ -18,7 +18,7 @@ type ClaimRole string
 const (
 	Replication ClaimRole = "replication" // a process server writes the epoch for the agent whose ticket is inside
 	Failover    ClaimRole = "failover"    // nobody writes the epoch: the source is fenced
-	Release     ClaimRole = "release"     // nobody writes the epoch: the failover was taken back, the source may go on
+	Release     ClaimRole = "release"     // nobody writes the epoch: the fence was taken back, for its heir or for whoever wrote last
 )
 
 // EpochClaim is one writer's taking of one epoch. It is stored signed, under [chain.ClaimName].
@@ -30,6 +30,7 @@ type EpochClaim struct {
 	Epoch      farshore.Epoch      `json:"epoch"`
 	Role       ClaimRole           `json:"role"`
 	Time       time.Time           `json:"time"`             // the claimer's clock; the certificates are judged as of it
+	Heir       string              `json:"heir,omitempty"`   // of role release: the instance that goes on, and nobody else
 	Signed     *Signed             `json:"ticket,omitempty"` // the agent's ticket, of role replication
 	Keys       []vault.SealedKey   `json:"keys,omitempty"`   // the epoch's data key, once for each recipient
 }
@@ -85,6 +86,9 @@ func (c *Claimed) check(roots *credential.Roots, id segment.VaultID, name string
 		return fmt.Errorf("made for vault %s, this is %s", c.Vault, id)
 	case chain.ClaimName(c.Machine, c.Generation, c.Epoch) != name:
 		return fmt.Errorf("made for %s", chain.ClaimName(c.Machine, c.Generation, c.Epoch))
+	}
+	if c.Heir != "" && c.Role != Release {
+		return fmt.Errorf("of role %s, and names an heir", c.Role)
 	}
 	switch c.Role {
 	case Replication:

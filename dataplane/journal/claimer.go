@@ -29,7 +29,7 @@ const maxClaimTries = 100
 // every epoch below is sealed, and nobody else can be acknowledged for this machine any more.
 //
 // Refusals are *fault.Fault: FS-3501 stale session, FS-3502 failed over, FS-3503 another installation, FS-3504 bad ticket,
-// FS-3505 and FS-3510 a stream that cannot be continued.
+// FS-3507 handed over to an heir, FS-3505 and FS-3510 a stream that cannot be continued.
 func Claim(ctx context.Context, d Deps, signed Signed) (*Writer, Resume, error) {
 	id, err := d.Signer.Identity()
 	if err != nil {
@@ -77,15 +77,7 @@ func (d Deps) newKey() (segment.DataKey, error) {
 // tryClaim looks, decides and puts one claim. won is false if somebody else took the epoch meanwhile.
 func (d Deps) tryClaim(ctx context.Context, t Ticket, signed Signed, key segment.DataKey) (chain.Stream, farshore.Epoch, bool, error) {
 	stream := chain.Stream{Vault: d.Vault, Machine: t.Machine}
-	s, err := d.claims().survey(ctx, t.Machine)
-	if err != nil {
-		return stream, 0, false, err
-	}
-	seen, err := d.lastSeen(ctx, s, t)
-	if err != nil {
-		return stream, 0, false, err
-	}
-	g, e, err := decide(s, t, seen, d.Now())
+	g, e, err := d.mayClaim(ctx, t)
 	if err != nil {
 		return stream, 0, false, err
 	}
@@ -96,6 +88,32 @@ func (d Deps) tryClaim(ctx context.Context, t Ticket, signed Signed, key segment
 	}
 	outcome, err := d.putClaim(ctx, EpochClaim{Machine: t.Machine, Generation: g, Epoch: e, Role: Replication, Signed: &signed, Keys: keys})
 	return stream, e, outcome == vault.Created || outcome == vault.Same, err
+}
+
+// mayClaim chooses the epoch that a ticket may claim now, or says why it may not.
+func (d Deps) mayClaim(ctx context.Context, t Ticket) (farshore.Generation, farshore.Epoch, error) {
+	s, err := d.claims().survey(ctx, t.Machine)
+	if err != nil {
+		return 0, 0, err
+	}
+	own, err := d.claims().own(ctx, s, t)
+	if err != nil {
+		return 0, 0, err
+	}
+	seen, err := d.lastSeen(ctx, s, t)
+	if err != nil {
+		return 0, 0, err
+	}
+	return decide(s, own, t, seen, d.Now())
+}
+
+// May says why a ticket may not claim the stream of its machine now, and claims nothing: whoever would end the session of
+// another instance for it asks first.
+func May(ctx context.Context, d Deps, t Ticket) error {
+	if _, _, err := d.mayClaim(ctx, t); err != nil {
+		return fmt.Errorf("look at the claims of machine %s: %w", t.Machine, err)
+	}
+	return nil
 }
 
 func (d Deps) putClaim(ctx context.Context, c EpochClaim) (vault.Outcome, error) {
@@ -114,7 +132,7 @@ func (d Deps) putClaim(ctx context.Context, c EpochClaim) (vault.Outcome, error)
 // lastSeen says when another installation of the machine wrote last. It costs a look at the end of the stream, so it is
 // asked only when the installation differs.
 func (d Deps) lastSeen(ctx context.Context, s survey, t Ticket) (time.Time, error) {
-	if s.lastReplica == nil || s.lastReplica.Ticket.Instance == t.Instance || t.NewGeneration {
+	if s.lastReplica == nil || s.wroteLast(t.Instance) || s.inherits(t.Instance) || t.NewGeneration {
 		return time.Time{}, nil
 	}
 	seen := s.lastReplica.Time
@@ -176,76 +194,6 @@ func (d Deps) sealOlder(ctx context.Context, own chain.Stream) (farshore.Generat
 		}
 	}
 	return s.newest(), nil
-}
-
-// Fence takes a machine's stream away from its servers, for a failover: it claims an epoch that nobody writes and seals
-// everything below. What it returns is the end of what was ever acknowledged. Fencing again returns the same.
-func Fence(ctx context.Context, d Deps, m farshore.MachineID) (chain.Link, error) {
-	for range maxClaimTries {
-		s, err := d.claims().survey(ctx, m)
-		if err != nil {
-			return chain.Link{}, fmt.Errorf("fence machine %s: %w", m, err)
-		}
-		g := s.newest()
-		if g == 0 {
-			return chain.Link{}, noMachine(m)
-		}
-		epoch, fenced := s.epochs[g]+1, false
-		if s.last != nil && s.last.Role == Failover && s.last.Generation == g {
-			epoch, fenced = s.last.Epoch, true
-		}
-		if !fenced {
-			outcome, err := d.putClaim(ctx, EpochClaim{Machine: m, Generation: g, Epoch: epoch, Role: Failover})
-			if err != nil {
-				return chain.Link{}, fmt.Errorf("fence machine %s: %w", m, err)
-			}
-			if outcome == vault.Other {
-				continue
-			}
-		}
-		newest, err := d.sealOlder(ctx, chain.Stream{Vault: d.Vault, Machine: m, Generation: g})
-		if err != nil {
-			return chain.Link{}, err
-		}
-		if newest != g { // a new full copy was begun meanwhile: fence that
-			continue
-		}
-		link, err := sealBelow(ctx, d.claims(), chain.Stream{Vault: d.Vault, Machine: m, Generation: g}, epoch)
-		if err != nil {
-			return chain.Link{}, fmt.Errorf("fence machine %s: %w", m, err)
-		}
-		return link, nil
-	}
-	return chain.Link{}, &fault.Fault{
-		Code: "FS-3506", Kind: fault.Transient, Subject: "machine " + string(m),
-		What: fmt.Sprintf("%d tries to fence its stream lost against servers that claim it", maxClaimTries), Remedy: "try again",
-	}
-}
-
-// Unfence takes a fence back: the machine's own servers may claim again and go on where it stood, without a new full copy.
-// It claims an epoch that nobody writes, behind the fence's. A machine that is not fenced stays as it is.
-func Unfence(ctx context.Context, d Deps, m farshore.MachineID) error {
-	for range maxClaimTries {
-		s, err := d.claims().survey(ctx, m)
-		if err != nil {
-			return fmt.Errorf("unfence machine %s: %w", m, err)
-		}
-		g := s.newest()
-		if s.last == nil || s.last.Role != Failover || s.last.Generation != g {
-			return nil
-		}
-		outcome, err := d.putClaim(ctx, EpochClaim{Machine: m, Generation: g, Epoch: s.epochs[g] + 1, Role: Release})
-		if err != nil {
-			return fmt.Errorf("unfence machine %s: %w", m, err)
-		}
-		if outcome != vault.Other {
-			return nil
-		}
-	}
-	return &fault.Fault{
-		Code: "FS-3506", Kind: fault.Transient, Subject: "machine " + string(m),
-		What: fmt.Sprintf("%d tries to take its fence back lost against others that claim it", maxClaimTries), Remedy: "try again",
-	}
 }
 
 func noMachine(m farshore.MachineID) error {

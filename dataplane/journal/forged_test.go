@@ -55,6 +55,7 @@ func TestAClaimThatIsNotBelievedIsIgnoredAndReported(t *testing.T) {
 		{name: "another vault's", want: "made for vault", change: func(_ *world, c *EpochClaim) { c.Vault = segment.VaultID{}.String() }},
 		{name: "a newer version", want: "version 2", change: func(_ *world, c *EpochClaim) { c.Version = 2 }},
 		{name: "an unknown role", want: "unknown role", change: func(_ *world, c *EpochClaim) { c.Role = "boss" }},
+		{name: "an heir in a claim that releases nothing", want: "names an heir", change: func(_ *world, c *EpochClaim) { c.Heir = "vm" }},
 		{name: "a failover by a process server", want: "may not claim for a failover", change: func(_ *world, c *EpochClaim) { c.Role = Failover }},
 	}
 	for _, row := range rows {

@@ -17,14 +17,14 @@ type Ticket struct {
 	Server     string              `json:"server"`     // name of the process server that may use the ticket
 	Generation farshore.Generation `json:"generation"` // the one to continue; 0: the newest
 
-	// Session counts the sessions of the machine, whatever the server. A ticket with a number that the vault has seen, or
-	// a lower one, is stale.
+	// Session counts the sessions of the instance, whatever the server. A ticket with a number that the vault has seen of
+	// that instance, or a lower one, is stale.
 	Session uint64 `json:"session"`
 
 	// NewGeneration asks for a full copy in a new generation. It is the only way past a failover or another instance.
 	NewGeneration bool `json:"newGeneration,omitempty"`
 
-	Instance string       `json:"instance"` // made when the agent was installed on this machine: a clone gets another
+	Instance string       `json:"instance"` // one body of the machine: a clone, or other hardware, has another
 	Capture  string       `json:"capture"`  // changes whenever tracking began anew
 	BootID   string       `json:"bootId"`
 	Disks    []TicketDisk `json:"disks"`

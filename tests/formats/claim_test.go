@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"farshore"
 	"farshore/dataplane/chain"
@@ -102,4 +103,16 @@ func checkClaim(t *testing.T, store vault.Store, roots *credential.Roots, id seg
 	if c.Role != journal.Replication || c.By.Name != "hq-1" || c.Ticket.Session != 1 || len(c.Keys) != 2 {
 		t.Errorf("claim = %+v", c)
 	}
+}
+
+func TestAReleaseWithAnHeirHasTheFieldsItHad(t *testing.T) {
+	c := journal.EpochClaim{
+		Version: 1, Vault: "0fa50102-0304-4506-8708-090a0b0c0d0e", Machine: "web-01", Generation: 1, Epoch: 7, Role: journal.Release,
+		Time: time.Date(2026, 11, 26, 15, 0, 0, 0, time.UTC), Heir: "KZ2S6T3QW5B7XN4VJD6RHY2MLA",
+	}
+	body, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "release-heir-v1.json", append(body, '\n'))
 }
