@@ -225,22 +225,30 @@ func (s *Server) machineOf(id farshore.MachineID) *machine {
 }
 
 // enter makes a stream the live one of its machine and gives the one that it replaces.
-func (s *Server) enter(hello *session.Hello, st *stream) (*stream, error) {
+func (s *Server) enter(machine farshore.MachineID, st *stream) (*stream, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, refusal := s.roster.Enter(hello.Machine, hello.Session); refusal != nil {
+	if _, refusal := s.roster.Enter(machine, st.instance, st.number); refusal != nil {
 		return nil, refusal
 	}
-	older := s.live[hello.Machine]
-	s.live[hello.Machine] = st
+	older := s.live[machine]
+	s.live[machine] = st
 	return older, nil
 }
 
-// exit takes a stream out, if it is still the live one.
-func (s *Server) exit(m farshore.MachineID, number uint64, st *stream) {
+// foreign reports whether another instance of the machine has the live session.
+func (s *Server) foreign(machine farshore.MachineID, instance string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.roster.Leave(m, number)
+	live := s.live[machine]
+	return live != nil && live.instance != instance
+}
+
+// exit takes a stream out, if it is still the live one.
+func (s *Server) exit(m farshore.MachineID, st *stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.roster.Leave(m, st.instance, st.number)
 	if s.live[m] == st {
 		delete(s.live, m)
 	}

@@ -37,9 +37,10 @@ type stream struct {
 	log    *slog.Logger
 	wg     sync.WaitGroup
 
-	number  uint64          // of the session, set by greet
-	machine *machine        // set by greet
-	writer  *journal.Writer // set by claim
+	instance string // of the machine, and the number of the session; both set by greet
+	number   uint64
+	machine  *machine        // set by greet
+	writer   *journal.Writer // set by claim
 
 	mu      sync.Mutex
 	end     *session.Server
@@ -225,9 +226,9 @@ func (st *stream) stop(ctx context.Context, err error) {
 
 // claim admits the machine, waits for what an earlier stream left, claims an epoch, and starts sealing and shipping.
 func (st *stream) claim(ctx context.Context, hello *session.Hello) {
-	signed, err := st.admit(hello)
+	signed, ticket, err := st.admit(hello)
 	if err == nil {
-		err = st.greet(ctx, hello)
+		err = st.greet(ctx, ticket)
 	}
 	if err == nil {
 		err = st.server.resend(ctx, st.machine)
@@ -258,11 +259,11 @@ func (st *stream) claim(ctx context.Context, hello *session.Hello) {
 }
 
 // admit looks at the ticket and at what is desired, before anything is asked of the vault.
-func (st *stream) admit(hello *session.Hello) (journal.Signed, error) {
+func (st *stream) admit(hello *session.Hello) (journal.Signed, journal.Ticket, error) {
 	var signed journal.Signed
 	err := json.Unmarshal(hello.Ticket, &signed)
 	if err != nil {
-		return signed, badTicket(hello, err)
+		return signed, journal.Ticket{}, badTicket(hello, err)
 	}
 	t, err := journal.VerifyTicket(st.server.journal.Roots, st.server.now(), signed)
 	switch {
@@ -273,16 +274,16 @@ func (st *stream) admit(hello *session.Hello) (journal.Signed, error) {
 		err = fmt.Errorf("it is for process server %s, this is %s", t.Server, st.server.name)
 	}
 	if err != nil {
-		return signed, badTicket(hello, err)
+		return signed, t, badTicket(hello, err)
 	}
 	if !st.server.allows(hello.Machine) {
-		return signed, st.server.unwanted(hello.Machine)
+		return signed, t, st.server.unwanted(hello.Machine)
 	}
 	if st.server.drains() {
 		f := st.server.drained()
-		return signed, &f
+		return signed, t, &f
 	}
-	return signed, nil
+	return signed, t, nil
 }
 
 func badTicket(hello *session.Hello, err error) error {
@@ -292,24 +293,30 @@ func badTicket(hello *session.Hello, err error) error {
 	}
 }
 
-// greet makes this the machine's live session and waits until the one before has left.
-func (st *stream) greet(ctx context.Context, hello *session.Hello) error {
-	m := st.server.machineOf(hello.Machine)
-	st.number = hello.Session
-	older, err := st.server.enter(hello, st)
+// greet makes this the machine's live session and waits until the one before has left. A session of another instance ends
+// only for one that may claim: a source that came back must not disturb the machine that runs now.
+func (st *stream) greet(ctx context.Context, t journal.Ticket) error {
+	m := st.server.machineOf(t.Machine)
+	st.instance, st.number = t.Instance, t.Session
+	if st.server.foreign(t.Machine, t.Instance) {
+		if err := journal.May(ctx, st.server.journal, t); err != nil {
+			return err
+		}
+	}
+	older, err := st.server.enter(t.Machine, st)
 	if err != nil {
 		return err
 	}
 	if older != nil {
-		older.step(ctx, session.Stopped{Fault: *session.Replaced(hello.Machine, older.number, hello.Session)})
+		older.step(ctx, session.Stopped{Fault: *session.Replaced(t.Machine, older.number, t.Session)})
 	}
 	select {
 	case m.writing <- struct{}{}:
 		st.machine = m
-		st.server.spool.attend(hello.Machine, true)
+		st.server.spool.attend(t.Machine, true)
 		return nil
 	case <-ctx.Done():
-		st.server.exit(hello.Machine, st.number, st)
+		st.server.exit(t.Machine, st)
 		return context.Cause(ctx)
 	}
 }
@@ -323,7 +330,7 @@ func (st *stream) leave(ctx context.Context) {
 	if m == nil {
 		return
 	}
-	st.server.exit(m.id, st.number, st)
+	st.server.exit(m.id, st)
 	st.server.spool.attend(m.id, false)
 	m.closed()
 	if err := st.server.resend(st.server.draining(ctx), m); err != nil && !errors.Is(err, context.Canceled) {

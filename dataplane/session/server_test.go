@@ -327,7 +327,7 @@ func TestNewerSessionReplacesTheOlderAndNeverTheOtherWayRound(t *testing.T) {
 	r := NewRoster()
 	enter := func(m farshore.MachineID, n, replaced uint64, refused bool) {
 		t.Helper()
-		got, refusal := r.Enter(m, n)
+		got, refusal := r.Enter(m, "here", n)
 		if got != replaced || (refusal != nil) != refused {
 			t.Errorf("Enter(%s, %d) = %d, %v; want %d, refused %v", m, n, got, refusal, replaced, refused)
 		}
@@ -337,8 +337,15 @@ func TestNewerSessionReplacesTheOlderAndNeverTheOtherWayRound(t *testing.T) {
 	enter("web-01", 4, 0, true)
 	enter("db-01", 1, 0, false)
 	enter("web-01", 6, 5, false)
-	r.Leave("web-01", 5) // the replaced session's late farewell
+	r.Leave("web-01", "here", 5) // the replaced session's late farewell
 	enter("web-01", 6, 0, true)
-	r.Leave("web-01", 6)
+	r.Leave("web-01", "here", 6)
 	enter("web-01", 6, 0, false)
+	if got, refusal := r.Enter("web-01", "there", 1); got != 6 || refusal != nil { // another body of it counts its own
+		t.Errorf("Enter() of another instance = %d, %v", got, refusal)
+	}
+	r.Leave("web-01", "here", 6) // late
+	if _, refusal := r.Enter("web-01", "there", 1); refusal == nil {
+		t.Error("the same session entered twice")
+	}
 }
