@@ -1,5 +1,7 @@
 package farshore
 
+import "fmt"
+
 // Home says where a machine comes home to: its failback target.
 type Home struct {
 	Kind HomeKind `json:"kind"`
@@ -9,6 +11,8 @@ type Home struct {
 	// Disks are where the master target finds the disks to write, by disk, of the other kinds: a durable device name
 	// (/dev/disk/by-id/...) for device, a path for file and qcow2.
 	Disks map[DiskID]string `json:"disks,omitempty"`
+	// Overwrite allows to write disks that hold something else already: a person has confirmed Disks.
+	Overwrite bool `json:"overwrite,omitempty"`
 	// Address is a host:port at home that the recovery site must reach if the failback policy asks for a private path.
 	Address string `json:"address,omitempty"`
 }
@@ -23,6 +27,25 @@ const (
 	HomeFile    HomeKind = "file"    // raw files
 	HomeQCOW2   HomeKind = "qcow2"   // images for KVM
 )
+
+// Missing names what a home lacks before machine could come home to it; empty: nothing.
+func (h Home) Missing(machine MachineSpec) string {
+	switch h.Kind {
+	case HomeVSphere:
+		if h.VSphere == nil || h.VSphere.VCenter == "" || h.VSphere.Datastore == "" || h.VSphere.Network == "" {
+			return "vsphere with vcenter, datastore and network"
+		}
+		return ""
+	case HomeDevice, HomeFile, HomeQCOW2:
+		for _, d := range machine.Disks {
+			if h.Disks[d.ID] == "" {
+				return fmt.Sprintf("disks with a place for disk %s", d.ID)
+			}
+		}
+		return ""
+	}
+	return fmt.Sprintf("kind: %s, %s, %s or %s", HomeVSphere, HomeDevice, HomeFile, HomeQCOW2)
+}
 
 // VSphereHome is the place of a VM on vSphere. Names are inventory paths or plain names that are found once.
 type VSphereHome struct {

@@ -20,6 +20,14 @@ func DefaultPolicy() ReplicationPolicy {
 	}
 }
 
+// Replication is the failback policy in the form of a replication policy: what the nodes keep to on the way home.
+func (p FailbackPolicy) Replication() ReplicationPolicy {
+	return ReplicationPolicy{
+		Name: "failback", RPOThresholdSeconds: p.RPOThresholdSeconds, RetentionHours: p.RetentionHours,
+		CrashEverySeconds: p.CrashEverySeconds, AppEverySeconds: p.AppEverySeconds,
+	}
+}
+
 // RPOThreshold is the age of the newest point above which the machine is unhealthy.
 func (p ReplicationPolicy) RPOThreshold() time.Duration {
 	return time.Duration(p.RPOThresholdSeconds) * time.Second

@@ -37,11 +37,18 @@ const (
 	CommitPending Location = "commit-pending" // runs at the recovery site; the failover can still be taken back
 	Recovery      Location = "recovery"       // runs at the recovery site, committed
 	Cancelling    Location = "cancelling"     // a failover is being taken back
+
+	Reprotecting          Location = "reprotecting"            // runs at the recovery site; the way home is being made
+	ReverseProtected      Location = "reverse-protected"       // runs at the recovery site and is replicated home
+	FailingBack           Location = "failing-back"            // a failback is under way
+	FailbackCommitPending Location = "failback-commit-pending" // runs at home again; the failback can still be taken back
 )
 
 // Locations lists the locations.
 func Locations() []Location {
-	return []Location{Primary, FailingOver, CommitPending, Recovery, Cancelling}
+	return []Location{
+		Primary, FailingOver, CommitPending, Recovery, Cancelling, Reprotecting, ReverseProtected, FailingBack, FailbackCommitPending,
+	}
 }
 
 // Fence says whether the source can still be acknowledged by the vault.

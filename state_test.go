@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,7 +35,7 @@ func TestTheTableOfOperationsIsWhatTheDocumentsShow(t *testing.T) {
 			if f, ok := fault.As(s.Allows(op)); ok {
 				answer = f.What
 			}
-			fmt.Fprintf(&b, "  %-20s %-15s points=%-5v drills=%d  %s\n", s.Protection, s.Location, s.Points, len(s.Drills), answer)
+			fmt.Fprintf(&b, "  %-20s %-23s points=%-5v drills=%d  %s\n", s.Protection, s.Location, s.Points, len(s.Drills), answer)
 		})
 	}
 	const golden = "testdata/operations.txt"
@@ -73,7 +74,10 @@ func TestADrillNeverBlocksAFailover(t *testing.T) {
 	everyState(func(s State) {
 		with, without := s, s
 		with.Drills, without.Drills = []Drill{{Run: "t1", Phase: DrillStarting}}, nil
-		for _, op := range []Operation{Failover, ChangeRecoveryPoint, Commit, CancelFailover, TestFailover, Pause, Resume} {
+		for _, op := range Operations() {
+			if op == Disable || op == CleanupTest {
+				continue
+			}
 			if (with.Allows(op) == nil) != (without.Allows(op) == nil) {
 				t.Errorf("%s of %+v depends on a drill", op, s)
 			}
@@ -90,6 +94,33 @@ func TestAFailoverNeedsAPointAndNothingOfTheSource(t *testing.T) {
 		s.Points = true
 		if err := s.Allows(Failover); err != nil {
 			t.Errorf("%s: %v", p, err)
+		}
+	}
+}
+
+func TestAMachineAtTheRecoverySiteCanStillBeDrilled(t *testing.T) {
+	for _, l := range []Location{CommitPending, Recovery, Reprotecting, ReverseProtected, FailingBack, FailbackCommitPending} {
+		s := State{Machine: "web-01", Protection: Protected, Location: l, Fence: FenceClosed, Points: true}
+		if err := s.Allows(TestFailover); err != nil {
+			t.Errorf("%s: %v", l, err)
+		}
+	}
+}
+
+func TestTheWayHomeIsOneStepAfterTheOther(t *testing.T) {
+	for l, want := range map[Location][]Operation{
+		Primary: nil, FailingOver: nil, CommitPending: nil, Cancelling: nil,
+		Recovery:              {Reprotect},
+		Reprotecting:          {CancelReprotect},
+		ReverseProtected:      {Reprotect, CancelReprotect, Failback}, // again: with another master target
+		FailingBack:           {CancelFailback},
+		FailbackCommitPending: {CommitFailback, CancelFailback},
+	} {
+		s := State{Machine: "web-01", Protection: Protected, Location: l, Fence: FenceClosed, Points: true}
+		for _, op := range []Operation{Reprotect, CancelReprotect, Failback, CommitFailback, CancelFailback} {
+			if got := s.Allows(op) == nil; got != slices.Contains(want, op) {
+				t.Errorf("%s at %s: allowed %v", op, l, got)
+			}
 		}
 	}
 }

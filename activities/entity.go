@@ -55,6 +55,15 @@ type Status struct {
 	// Failover is the failover that runs, waits for its commit or was committed; nil at the primary location.
 	Failover *FailoverRecord `json:"failover,omitempty"`
 	LastTest *TestRecord     `json:"lastTest,omitempty"`
+	// FailbackPolicy says how the machine is replicated home once it was failed over.
+	FailbackPolicy farshore.FailbackPolicy `json:"failbackPolicy,omitzero"`
+	// Instance is the body of the machine that replicates from home, or did; empty: it was never told.
+	Instance string `json:"instance,omitempty"`
+	// Reprotect is the way home that is being made or stands, Failback the failback that runs or waits for its commit.
+	Reprotect *ReprotectRecord `json:"reprotect,omitempty"`
+	Failback  *FailbackRecord  `json:"failback,omitempty"`
+	// LastFailback is how the machine came home last.
+	LastFailback *FailbackRecord `json:"lastFailback,omitempty"`
 	// Copies counts the initial replications, to name their workflows.
 	Copies int `json:"copies"`
 	// Answered holds the newest operations, oldest first, so that a repeated one is not done twice.
@@ -77,7 +86,8 @@ type FailoverRecord struct {
 	Address  string                 `json:"address,omitempty"`
 	Booted   bool                   `json:"booted"` // it was seen to start
 	Evidence []string               `json:"evidence,omitempty"`
-	Notes    []string               `json:"notes,omitempty"` // what was less than hoped for
+	Source   string                 `json:"source,omitempty"` // the body of the machine that was failed over; empty: it did not say
+	Notes    []string               `json:"notes,omitempty"`  // what was less than hoped for
 	Started  time.Time              `json:"started,omitzero"`
 	Ended    time.Time              `json:"ended,omitzero"`
 }
@@ -96,4 +106,41 @@ type TestRecord struct {
 	Running  time.Time              `json:"running,omitzero"` // when the machine had started
 	Ended    time.Time              `json:"ended,omitzero"`
 	Removed  int                    `json:"removed"` // things removed from the cloud at the end
+}
+
+// ReprotectRecord says how a machine at the recovery site is replicated home.
+type ReprotectRecord struct {
+	Run      Run    `json:"run"`
+	Workflow string `json:"workflow"`
+	// Made is the run that made what stands at home and at the recovery site: the first one, if the master target was changed.
+	Made          Run                   `json:"made"`
+	Home          farshore.Home         `json:"home"`
+	Instance      string                `json:"instance,omitempty"` // the body of the machine that runs at the recovery site
+	MasterTarget  ChooseMasterTargetOut `json:"masterTarget,omitzero"`
+	ProcessServer ProcessServerOut      `json:"processServer,omitzero"`
+	VM            VSphereVM             `json:"vm,omitzero"` // of a vSphere home
+	Sinks         []Sink                `json:"sinks,omitempty"`
+	Epoch         farshore.Epoch        `json:"epoch,omitempty"` // the first of the machine as it runs at the recovery site
+	Reached       SinksAt               `json:"reached,omitzero"`
+	Notes         []string              `json:"notes,omitempty"` // what was less than hoped for
+	Started       time.Time             `json:"started,omitzero"`
+	Ended         time.Time             `json:"ended,omitzero"`
+}
+
+// FailbackRecord says how a machine came home.
+type FailbackRecord struct {
+	Run      Run                    `json:"run"`
+	Workflow string                 `json:"workflow"`
+	Planned  bool                   `json:"planned"`
+	Point    farshore.RecoveryPoint `json:"point,omitzero"`
+	Fence    FenceOut               `json:"fence,omitzero"`
+	Finished FinishedSinks          `json:"finished,omitzero"`
+	Instance string                 `json:"instance,omitempty"` // the body of the machine that came home; empty: not seen yet
+	Notes    []string               `json:"notes,omitempty"`    // what was less than hoped for
+	Started  time.Time              `json:"started,omitzero"`
+	Ended    time.Time              `json:"ended,omitzero"`
+	// Left is the machine that was stopped at the recovery site, once the failback is committed; RemovedBy is the workflow
+	// that removes it when its time is over.
+	Left      Run    `json:"left,omitzero"`
+	RemovedBy string `json:"removedBy,omitempty"`
 }

@@ -12,7 +12,7 @@ import (
 // workflow of the same verb. Every field but the machine is optional; each operation reads those that it names.
 type Request struct {
 	Machine farshore.MachineID `json:"machine"`
-	// Point is for failover, test-failover and change-recovery-point: "latest" (the default), "latest-app", an RFC 3339
+	// Point is for failover, test-failover, change-recovery-point and an unplanned failback: "latest" (the default), "latest-app", an RFC 3339
 	// time or a position.
 	Point string `json:"point,omitempty"`
 	// Run is for cleanup-test; empty means every test failover of the machine.
@@ -23,6 +23,12 @@ type Request struct {
 	Target *farshore.Target            `json:"target,omitempty"`
 	Policy *farshore.ReplicationPolicy `json:"policy,omitempty"`
 	Disks  []farshore.DiskID           `json:"disks,omitempty"`
+	// Home is for reprotect: where the machine comes home to. It may name the master target.
+	Home *farshore.Home `json:"home,omitempty"`
+	// FailbackPolicy is for enable, reprotect and set-failback-policy; empty: the default at first, then as it is.
+	FailbackPolicy *farshore.FailbackPolicy `json:"failbackPolicy,omitempty"`
+	// Unplanned is for failback: the machine at the recovery site is lost. It is not brought to rest first, and Point counts.
+	Unplanned bool `json:"unplanned,omitempty"`
 	// Note is kept with the operation for whoever reads its record.
 	Note string `json:"note,omitempty"`
 }

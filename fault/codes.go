@@ -178,6 +178,8 @@ var Codes = []Code{
 	{"FS-7008", "a run could not be taken back whole"},
 	{"FS-7009", "a process server or an applier is missing"},
 	{"FS-7010", "a request for a recovery point was overtaken by a later one"},
+	{"FS-7011", "a machine's stream could not be fenced"},
+	{"FS-7012", "the machine at the recovery site did not stop at its last point"},
 	{"FS-8001", "another server is using the store"},
 	{"FS-8002", "the database file was written by another server version"},
 	{"FS-8003", "the file cannot be used as a database"},

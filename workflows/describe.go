@@ -64,6 +64,15 @@ func describe(s activities.Status) string {
 	if f := s.Failover; f != nil {
 		lines = append(lines, fmt.Sprintf("- failover `%s`, started %s", f.Workflow, f.Started.UTC().Format(time.RFC3339)))
 	}
+	if r := s.Reprotect; r != nil {
+		lines = append(lines, fmt.Sprintf("- way home `%s` by master target %s, started %s", r.Workflow, r.MasterTarget.Name, r.Started.UTC().Format(time.RFC3339)))
+	}
+	if f := s.Failback; f != nil {
+		lines = append(lines, fmt.Sprintf("- failback `%s`, started %s", f.Workflow, f.Started.UTC().Format(time.RFC3339)))
+	}
+	if f := s.LastFailback; f != nil {
+		lines = append(lines, fmt.Sprintf("- came home by `%s` at `%s`", f.Workflow, f.Point.Position))
+	}
 	for _, d := range s.State.Drills {
 		lines = append(lines, fmt.Sprintf("- test failover `%s`: %s", d.Run, d.Phase))
 	}

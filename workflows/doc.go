@@ -11,6 +11,12 @@
 //	failover/web-01/f-web-01-77ab01c2de           FailoverRun (also a change of the recovery point)
 //	commit/web-01/f-web-01-77ab01c2de             CommitRun
 //	cancel-failover/web-01/f-web-01-77ab01c2de    CancelFailoverRun
+//	reprotect/web-01/r-web-01-0c5519d1aa          ReprotectRun (also a change of the master target)
+//	cancel-reprotect/web-01/r-web-01-0c5519d1aa   CancelReprotectRun
+//	failback/web-01/b-web-01-91d0c3be57           FailbackRun
+//	commit-failback/web-01/b-web-01-91d0c3be57    CommitFailbackRun
+//	cancel-failback/web-01/b-web-01-91d0c3be57    CancelFailbackRun
+//	remove-recovered/web-01/b-web-01-91d0c3be57   RemoveRecoveredRun
 //
 // MakePoint is started by itself. For clients that know no updates, each operation is also a plain workflow ([TypeOf]): Failover with the input
 // {"machine":"web-01"} asks the entity and waits for what it started.

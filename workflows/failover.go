@@ -64,7 +64,7 @@ func (f *failover) first() []func(workflow.Context) error {
 
 // again is a change of the recovery point: the new disks are made first, then the old machine gives way.
 func (f *failover) again() []func(workflow.Context) error {
-	f.record.Fence = f.in.Replaces.Fence
+	f.record.Fence, f.record.Source = f.in.Replaces.Fence, f.in.Replaces.Source
 	return []func(workflow.Context) error{
 		f.choose(f.in.Point), f.preflight, f.prepare, f.importDisks, f.giveWay, f.connect, f.start, f.seen, f.tidy,
 	}
@@ -98,7 +98,8 @@ func (f *failover) rest(ctx workflow.Context) error {
 	return optional(ctx, &f.record.Notes, func(ctx workflow.Context) error {
 		still := f.in.Source
 		still.Replicate = activities.ReplicatePaused
-		_, err := activities.SetProtection.Do(ctx, still)
+		out, err := activities.SetProtection.Do(ctx, still)
+		f.record.Source = out.Instance
 		return err
 	})
 }

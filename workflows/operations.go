@@ -18,6 +18,12 @@ const (
 	longestKeep = 14 * 24 * time.Hour
 )
 
+// moves are the operations that wait for a commit or a cancel that is under way.
+var moves = []farshore.Operation{
+	farshore.Commit, farshore.CancelFailover, farshore.ChangeRecoveryPoint, farshore.Disable,
+	farshore.Reprotect, farshore.CancelReprotect, farshore.Failback, farshore.CommitFailback, farshore.CancelFailback,
+}
+
 // handler is one operation as the entity serves it. id is the operation's.
 type handler struct {
 	op          farshore.Operation
@@ -38,6 +44,12 @@ func (p *protection) operations() []handler {
 		{farshore.ChangeRecoveryPoint, "start from another recovery point instead", p.changePoint},
 		{farshore.Commit, "declare that the machine stays at the recovery site", p.commit},
 		{farshore.CancelFailover, "take an uncommitted failover back", p.cancelFailover},
+		{farshore.Reprotect, "replicate the machine home from the recovery site", p.reprotect},
+		{farshore.CancelReprotect, "give the way home up; the machine stays at the recovery site", p.cancelReprotect},
+		{farshore.Failback, "stop the machine at the recovery site and start it at home", p.failback},
+		{farshore.CommitFailback, "declare that the machine stays at home", p.commitFailback},
+		{farshore.CancelFailback, "take an uncommitted failback back", p.cancelFailback},
+		{farshore.SetFailbackPolicy, "change how the machine is replicated home", p.setFailbackPolicy},
 	}
 }
 
@@ -83,7 +95,7 @@ func (p *protection) admit(ctx workflow.Context, op farshore.Operation, r activi
 	if err := p.State.Allows(op); err != nil {
 		return err
 	}
-	if p.Moving != "" && slices.Contains([]farshore.Operation{farshore.Commit, farshore.CancelFailover, farshore.ChangeRecoveryPoint, farshore.Disable}, op) {
+	if p.Moving != "" && slices.Contains(moves, op) {
 		return p.refuse("FS-7001", fmt.Sprintf("%s is not possible: %s is under way", op, p.Moving), "wait until it is done")
 	}
 	return p.complete(op, r)
@@ -103,7 +115,15 @@ func (p *protection) complete(op farshore.Operation, r activities.Request) error
 		if r.Target == nil || r.Target.Location == "" || r.Target.ResourceGroup == "" || r.Target.VMSize == "" {
 			return p.refuse("FS-7003", "enable needs a target with location, resource group and VM size", "give the target")
 		}
-	case farshore.TestFailover, farshore.Failover, farshore.ChangeRecoveryPoint:
+		return p.policyIsGood(r.FailbackPolicy)
+	case farshore.Reprotect:
+		return p.homeIsGood(r)
+	case farshore.SetFailbackPolicy:
+		if r.FailbackPolicy == nil {
+			return p.refuse("FS-7003", "there is no failback policy in the request", "give the failback policy")
+		}
+		return p.policyIsGood(r.FailbackPolicy)
+	case farshore.TestFailover, farshore.Failover, farshore.ChangeRecoveryPoint, farshore.Failback:
 		if _, err := farshore.ParseSelector(r.Point); err != nil {
 			return p.refuse("FS-7003", err.Error(), "see: farshore point list "+string(p.State.Machine))
 		}
@@ -114,7 +134,8 @@ func (p *protection) complete(op farshore.Operation, r activities.Request) error
 		if _, ok := p.State.Drill(r.Run); r.Run != "" && !ok {
 			return p.refuse("FS-7005", fmt.Sprintf("no test failover %s stands", r.Run), "see: farshore machine show "+string(p.State.Machine))
 		}
-	case farshore.Disable, farshore.Pause, farshore.Resume, farshore.Resync, farshore.Commit, farshore.CancelFailover:
+	case farshore.Disable, farshore.Pause, farshore.Resume, farshore.Resync, farshore.Commit, farshore.CancelFailover,
+		farshore.CancelReprotect, farshore.CommitFailback, farshore.CancelFailback:
 	}
 	return nil
 }

@@ -35,6 +35,18 @@ func TypeOf(op farshore.Operation) string {
 		return "Commit"
 	case farshore.CancelFailover:
 		return "CancelFailover"
+	case farshore.Reprotect:
+		return "Reprotect"
+	case farshore.CancelReprotect:
+		return "CancelReprotect"
+	case farshore.Failback:
+		return "Failback"
+	case farshore.CommitFailback:
+		return "CommitFailback"
+	case farshore.CancelFailback:
+		return "CancelFailback"
+	case farshore.SetFailbackPolicy:
+		return "SetFailbackPolicy"
 	}
 	return ""
 }
@@ -93,7 +105,10 @@ func MakePoint(ctx workflow.Context, r PointRequest) (farshore.RecoveryPoint, er
 // Register registers every workflow of Farshore.
 func Register(r worker.WorkflowRegistry) {
 	r.RegisterWorkflowWithOptions(Protection, workflow.RegisterOptions{Name: activities.TypeProtection})
-	for _, w := range []any{InitialReplication, DeltaSync, TestFailoverRun, FailoverRun, CommitRun, CancelFailoverRun, MakePoint} {
+	for _, w := range []any{
+		InitialReplication, DeltaSync, TestFailoverRun, FailoverRun, CommitRun, CancelFailoverRun, MakePoint,
+		ReprotectRun, CancelReprotectRun, FailbackRun, CommitFailbackRun, CancelFailbackRun, RemoveRecoveredRun,
+	} {
 		r.RegisterWorkflow(w)
 	}
 	for _, op := range farshore.Operations() {

@@ -12,7 +12,11 @@ import (
 
 // source is what the machine's nodes shall do.
 func (p *protection) source(replicate activities.Replicate) activities.SetProtectionIn {
-	return activities.SetProtectionIn{Machine: p.State.Machine, Replicate: replicate, Disks: p.Disks, Policy: p.Policy}
+	in := activities.SetProtectionIn{Machine: p.State.Machine, Replicate: replicate, Disks: p.Disks, Policy: p.Policy}
+	if p.LastFailback != nil {
+		in.Instance = p.Instance // there are several bodies of it, and only this one came home
+	}
+	return in
 }
 
 // usual is what the source does when it is not failed over.
@@ -29,6 +33,10 @@ func (p *protection) enable(ctx workflow.Context, _ string, r activities.Request
 	p.State.Protection, p.Target, p.Policy, p.Disks = farshore.Enabling, *r.Target, farshore.DefaultPolicy(), r.Disks
 	if r.Policy != nil {
 		p.Policy = *r.Policy
+	}
+	p.FailbackPolicy = farshore.DefaultFailbackPolicy()
+	if r.FailbackPolicy != nil {
+		p.FailbackPolicy = *r.FailbackPolicy
 	}
 	p.show(ctx)
 	answer, err := p.begun(ctx)
@@ -48,7 +56,7 @@ func (p *protection) begun(ctx workflow.Context) (activities.Answer, error) {
 	if err != nil {
 		return activities.Answer{}, err
 	}
-	p.Machine = out.Machine
+	p.Machine, p.Instance = out.Machine, out.Instance
 	return p.copyDisks(ctx, farshore.Enable, 0)
 }
 
@@ -123,6 +131,11 @@ func (p *protection) settle(ctx workflow.Context) error {
 			return err
 		}
 	}
+	return p.watch(ctx)
+}
+
+// watch has replication watched, if it is not already.
+func (p *protection) watch(ctx workflow.Context) error {
 	_, _, err := p.begin(ctx, child{
 		id: activities.DeltaSyncID(p.State.Machine), op: farshore.Enable, summary: "Replication of " + string(p.State.Machine),
 		flow: DeltaSync, in: DeltaSyncIn{Machine: p.State.Machine, Last: p.Observed},

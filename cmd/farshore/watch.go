@@ -178,9 +178,9 @@ func underWay(s *farshorev1.MachineState) bool {
 	case farshore.Unprotected, farshore.Protected, farshore.Paused, farshore.Stalled:
 	}
 	switch farshore.Location(s.GetLocation()) {
-	case farshore.FailingOver, farshore.Cancelling:
+	case farshore.FailingOver, farshore.Cancelling, farshore.Reprotecting, farshore.FailingBack:
 		return true
-	case farshore.Primary, farshore.CommitPending, farshore.Recovery:
+	case farshore.Primary, farshore.CommitPending, farshore.Recovery, farshore.ReverseProtected, farshore.FailbackCommitPending:
 	}
 	return false
 }

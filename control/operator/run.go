@@ -24,8 +24,12 @@ const (
 	maxRuns     = 1000
 	defaultRuns = 50
 	// runTypes are the workflows that a person calls runs.
-	runTypes = "WorkflowType IN ('InitialReplication', 'TestFailoverRun', 'FailoverRun', 'CommitRun', 'CancelFailoverRun')"
+	runTypes = "WorkflowType IN ('InitialReplication', 'TestFailoverRun', 'FailoverRun', 'CommitRun', 'CancelFailoverRun', " +
+		"'ReprotectRun', 'CancelReprotectRun', 'FailbackRun', 'CommitFailbackRun', 'CancelFailbackRun', 'RemoveRecoveredRun')"
 )
+
+// cancellable are the kinds of run that can be cancelled by themselves.
+var cancellable = []string{"test-failover", "failover", "reprotect", "failback", "remove-recovered"}
 
 // ListRuns lists runs, newest first.
 func (s *Service) ListRuns(ctx context.Context, q *connect.Request[farshorev1.ListRunsRequest]) (*connect.Response[farshorev1.ListRunsResponse], error) {
@@ -80,7 +84,7 @@ func runMessage(e *workflowpb.WorkflowExecutionInfo) *farshorev1.Run {
 	if parts := strings.Split(id, "/"); len(parts) == 3 {
 		m.Operation, m.Machine = parts[0], parts[1]
 		switch parts[0] {
-		case "test-failover", "failover": // the others have no id of their own
+		case "test-failover", "failover", "reprotect", "failback": // the others have no id of their own
 			m.Id = parts[2]
 		case "ir":
 			m.Operation = "initial-replication"
@@ -198,7 +202,7 @@ func (s *Service) CancelRun(ctx context.Context, q *connect.Request[farshorev1.C
 	switch {
 	case info.GetStatus() != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING:
 		what, remedy = "it has ended: "+runStatus(info.GetStatus()), "see: farshore run show "+q.Msg.GetRun()
-	case kind != "test-failover" && kind != "failover":
+	case !slices.Contains(cancellable, kind):
 		what, remedy = "it cannot be cancelled by itself", "cancel what it belongs to: farshore machine can NAME"
 	}
 	if what != "" {

@@ -1,0 +1,221 @@
+package workflows
+
+import (
+	"cmp"
+
+	"go.temporal.io/sdk/workflow"
+
+	"farshore"
+	"farshore/activities"
+)
+
+// The times that an agent may take until it reports.
+const (
+	agentSeconds = 15 * 60 // of a machine that runs
+	bootedAgent  = 30 * 60 // of one that was just started
+)
+
+// ReprotectIn is the input of [ReprotectRun].
+type ReprotectIn struct {
+	Run     activities.Run          `json:"run"`
+	Machine farshore.MachineSpec    `json:"machine"`
+	Target  farshore.Target         `json:"target"`
+	Home    farshore.Home           `json:"home"`
+	Policy  farshore.FailbackPolicy `json:"policy"`
+	// On is what the machine's agent at the recovery site shall do; the run finds its instance.
+	On activities.SetProtectionIn `json:"on"`
+	// Others are the bodies of the machine that are not the one at the recovery site.
+	Others []string `json:"others,omitempty"`
+	// Former is the way home that stands already, if another master target shall go on with it.
+	Former *activities.ReprotectRecord `json:"former,omitempty"`
+	Note   string                      `json:"note,omitempty"`
+}
+
+// reprotect is one [ReprotectRun].
+type reprotect struct {
+	saga
+	road
+	in     ReprotectIn
+	record activities.ReprotectRecord
+}
+
+// ReprotectRun makes the way home of a machine that runs at the recovery site, and ends when its disks at home hold a clean
+// state of it. Nothing is changed before everything was looked at. If it fails or is cancelled, everything is taken back: the
+// machine goes on running at the recovery site, its stream fenced as before.
+func ReprotectRun(ctx workflow.Context, in ReprotectIn) (activities.ReprotectRecord, error) {
+	r := &reprotect{in: in}
+	r.record = activities.ReprotectRecord{
+		Run: in.Run, Workflow: in.Run.WorkflowID(), Made: in.Run, Home: in.Home, Started: workflow.Now(ctx),
+	}
+	r.road = road{ReprotectRecord: &r.record, machine: in.Machine, target: in.Target}
+	if in.Note != "" {
+		r.record.Notes = append(r.record.Notes, in.Note)
+	}
+	steps := []func(workflow.Context) error{
+		r.meet, r.path, r.choose, r.look, r.processServer, r.haveVM, r.give, r.takeSinks, r.turn, r.bringHome,
+	}
+	if in.Former != nil {
+		r.follow(*in.Former)
+		steps = []func(workflow.Context) error{r.meet, r.choose, r.look, r.handOver, r.give, r.takeSinks, r.bringHome}
+	}
+	if err := inOrder(ctx, steps...); err != nil {
+		r.tell(ctx, "taking it back")
+		return activities.ReprotectRecord{}, activities.Outward(r.unwind(ctx, in.Run, err))
+	}
+	r.record.Ended = workflow.Now(ctx)
+	r.tell(ctx, "done: the machine is replicated home")
+	return r.record, nil
+}
+
+func (r *reprotect) tell(ctx workflow.Context, what string) {
+	describeRun(ctx, r.in.Run, what, farshore.RecoveryPoint{}, r.record.Notes)
+}
+
+// follow goes on with a way home that stands: what was made for it stays its own.
+func (r *reprotect) follow(former activities.ReprotectRecord) {
+	r.record.Made, r.record.Instance, r.record.ProcessServer = former.Made, former.Instance, former.ProcessServer
+	r.record.VM, r.record.Epoch = former.VM, former.Epoch
+}
+
+// meet waits for the agent in the machine at the recovery site.
+func (r *reprotect) meet(ctx workflow.Context) error {
+	r.tell(ctx, "looking for the agent of the machine at the recovery site")
+	out, err := activities.AwaitAgent.Do(ctx, activities.AwaitAgentIn{
+		Machine: r.in.Run.Machine, Instance: r.record.Instance, Others: r.in.Others, Seconds: agentSeconds,
+	})
+	r.record.Instance = cmp.Or(out.Instance, r.record.Instance)
+	return err
+}
+
+func (r *reprotect) path(ctx workflow.Context) error {
+	if !r.in.Policy.PrivatePath {
+		return nil
+	}
+	r.tell(ctx, "looking at the private path home")
+	_, err := activities.CheckPath.Do(ctx, activities.PathIn{Place: r.place(), Address: r.in.Home.Address})
+	return err
+}
+
+func (r *reprotect) choose(ctx workflow.Context) (err error) {
+	r.tell(ctx, "choosing a master target")
+	r.record.MasterTarget, err = activities.ChooseMasterTarget.Do(ctx, activities.ChooseMasterTargetIn{
+		Run: r.record.Made, Machine: r.in.Machine, Home: r.in.Home,
+	})
+	return err
+}
+
+func (r *reprotect) vm() activities.VSphereMachineIn {
+	return activities.VSphereMachineIn{Site: r.site(), Machine: r.in.Machine, MasterTarget: r.record.MasterTarget.VM}
+}
+
+func (r *reprotect) look(ctx workflow.Context) error {
+	if !r.vsphere() {
+		return nil
+	}
+	r.tell(ctx, "looking whether it could come home")
+	_, err := activities.VSpherePreflight.Do(ctx, r.vm())
+	return err
+}
+
+func (r *reprotect) processServer(ctx workflow.Context) (err error) {
+	if !r.in.Policy.TemporaryProcessServer {
+		return nil
+	}
+	r.tell(ctx, "making the temporary process server")
+	r.before("remove the temporary process server", func(ctx workflow.Context) error {
+		_, err := activities.DeleteRun.Do(ctx, r.place())
+		return err
+	})
+	r.record.ProcessServer, err = activities.EnsureProcessServer.Do(ctx, activities.ProcessServerIn{Place: r.place(), Name: "ps-" + string(r.record.Made.ID)})
+	return err
+}
+
+func (r *reprotect) haveVM(ctx workflow.Context) (err error) {
+	if !r.vsphere() {
+		return nil
+	}
+	r.tell(ctx, "having a VM at home, powered off")
+	r.before("remove the VM at home", r.remove)
+	r.record.VM, err = activities.VSphereEnsureVM.Do(ctx, r.vm())
+	return err
+}
+
+// handOver takes the disks from the former master target. One that is dead cannot answer: the disks of a vSphere home are
+// detached from it, those of other homes were its own.
+func (r *reprotect) handOver(ctx workflow.Context) error {
+	former := road{ReprotectRecord: r.in.Former, machine: r.in.Machine, target: r.in.Target}
+	r.tell(ctx, "taking the disks from master target "+former.MasterTarget.Name)
+	r.before("give the disks to master target "+former.MasterTarget.Name+" again", func(ctx workflow.Context) error {
+		return former.reopen(ctx, false)
+	})
+	if err := optional(ctx, &r.record.Notes, former.close); err != nil {
+		return err
+	}
+	return former.detach(ctx)
+}
+
+func (r *reprotect) give(ctx workflow.Context) error {
+	if r.vsphere() {
+		r.tell(ctx, "attaching the disks to the master target")
+		r.gate("detach the disks from the master target", r.detach)
+	}
+	return r.attach(ctx)
+}
+
+func (r *reprotect) takeSinks(ctx workflow.Context) error {
+	r.tell(ctx, "giving the disks to master target "+r.record.MasterTarget.Name)
+	r.gate("take the disks back from the master target", r.close)
+	return r.open(ctx)
+}
+
+// turn lets the machine at the recovery site go on with the stream.
+func (r *reprotect) turn(ctx workflow.Context) error {
+	r.tell(ctx, "letting it replicate from the recovery site")
+	on := r.in.On
+	on.Instance = r.record.Instance
+	r.before("fence the stream again", func(ctx workflow.Context) error { return fenceAgain(ctx, r.in.Run, on) })
+	epoch, err := release(ctx, r.in.Run, on)
+	r.record.Epoch = epoch + 1
+	return err
+}
+
+func (r *reprotect) bringHome(ctx workflow.Context) (err error) {
+	r.tell(ctx, "bringing the disks home; the bytes stand in the pending activity's heartbeat")
+	r.record.Reached, err = activities.AwaitSinks.Do(ctx, activities.AwaitSinksIn{
+		Run: r.record.Made, MasterTarget: r.record.MasterTarget.Name, Epoch: r.record.Epoch,
+	})
+	return err
+}
+
+// CancelReprotectIn is the input of [CancelReprotectRun].
+type CancelReprotectIn struct {
+	Reprotect activities.ReprotectRecord `json:"reprotect"`
+	Machine   farshore.MachineSpec       `json:"machine"`
+	Target    farshore.Target            `json:"target"`
+	On        activities.SetProtectionIn `json:"on"` // what the machine's agent does, with its instance
+}
+
+// CancelReprotectRun gives a way home up that stands: what a reprotect does when it fails, in the same order. The machine
+// goes on running at the recovery site, its stream fenced.
+func CancelReprotectRun(ctx workflow.Context, in CancelReprotectIn) (Settled, error) {
+	run := in.Reprotect.Run
+	way := road{ReprotectRecord: &in.Reprotect, machine: in.Machine, target: in.Target}
+	var out Settled
+	tell := func(ctx workflow.Context, what string) {
+		describeRun(ctx, run, what, farshore.RecoveryPoint{}, out.Notes)
+	}
+	tell(ctx, "giving the way home up")
+	err := inOrder(ctx,
+		func(ctx workflow.Context) error { return fenceAgain(ctx, run, in.On) }, way.close, way.detach, way.remove,
+		func(ctx workflow.Context) error {
+			gone, err := activities.DeleteRun.Do(ctx, way.place())
+			out.Resources = gone.Resources
+			return err
+		})
+	if err != nil {
+		return Settled{}, activities.Outward(err)
+	}
+	out.Notes = append(out.Notes, "its stream is fenced again: it runs at the recovery site and is not replicated")
+	tell(ctx, "given up")
+	return out, nil
+}
