@@ -273,6 +273,7 @@ type source struct {
 	disk    farshore.DiskID
 	base    chain.Link
 	sectors block.Count
+	fill    func(context.Context, farshore.DiskID, vault.ReplicaDisk) error // what it holds at the base; nil: zeros
 }
 
 // clone makes one disk of a run.
@@ -301,6 +302,11 @@ func (a *Applier) empty(ctx context.Context, from source, name string) (err erro
 	if err := d.Fence(ctx); err != nil {
 		return err
 	}
+	if from.fill != nil {
+		if err := from.fill(ctx, from.disk, d); err != nil {
+			return err
+		}
+	}
 	r := &replica{stream: from.stream}
 	made := &disk{ReplicaDisk: d, id: from.disk}
 	r.place(made, from.base)
@@ -322,7 +328,7 @@ func (a *Applier) replay(ctx context.Context, r *replica, j Job) error {
 		if len(w.segments) == 0 {
 			break
 		}
-		w.disks = slices.DeleteFunc(slices.Clone(w.disks), func(d segment.Disk) bool { return r.disks[d.ID] == nil })
+		w.disks = r.mine(w.disks)
 		if _, err := r.apply(ctx, w); err != nil {
 			return err
 		}

@@ -160,6 +160,11 @@ func (r *replica) settled(at farshore.Position) bool {
 	return len(r.disks) > 0
 }
 
+// mine leaves out the disks of a window that are not here and shall not be.
+func (r *replica) mine(disks []segment.Disk) []segment.Disk {
+	return slices.DeleteFunc(slices.Clone(disks), func(d segment.Disk) bool { return r.disks[d.ID] == nil })
+}
+
 // work is what a window does to one disk.
 type work struct {
 	*disk

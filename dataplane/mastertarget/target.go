@@ -1,0 +1,257 @@
+package mastertarget
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"sync"
+	"time"
+
+	"farshore"
+	"farshore/dataplane/document"
+	"farshore/dataplane/host"
+	"farshore/fault"
+)
+
+// Target writes the disks of machines that come home. Make it with [New].
+type Target struct {
+	deps    Deps
+	windows chan struct{}
+
+	mu       sync.Mutex
+	machines map[farshore.MachineID]*MachineObserved
+	faults   []*fault.Fault // of the target itself
+}
+
+// New makes a master target; it does nothing before [Target.Run].
+func New(d Deps) *Target {
+	return &Target{deps: d, windows: make(chan struct{}, max(1, d.Settings.Machines)), machines: map[farshore.MachineID]*MachineObserved{}}
+}
+
+// task is one machine being brought home.
+type task struct {
+	wanted Machine
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+func (t *task) stop() {
+	t.cancel()
+	<-t.done
+}
+
+// Run does what is desired until ctx is done: each document replaces the one before. It returns when everything it started
+// has ended. Two on one state folder cannot run: FS-4115.
+func (t *Target) Run(ctx context.Context, desired <-chan Desired) (err error) {
+	lock, err := t.lock()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	ctx, cancel := context.WithCancel(ctx)
+	tasks := map[farshore.MachineID]*task{}
+	defer func() {
+		cancel()
+		for _, k := range tasks {
+			k.stop()
+		}
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case d := <-desired:
+			f := t.act(ctx, tasks, d)
+			t.mu.Lock()
+			t.faults = f
+			t.mu.Unlock()
+			t.changed()
+		}
+	}
+}
+
+func (t *Target) lock() (*os.File, error) {
+	if err := host.MakePrivate(t.sinksDir()); err != nil {
+		return nil, badFolder(t.sinksDir(), err)
+	}
+	f, err := os.OpenFile(filepath.Join(t.deps.Dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, badFolder(t.deps.Dir, err)
+	}
+	if err := host.Lock(f); err != nil {
+		return nil, errors.Join(badFolder(t.deps.Dir, err), f.Close())
+	}
+	return f, nil
+}
+
+func badFolder(dir string, err error) error {
+	return &fault.Fault{
+		Code: "FS-4115", Kind: fault.Operator, Subject: "state folder " + dir, What: "it cannot be used, or another master target uses it",
+		Remedy: "run one master target on a state folder, and see that the folder can be written", Err: err,
+	}
+}
+
+func (t *Target) sinksDir() string { return filepath.Join(t.deps.Dir, "sinks") }
+func (t *Target) machineDir(m farshore.MachineID) string {
+	return filepath.Join(t.sinksDir(), string(m))
+}
+
+// act starts and stops so that exactly what is desired is worked on, and closes what is desired no longer. It gives the
+// faults of what could not be closed; the next document, or the next start, tries again.
+func (t *Target) act(ctx context.Context, tasks map[farshore.MachineID]*task, d Desired) (faults []*fault.Fault) {
+	floor, err := t.floor()
+	if err != nil {
+		return []*fault.Fault{faultOf("master target", err)}
+	}
+	if d.Version.before(floor) {
+		t.deps.Log.Warn("an old document is not acted upon", "version", d.Version, "floor", floor)
+		return nil
+	}
+	wanted := map[farshore.MachineID]Machine{}
+	for _, m := range d.Machines {
+		wanted[m.Machine] = m
+	}
+	for id, k := range tasks {
+		if m, ok := wanted[id]; !ok || !reflect.DeepEqual(m, k.wanted) {
+			k.stop()
+			delete(tasks, id)
+		}
+	}
+	if err := t.closeOthers(wanted, d.Version); err != nil {
+		faults = append(faults, faultOf("master target", err))
+	}
+	for id, m := range wanted {
+		if tasks[id] == nil {
+			tasks[id] = t.start(ctx, m)
+		}
+	}
+	return faults
+}
+
+func (t *Target) start(ctx context.Context, m Machine) *task {
+	t.observe(m.Machine, func(o *MachineObserved) {
+		if o.Run != m.Run {
+			*o = MachineObserved{Machine: m.Machine, Run: m.Run}
+		}
+		o.Open, o.Fault, o.Finished, o.Proof = false, nil, farshore.Position{}, Proof{}
+	})
+	ctx, cancel := context.WithCancel(ctx)
+	k := &task{wanted: m, cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(k.done)
+		t.bring(ctx, m)
+	}()
+	return k
+}
+
+// closeOthers forgets the machines that are not wanted; nothing writes their disks any more.
+func (t *Target) closeOthers(wanted map[farshore.MachineID]Machine, v Version) error {
+	entries, err := os.ReadDir(t.sinksDir())
+	if err != nil {
+		return err
+	}
+	var gone []farshore.MachineID
+	for _, e := range entries {
+		if m := farshore.MachineID(e.Name()); wanted[m].Machine == "" {
+			gone = append(gone, m)
+		}
+	}
+	if len(gone) > 0 {
+		if err := t.raise(v); err != nil { // first: nobody acts on a document that knows them
+			return err
+		}
+	}
+	for _, m := range gone {
+		if err := os.RemoveAll(t.machineDir(m)); err != nil {
+			return err
+		}
+		t.deps.Log.Info("disks were given back", "machine", m)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for m := range t.machines {
+		if wanted[m].Machine == "" {
+			delete(t.machines, m)
+		}
+	}
+	return nil
+}
+
+// floorDocument is the oldest version of a desired document that may still be acted upon.
+type floorDocument struct {
+	Version int     `json:"version"`
+	Floor   Version `json:"floor"`
+}
+
+func (t *Target) floorPath() string { return filepath.Join(t.deps.Dir, "floor.json") }
+
+func (t *Target) floor() (Version, error) {
+	body, err := os.ReadFile(t.floorPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return Version{}, nil
+	}
+	var f floorDocument
+	if err == nil {
+		err = document.Decode(body, &f)
+	}
+	return f.Floor, err
+}
+
+func (t *Target) raise(v Version) error {
+	return save(t.floorPath(), floorDocument{Version: 1, Floor: v})
+}
+
+// save stores a document. It is on stable storage when save returns nil.
+func save(path string, members any) error {
+	body, err := document.Encode(members)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(body)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return host.Replace(path+".new", path)
+}
+
+func (t *Target) changed() {
+	if t.deps.Changed != nil { // a test may not care
+		t.deps.Changed()
+	}
+}
+
+func (t *Target) poll() time.Duration {
+	if t.deps.Poll > 0 {
+		return t.deps.Poll
+	}
+	return time.Duration(t.deps.Settings.PollSeconds) * time.Second
+}
+
+// wait pauses, or gives the context's error.
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// faultOf makes a fault of whatever stopped us.
+func faultOf(subject string, err error) *fault.Fault {
+	if f, ok := fault.As(err); ok {
+		return f
+	}
+	return &fault.Fault{
+		Code: "FS-4116", Kind: fault.Transient, Subject: subject, What: "the master target could not go on", Remedy: "none if it passes; else look at the cause", Err: err,
+	}
+}

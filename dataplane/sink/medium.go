@@ -1,0 +1,226 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"farshore"
+	"farshore/dataplane/disk"
+	"farshore/dataplane/host"
+)
+
+// medium is what the bytes of a sink lie on. Reads and writes of disjoint places may run at once.
+type medium interface {
+	ReadAt(p []byte, offset int64) (int, error)
+	WriteAt(p []byte, offset int64) (int, error)
+	// Zero makes bytes zero and gives their space back where it can.
+	Zero(offset, n int64) error
+	// Flush returns when all that was written is on stable storage.
+	Flush() error
+	// Fit makes room for so many bytes, if that is possible.
+	Fit(bytes int64) error
+	// Uncache sees that what is read next is what the medium holds.
+	Uncache() error
+	Close() error
+}
+
+// opened is a medium that was taken, and what is known of it.
+type opened struct {
+	medium
+	identity string
+	blank    bool // it was made just now, and is zeros
+}
+
+func openMedium(ctx context.Context, s Sink) (opened, error) {
+	switch s.Kind {
+	case farshore.HomeDevice:
+		return openDevice(s)
+	case farshore.HomeFile:
+		return openFile(s)
+	case farshore.HomeQCOW2:
+		return openQCOW2(ctx, s)
+	case farshore.HomeVSphere:
+	}
+	panic("sink: a medium of kind " + string(s.Kind))
+}
+
+// pieceBytes is the unit in which content is compared.
+const pieceBytes = disk.Alignment
+
+func alignedBuffer(n int) []byte { return disk.Buffer(n) }
+
+// openDevice takes a block device for itself.
+func openDevice(s Sink) (opened, error) {
+	f, err := disk.OpenExclusive(s.Path, s.Sectors.Bytes(), unix.O_DIRECT)
+	var unfit *disk.Unfit
+	if errors.As(err, &unfit) {
+		return opened{}, unfitDevice(s, unfit)
+	}
+	if err != nil {
+		return opened{}, operator("FS-4103", s, "it cannot be opened", "see: lsblk "+s.Path, err)
+	}
+	identity, err := disk.Hardware(s.Path)
+	if err != nil {
+		return opened{}, errors.Join(operator("FS-4103", s, "it cannot be told which disk it is", "see: lsblk "+s.Path, err), f.Close())
+	}
+	return opened{medium: &device{file: f}, identity: identity}, nil
+}
+
+func unfitDevice(s Sink, u *disk.Unfit) error {
+	switch u.Reason {
+	case disk.InUse:
+		return refused("FS-4104", s, u.What, "unmount it, or take it out of what holds it; see: lsblk "+s.Path)
+	case disk.TooSmall:
+		return refused("FS-4105", s, u.What, "give a disk of at least the size of the machine's")
+	case disk.ReadOnly:
+		return refused("FS-4106", s, u.What, "make it writable, or give another disk; see: blockdev --getro "+s.Path)
+	case disk.NoDisk:
+	}
+	return operator("FS-4103", s, u.What, "give a whole disk with sectors of 512 bytes", u.Err)
+}
+
+// device is a block device, read and written past the page cache.
+type device struct{ file *os.File }
+
+func (d *device) ReadAt(p []byte, offset int64) (int, error) {
+	return direct(d.file.ReadAt, p, offset, false)
+}
+
+func (d *device) WriteAt(p []byte, offset int64) (int, error) {
+	return direct(d.file.WriteAt, p, offset, true)
+}
+
+// direct does a transfer of whole sectors with memory that the kernel takes for direct I/O.
+func direct(transfer func([]byte, int64) (int, error), p []byte, offset int64, write bool) (int, error) {
+	if disk.InBuffer(p) {
+		return transfer(p, offset)
+	}
+	bounce := alignedBuffer(len(p))
+	if write {
+		copy(bounce, p)
+	}
+	n, err := transfer(bounce, offset)
+	if !write {
+		copy(p, bounce[:n])
+	}
+	return n, err
+}
+
+func (d *device) Zero(offset, n int64) error {
+	punch := uint32(unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE) // zeros without writing them, or refused
+	zero := uint32(unix.FALLOC_FL_ZERO_RANGE | unix.FALLOC_FL_KEEP_SIZE)  // the kernel writes them if it must
+	return zeroBy(d.file, offset, n, punch, zero)
+}
+
+// zeroBy tries ways to make bytes zero, and writes zeros at last.
+func zeroBy(f *os.File, offset, n int64, ways ...uint32) error {
+	for _, mode := range ways {
+		err := unix.Fallocate(int(f.Fd()), mode, offset, n)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENODEV) {
+			return err
+		}
+	}
+	zeros := alignedBuffer(int(min(n, 1<<20)))
+	for end := offset + n; offset < end; {
+		m, err := f.WriteAt(zeros[:min(int64(len(zeros)), end-offset)], offset)
+		if err != nil {
+			return err
+		}
+		offset += int64(m)
+	}
+	return nil
+}
+
+func (d *device) Flush() error { return d.file.Sync() }
+
+func (d *device) Fit(bytes int64) error {
+	end, err := d.file.Seek(0, 2)
+	if err == nil && end < bytes {
+		err = fmt.Errorf("it has %d bytes, the machine's disk has %d now", end, bytes)
+	}
+	return err
+}
+
+func (d *device) Uncache() error { return nil } // nothing of it was ever cached
+func (d *device) Close() error   { return d.file.Close() }
+
+// openFile takes a raw file, made here if it is not there.
+func openFile(s Sink) (opened, error) {
+	blank := false
+	f, err := os.OpenFile(s.Path, os.O_RDWR|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		blank = true
+		f, err = os.OpenFile(s.Path, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	}
+	if err != nil {
+		return opened{}, unusableFile(s, err)
+	}
+	o := opened{medium: &file{file: f}, blank: blank}
+	if o.identity, err = takeFile(s, f); err != nil {
+		return opened{}, errors.Join(err, f.Close())
+	}
+	return o, nil
+}
+
+func unusableFile(s Sink, err error) error {
+	switch {
+	case errors.Is(err, unix.EROFS), errors.Is(err, fs.ErrPermission):
+		return refused("FS-4106", s, "it cannot be written: "+err.Error(), "let the master target write there, or give another file")
+	case errors.Is(err, unix.ENOSPC):
+		return noSpace(s, err)
+	}
+	return operator("FS-4103", s, "it cannot be opened", "see that its folder is there; a link is not followed", err)
+}
+
+// takeFile locks a file, and sees that it is one, and that its file system has the room.
+func takeFile(s Sink, f *os.File) (identity string, err error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return "", unusableFile(s, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink > 1 {
+		return "", refused("FS-4103", s, "it is no file, or it has another name besides", "give a file of its own")
+	}
+	if err := host.Lock(f); err != nil {
+		return "", refused("FS-4104", s, "another process holds it", "see: fuser -v "+s.Path)
+	}
+	var room unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &room); err != nil {
+		return "", unusableFile(s, err)
+	}
+	if free, need := int64(room.Bavail)*room.Bsize, s.Sectors.Bytes()-st.Blocks*512; free < need {
+		return "", noSpace(s, fmt.Errorf("%d bytes are free, the disk may need %d more", free, need))
+	}
+	return fmt.Sprintf("inode-%d", st.Ino), nil
+}
+
+func noSpace(s Sink, err error) error {
+	return operator("FS-4110", s, "the file system that it lies on has too little room", "free space on "+filepath.Dir(s.Path)+"; it goes on by itself then", err)
+}
+
+// file is a raw file.
+type file struct{ file *os.File }
+
+func (f *file) ReadAt(p []byte, offset int64) (int, error) { return f.file.ReadAt(p, offset) }
+
+func (f *file) WriteAt(p []byte, offset int64) (int, error) { return f.file.WriteAt(p, offset) }
+
+func (f *file) Zero(offset, n int64) error {
+	return zeroBy(f.file, offset, n, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE)
+}
+
+func (f *file) Flush() error          { return f.file.Sync() }
+func (f *file) Fit(bytes int64) error { return f.file.Truncate(bytes) }
+
+// Uncache drops what is cached of the file; what is written is on stable storage by then.
+func (f *file) Uncache() error { return unix.Fadvise(int(f.file.Fd()), 0, 0, unix.FADV_DONTNEED) }
+func (f *file) Close() error   { return f.file.Close() }
