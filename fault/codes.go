@@ -10,7 +10,7 @@ type Code struct {
 // The thousands say where it arises:
 //
 //	1 mobility agent     2 process server and stream    3 vault, journal, formats   4 applier and recovery
-//	5 Azure              6 configuration server, API    7 states and workflows      8 Temporal      9 command line, lab
+//	5 Azure, vSphere     6 configuration server, API    7 states and workflows      8 Temporal      9 command line, lab
 var Codes = []Code{
 	{"FS-1001", "the disk cannot be used"},
 	{"FS-1002", "file systems cannot be held still for a cut"},
@@ -159,6 +159,18 @@ var Codes = []Code{
 	{"FS-5210", "the recovered VM does not exist any more"},
 	{"FS-5211", "the VM is not one of this machine"},
 	{"FS-5212", "the address at home cannot be resolved"},
+	{"FS-5401", "vSphere did not carry a request out; it is tried again"},
+	{"FS-5402", "vCenter does not accept the user, or it lacks a privilege"},
+	{"FS-5403", "vSphere refused a request for a reason not listed here"},
+	{"FS-5404", "something needed on vSphere does not exist"},
+	{"FS-5405", "the configuration of a vCenter is not usable"},
+	{"FS-5406", "the certificate of vCenter is not trusted"},
+	{"FS-5407", "the name belongs to another VM"},
+	{"FS-5408", "a VM is in a state that does not allow this"},
+	{"FS-5409", "disks of a VM are attached to another VM"},
+	{"FS-5410", "the master target's VM cannot take the disks"},
+	{"FS-5411", "there is too little space, memory or processor time on vSphere"},
+	{"FS-5420", "checks before a machine comes home to vSphere fail"},
 	{"FS-6001", "the name is not a valid machine, disk or group name"},
 	{"FS-6002", "the join token is not well formed"},
 	{"FS-6003", "the CA pin is not well formed"},

@@ -10,7 +10,7 @@ import (
 
 // areas are the headings of docs/faults.md, by the thousands of a code.
 var areas = map[byte]string{
-	'1': "Mobility agent", '2': "Process server and stream", '3': "Vault, journal, formats, restore", '4': "Applier and recovery", '5': "Azure",
+	'1': "Mobility agent", '2': "Process server and stream", '3': "Vault, journal, formats, restore", '4': "Applier and recovery", '5': "Azure and vSphere",
 	'6': "Configuration server and API", '7': "States and workflows", '8': "Temporal", '9': "Command line and lab",
 }
 

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -39,6 +40,23 @@ func TestBinariesLinkOnlyWhatTheyMay(t *testing.T) {
 			for _, prefix := range banned {
 				if strings.HasPrefix(dep, prefix) {
 					t.Errorf("%s links %s", binary, dep)
+				}
+			}
+		}
+	}
+}
+
+// vendors are the trees that may speak to a vendor's client: what is slow to build, and what could leak its types.
+var vendors = map[string][]string{
+	"github.com/vmware/": {"activities/vsphere", "tests/lab/vcsim"},
+}
+
+func TestAVendorsClientIsImportedInOnePlace(t *testing.T) {
+	for _, s := range sources(t) {
+		for _, spec := range s.file.Imports {
+			for prefix, places := range vendors {
+				if path := strings.Trim(spec.Path.Value, `"`); strings.HasPrefix(path, prefix) && !slices.Contains(places, s.dir) {
+					t.Errorf("%s imports %s", s.path, path)
 				}
 			}
 		}
