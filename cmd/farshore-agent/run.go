@@ -70,8 +70,11 @@ func runAgent(ctx context.Context, c config, log *slog.Logger) error {
 		Machine: machine, Body: body, Node: node, Sources: c.sources, StateDir: c.State, RunDir: c.Run, PinDir: c.Pins, Hooks: c.hooks(),
 		Watchdog: []string{self, watchdogVerb}, FreezeBound: time.Duration(c.FreezeSeconds) * time.Second,
 		WindowBytes: budgets.WindowBytes, Pressure: footprint.NewWatch(os.DirFS("/"), time.Now).Pressure, CopyRate: int64(c.CopyMiBPerSecond) << 20, Limits: session.DefaultLimits(), Log: log, Now: time.Now,
-		Snapshots: c.snapshots(),
+		Snapshots: c.snapshots(), Moved: func() error { return hub.ForgetDesired(c.State) },
 	})
+	if err := a.Settle(); err != nil { // before anything is read of what was wanted: it may be a predecessor's
+		return err
+	}
 	client := hub.NewClient(hub.Config{Address: c.Control, Node: node, Dir: c.State, Build: commandline.Version(), Now: time.Now, Log: log})
 	watch := &readinessWatch{dir: c.State, look: examiner(), changed: client.Report, now: time.Now, log: log}
 	g, ctx := errgroup.WithContext(ctx)

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -42,6 +43,10 @@ type Deps struct {
 	Log         *slog.Logger
 	Now         func() time.Time
 
+	// Moved is called when the agent finds itself in another body of the machine, before it keeps anything there: what was
+	// wanted of its predecessor is not wanted of it. nil: nothing is to be done.
+	Moved func() error
+
 	// Snapshots makes points where file systems cannot be frozen; nil: points are made of proven instants and freezes.
 	Snapshots disk.Snapshotter
 }
@@ -57,6 +62,7 @@ type ChangeLog struct {
 type Agent struct {
 	deps    Deps
 	state   *state
+	lock    *os.File // nil: not settled yet
 	freezer *disk.Freezer
 	copying *throttle
 
@@ -100,15 +106,14 @@ func New(d Deps) *Agent {
 // Run protects what is desired until ctx ends, and then returns nil. Before the first [Agent.Desire] it does nothing. It returns an error, a *fault.Fault, only when the
 // agent's own folders cannot be used or another agent uses them.
 func (a *Agent) Run(ctx context.Context) (err error) {
-	lock, err := a.own()
-	if err != nil {
+	if err := a.Settle(); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.letGo(), a.freezer.Close(), lock.Close()) }()
+	defer func() { err = errors.Join(err, a.letGo(), a.freezer.Close(), a.lock.Close()) }()
 	pause := newPause()
 	for ctx.Err() == nil {
 		wish, changed := a.wish()
-		if !wish.Protect {
+		if !a.wanted(wish) {
 			if a.told() { // before that, what is pending may be wanted
 				a.rest()
 			}
@@ -134,8 +139,12 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	return nil
 }
 
-// own takes the folders and reads the state.
-func (a *Agent) own() (*os.File, error) {
+// Settle takes the folders and finds out which instance of the machine this is. [Agent.Run] does it if nobody has done it
+// before, to know whom the agent reports for.
+func (a *Agent) Settle() error {
+	if a.lock != nil {
+		return nil
+	}
 	refuse := func(what string, err error) error {
 		return &fault.Fault{
 			Code: "FS-1009", Kind: fault.Operator, Subject: "mobility agent", What: what,
@@ -144,21 +153,51 @@ func (a *Agent) own() (*os.File, error) {
 	}
 	for _, dir := range []string{a.deps.StateDir, a.deps.RunDir} {
 		if err := host.MakePrivate(dir); err != nil {
-			return nil, refuse("its folders cannot be made", err)
+			return refuse("its folders cannot be made", err)
 		}
 	}
 	lock, err := os.OpenFile(filepath.Join(a.deps.RunDir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, refuse("its run directory cannot be used", err)
+		return refuse("its run directory cannot be used", err)
 	}
 	if err := host.Lock(lock); err != nil {
-		return nil, errors.Join(refuse("another agent uses the same run directory", err), lock.Close())
+		return errors.Join(refuse("another agent uses the same run directory", err), lock.Close())
 	}
-	if a.state, err = loadState(a.deps.StateDir); err != nil {
-		return nil, errors.Join(refuse("its state cannot be used", err), lock.Close())
+	if a.state, err = loadState(a.deps.StateDir, a.deps.Body, a.moved); err != nil {
+		return errors.Join(refuse("its state cannot be used", err), lock.Close())
 	}
-	a.note(func(o *Observed) { o.CutNumber, o.CutPoint = a.state.CutNumber, a.state.CutPoint })
-	return lock, nil
+	a.lock = lock
+	a.note(func(o *Observed) {
+		o.Instance, o.CutNumber, o.CutPoint = a.state.Instance, a.state.CutNumber, a.state.CutPoint
+	})
+	return nil
+}
+
+// moved removes what another instance has left: tracking, and what was wanted of it.
+func (a *Agent) moved() error {
+	a.deps.Log.Warn("this is another body of the machine: it keeps nothing of what was tracked, and owes every disk", "body", a.deps.Body)
+	err := forget(a.deps)
+	if a.deps.Moved != nil {
+		err = errors.Join(err, a.deps.Moved())
+	}
+	return err
+}
+
+// wanted reports whether this instance shall act on a wish, and says so if another one shall.
+func (a *Agent) wanted(wish Desired) bool {
+	if wish.Instance == "" || wish.Instance == a.state.Instance {
+		a.blame(atInstance, nil)
+		return wish.Protect
+	}
+	f := &fault.Fault{
+		Code: "FS-1021", Kind: fault.Operator, Subject: "machine " + string(a.deps.Machine),
+		What:   fmt.Sprintf("another body of it (%s) is to be replicated; this one (%s) rests: it tracks and sends nothing", wish.Instance, a.state.Instance),
+		Remedy: "nothing, if the machine runs elsewhere now: switch this one off, or remove farshore-agent from it; to run it here again, fail the machine back",
+	}
+	if a.blame(atInstance, f) {
+		a.deps.Log.Warn("another body of the machine is wanted", "err", f)
+	}
+	return false
 }
 
 // rest ends tracking: what was tracked is worth nothing once tracking has an end.
@@ -166,8 +205,10 @@ func (a *Agent) rest() {
 	if err := errors.Join(a.letGo(), forget(a.deps)); err != nil {
 		a.deps.Log.Warn("what was left of tracking could not be removed", "err", err)
 	}
-	for _, place := range []string{atDisks, atSession, atTracker, atPoint, atHooks, atResync, atLog} {
-		a.blame(place, nil)
+	for _, place := range places {
+		if place != atInstance {
+			a.blame(place, nil)
+		}
 	}
 }
 
@@ -178,7 +219,7 @@ func (a *Agent) introduce() {
 		a.blameDisks(err)
 	}
 	a.note(func(o *Observed) {
-		*o = Observed{Phase: Idle, Machine: spec, Sent: o.Sent, Read: o.Read, CutNumber: o.CutNumber, CutPoint: o.CutPoint}
+		*o = Observed{Phase: Idle, Instance: o.Instance, Machine: spec, Sent: o.Sent, Read: o.Read, CutNumber: o.CutNumber, CutPoint: o.CutPoint}
 	})
 }
 

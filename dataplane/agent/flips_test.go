@@ -12,7 +12,7 @@ import (
 // A session number or an era that reads well and is another one would cost data: each flip makes the file unreadable.
 func TestNoFlippedBitInTheAgentsStateGoesUnnoticed(t *testing.T) {
 	dir := t.TempDir()
-	s, err := loadState(dir)
+	s, err := loadState(dir, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

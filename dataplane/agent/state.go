@@ -17,15 +17,16 @@ import (
 const (
 	stateFile    = "agent.json"
 	runFile      = "run.json"
-	stateVersion = 1
+	stateVersion = 2 // 1 did not say in which body
 )
 
 // state is what the agent knows of itself for as long as it is installed. It is on stable storage when saved.
 type state struct {
 	Version   int    `json:"version"`
-	Instance  string `json:"instance"`  // of this installation on this machine
+	Instance  string `json:"instance"`  // one body of the machine: this installation on this hardware
 	MachineID string `json:"machineId"` // what the operating system calls the machine
-	Session   uint64 `json:"session"`   // the last session begun
+	Body      string `json:"body"`      // what the firmware calls the hardware; empty where it does not
+	Session   uint64 `json:"session"`   // the last session that the instance began
 	// NewGeneration: the wish for a new generation that is standing now has been fulfilled.
 	NewGeneration bool                   `json:"newGeneration,omitempty"`
 	CutNumber     uint64                 `json:"cutNumber,omitempty"` // the last request answered
@@ -36,9 +37,10 @@ type state struct {
 	dir string
 }
 
-// loadState reads the state. On a machine that the operating system calls otherwise (a clone, a restored image) it is
-// another installation: the vault decides what that may do.
-func loadState(dir string) (*state, error) {
+// loadState reads the state. On a machine that the operating system calls otherwise, or on other hardware (a clone, a restored
+// image, the same machine at the recovery site), it is another instance, which keeps nothing but its name on the disks: moved
+// is called before the new state is kept, to remove what its predecessor left. The vault decides what it may do.
+func loadState(dir, body string, moved func() error) (*state, error) {
 	id, err := host.InstallationID()
 	if err != nil {
 		return nil, err
@@ -47,13 +49,21 @@ func loadState(dir string) (*state, error) {
 	if err := readJSON(filepath.Join(dir, stateFile), s); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	if s.Version == stateVersion && s.MachineID == id {
-		return s, nil
-	}
 	if s.Version > stateVersion {
 		return nil, fmt.Errorf("read %s: it is of version %d, this program knows %d", filepath.Join(dir, stateFile), s.Version, stateVersion)
 	}
-	*s = state{Version: stateVersion, Instance: rand.Text(), MachineID: id, Session: s.Session, dir: dir}
+	switch {
+	case s.Version == stateVersion && s.MachineID == id && s.Body == body:
+		return s, nil
+	case s.Version == 1 && s.MachineID == id:
+		s.Version, s.Body = stateVersion, body
+		return s, s.save()
+	case s.Version > 0:
+		if err := moved(); err != nil {
+			return nil, fmt.Errorf("remove what another instance left: %w", err)
+		}
+	}
+	*s = state{Version: stateVersion, Instance: rand.Text(), MachineID: id, Body: body, dir: dir}
 	return s, s.save()
 }
 

@@ -10,6 +10,7 @@ import (
 
 // Desired is what is wanted of the agent.
 type Desired struct {
+	Instance       string // the body of the machine that shall act on it; any other one rests. "": whoever is told
 	Protect        bool
 	Paused         bool
 	Disks          []farshore.DiskID
@@ -41,7 +42,7 @@ func (d Desired) crashEvery() time.Duration {
 // that is preferred now. Other servers behind that one are tried when they are needed.
 func (d Desired) sameShape(o Desired, using string) bool {
 	preferred := len(d.ProcessServers) > 0 && d.ProcessServers[0] == using
-	return d.Protect == o.Protect && d.Paused == o.Paused && d.NewGeneration == o.NewGeneration &&
+	return d.Instance == o.Instance && d.Protect == o.Protect && d.Paused == o.Paused && d.NewGeneration == o.NewGeneration &&
 		slices.Equal(d.Disks, o.Disks) && (preferred || slices.Equal(d.ProcessServers, o.ProcessServers))
 }
 
@@ -60,6 +61,7 @@ const (
 
 // Observed is the state of the agent.
 type Observed struct {
+	Instance      string // this body of the machine
 	Machine       farshore.MachineSpec
 	Phase         Phase
 	Grade         string // the weakest of the protected disks, as it is now
@@ -87,14 +89,18 @@ type Observed struct {
 
 // The places of faults in the observed state: a newer fault of the same place replaces the older.
 const (
-	atDisks   = "disks"
-	atSession = "session"
-	atTracker = "tracker"
-	atPoint   = "point"
-	atHooks   = "hooks"
-	atResync  = "resync"
-	atLog     = "change log"
+	atDisks    = "disks"
+	atSession  = "session"
+	atTracker  = "tracker"
+	atPoint    = "point"
+	atHooks    = "hooks"
+	atResync   = "resync"
+	atLog      = "change log"
+	atInstance = "instance"
 )
+
+// places are all of them, in the order in which they are told.
+var places = []string{atInstance, atDisks, atSession, atTracker, atPoint, atHooks, atResync, atLog}
 
 // Desire tells the agent what is wanted of it from now on. It may be called at any time.
 func (a *Agent) Desire(d Desired) {
@@ -127,7 +133,7 @@ func (a *Agent) Observe() Observed {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	o := a.observed
-	for _, place := range []string{atDisks, atSession, atTracker, atPoint, atHooks, atResync, atLog} {
+	for _, place := range places {
 		if f := a.faults[place]; f != nil {
 			o.Faults = append(o.Faults, f)
 		}

@@ -38,6 +38,15 @@ func LoadDesired(dir string) (*farshorev1.SyncResponse, error) {
 	return document, nil
 }
 
+// ForgetDesired removes the desired document kept in dir: whoever takes the node's place on other hardware acts on nothing
+// before the hub has spoken.
+func ForgetDesired(dir string) error {
+	if err := os.Remove(filepath.Join(dir, DesiredFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forget the desired document: %w", err)
+	}
+	return nil
+}
+
 // saveDesired replaces the document kept in dir. It is on stable storage when saveDesired returns nil.
 func saveDesired(dir string, document *farshorev1.SyncResponse) (err error) {
 	content, err := protojson.MarshalOptions{Multiline: true}.Marshal(document)

@@ -1195,6 +1195,7 @@ type AgentDesired struct {
 	AppEverySeconds   uint32                 `protobuf:"varint,6,opt,name=app_every_seconds,json=appEverySeconds,proto3" json:"app_every_seconds,omitempty"` // 0: none
 	Cut               *CutRequest            `protobuf:"bytes,7,opt,name=cut,proto3" json:"cut,omitempty"`                                                   // a point that was asked for
 	NewGeneration     bool                   `protobuf:"varint,8,opt,name=new_generation,json=newGeneration,proto3" json:"new_generation,omitempty"`         // start a new full copy instead of going on with the stream
+	Instance          string                 `protobuf:"bytes,60,opt,name=instance,proto3" json:"instance,omitempty"`                                        // the body of the machine that shall act on this; any other one rests. Empty: whoever reads it
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -1285,12 +1286,20 @@ func (x *AgentDesired) GetNewGeneration() bool {
 	return false
 }
 
+func (x *AgentDesired) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
 // CutRequest asks for one recovery point now. A node acts on a number once.
 type CutRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
 	Consistency   string                 `protobuf:"bytes,2,opt,name=consistency,proto3" json:"consistency,omitempty"`
 	Label         string                 `protobuf:"bytes,3,opt,name=label,proto3" json:"label,omitempty"`
+	HoldSeconds   uint32                 `protobuf:"varint,60,opt,name=hold_seconds,json=holdSeconds,proto3" json:"hold_seconds,omitempty"` // 0: none. The machine comes to rest at the point: its file systems stay frozen for so long, or until a document asks for no hold
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1346,6 +1355,13 @@ func (x *CutRequest) GetLabel() string {
 	return ""
 }
 
+func (x *CutRequest) GetHoldSeconds() uint32 {
+	if x != nil {
+		return x.HoldSeconds
+	}
+	return 0
+}
+
 type AgentObserved struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
 	Machine            *MachineSpec           `protobuf:"bytes,1,opt,name=machine,proto3" json:"machine,omitempty"`
@@ -1368,6 +1384,8 @@ type AgentObserved struct {
 	CopyEndUnix        int64                  `protobuf:"varint,31,opt,name=copy_end_unix,json=copyEndUnix,proto3" json:"copy_end_unix,omitempty"`                        // when the copy will be done at that rate; 0: not known
 	Readiness          []*ReadinessFinding    `protobuf:"bytes,40,rep,name=readiness,proto3" json:"readiness,omitempty"`                                                  // what would stop the machine from starting elsewhere
 	ReadinessUnix      int64                  `protobuf:"varint,41,opt,name=readiness_unix,json=readinessUnix,proto3" json:"readiness_unix,omitempty"`                    // when that was looked at; 0: not yet
+	Instance           string                 `protobuf:"bytes,60,opt,name=instance,proto3" json:"instance,omitempty"`                                                    // which body of the machine reports
+	Holding            bool                   `protobuf:"varint,61,opt,name=holding,proto3" json:"holding,omitempty"`                                                     // the machine is at rest: nothing was written behind cut_point
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -1540,6 +1558,20 @@ func (x *AgentObserved) GetReadinessUnix() int64 {
 		return x.ReadinessUnix
 	}
 	return 0
+}
+
+func (x *AgentObserved) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *AgentObserved) GetHolding() bool {
+	if x != nil {
+		return x.Holding
+	}
+	return false
 }
 
 // ReadinessFinding is readiness.Finding, with the time since when it was found.
@@ -2661,7 +2693,7 @@ const file_farshore_v1_hub_proto_rawDesc = "" +
 	"\aNicSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x1c\n" +
-	"\taddresses\x18\x03 \x03(\tR\taddresses\"\xad\x02\n" +
+	"\taddresses\x18\x03 \x03(\tR\taddresses\"\xc9\x02\n" +
 	"\fAgentDesired\x12\x18\n" +
 	"\aprotect\x18\x01 \x01(\bR\aprotect\x12\x16\n" +
 	"\x06paused\x18\x02 \x01(\bR\x06paused\x12\x14\n" +
@@ -2670,12 +2702,14 @@ const file_farshore_v1_hub_proto_rawDesc = "" +
 	"\x13crash_every_seconds\x18\x05 \x01(\rR\x11crashEverySeconds\x12*\n" +
 	"\x11app_every_seconds\x18\x06 \x01(\rR\x0fappEverySeconds\x12)\n" +
 	"\x03cut\x18\a \x01(\v2\x17.farshore.v1.CutRequestR\x03cut\x12%\n" +
-	"\x0enew_generation\x18\b \x01(\bR\rnewGeneration\"\\\n" +
+	"\x0enew_generation\x18\b \x01(\bR\rnewGeneration\x12\x1a\n" +
+	"\binstance\x18< \x01(\tR\binstance\"\x7f\n" +
 	"\n" +
 	"CutRequest\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12 \n" +
 	"\vconsistency\x18\x02 \x01(\tR\vconsistency\x12\x14\n" +
-	"\x05label\x18\x03 \x01(\tR\x05label\"\xb7\x06\n" +
+	"\x05label\x18\x03 \x01(\tR\x05label\x12!\n" +
+	"\fhold_seconds\x18< \x01(\rR\vholdSeconds\"\xed\x06\n" +
 	"\rAgentObserved\x122\n" +
 	"\amachine\x18\x01 \x01(\v2\x18.farshore.v1.MachineSpecR\amachine\x12-\n" +
 	"\x05phase\x18\x02 \x01(\x0e2\x17.farshore.v1.AgentPhaseR\x05phase\x12\x14\n" +
@@ -2703,7 +2737,9 @@ const file_farshore_v1_hub_proto_rawDesc = "" +
 	"\x15copy_bytes_per_second\x18\x1e \x01(\x04R\x12copyBytesPerSecond\x12\"\n" +
 	"\rcopy_end_unix\x18\x1f \x01(\x03R\vcopyEndUnix\x12;\n" +
 	"\treadiness\x18( \x03(\v2\x1d.farshore.v1.ReadinessFindingR\treadiness\x12%\n" +
-	"\x0ereadiness_unix\x18) \x01(\x03R\rreadinessUnix\"\xf1\x01\n" +
+	"\x0ereadiness_unix\x18) \x01(\x03R\rreadinessUnix\x12\x1a\n" +
+	"\binstance\x18< \x01(\tR\binstance\x12\x18\n" +
+	"\aholding\x18= \x01(\bR\aholding\"\xf1\x01\n" +
 	"\x10ReadinessFinding\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x1a\n" +
 	"\bseverity\x18\x02 \x01(\tR\bseverity\x12\x18\n" +
