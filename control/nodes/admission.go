@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -165,13 +166,13 @@ func (r *Registry) enter(m *farshorev1.EnrolRequest, id farshore.Identity, leaf 
 		if err != nil || id.Role == farshore.RoleOperator {
 			return err
 		}
-		return tx.Bucket(observedBucket).Put([]byte(id.String()), content)
+		return errors.Join(forgetReports(tx, id), tx.Bucket(observedBucket).Put(reportKey(id, ""), content))
 	})
 	if err != nil || id.Role == farshore.RoleOperator {
 		return err
 	}
 	r.mu.Lock()
-	r.observed[id] = first
+	r.observed[id] = reports{"": first}
 	r.mu.Unlock()
 	r.wake(anyReport)
 	return nil

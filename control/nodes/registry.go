@@ -1,12 +1,12 @@
 package nodes
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -34,8 +34,11 @@ type Registry struct {
 	now         func() time.Time
 	log         *slog.Logger
 
+	desiring sync.Mutex
+
 	mu       sync.Mutex
-	observed map[farshore.Identity]observation
+	observed map[farshore.Identity]reports
+	wanted   map[farshore.Identity]string // the instance that shall act, of agents with a document that names one
 	heard    map[farshore.Identity]heard
 	watchers map[string]chan struct{} // closed and removed when what they watch changes
 }
@@ -69,7 +72,7 @@ func Open(c Config) (*Registry, error) {
 	}
 	r := &Registry{
 		db: db, authority: c.Authority, roots: roots, audit: c.Audit, incarnation: c.Incarnation, now: c.Now, log: c.Log,
-		observed: map[farshore.Identity]observation{}, heard: map[farshore.Identity]heard{}, watchers: map[string]chan struct{}{},
+		observed: map[farshore.Identity]reports{}, wanted: map[farshore.Identity]string{}, heard: map[farshore.Identity]heard{}, watchers: map[string]chan struct{}{},
 	}
 	if err := r.loadObserved(); err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -82,14 +85,26 @@ func (r *Registry) Close() error { return r.db.Close() }
 
 func (r *Registry) loadObserved() error {
 	return r.db.View(func(tx *bbolt.Tx) error {
-		return tx.Bucket(observedBucket).ForEach(func(key, content []byte) error {
-			role, name, _ := strings.Cut(string(key), "/")
+		err := tx.Bucket(observedBucket).ForEach(func(key, content []byte) error {
+			id, instance := parseReportKey(key)
 			o, err := decodeObservation(content)
 			if err != nil {
 				return err
 			}
-			r.observed[farshore.Identity{Role: farshore.Role(role), Name: name}] = o
+			if r.observed[id] == nil {
+				r.observed[id] = reports{}
+			}
+			r.observed[id][instance] = o
 			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return tx.Bucket(desiredBucket).ForEach(func(key, _ []byte) error {
+			id, _ := parseReportKey(key)
+			document, err := getDesired(tx, id)
+			r.wanted[id] = document.GetAgent().GetInstance()
+			return err
 		})
 	})
 }
@@ -98,7 +113,9 @@ func (r *Registry) loadObserved() error {
 // comes out as it was keeps its version. What was desired is on stable storage when SetDesired returns nil; the node hears
 // of it when it next asks, which may be never. change may run more than once.
 func (r *Registry) SetDesired(_ context.Context, id farshore.Identity, change func(*farshorev1.SyncResponse)) error {
-	changed := false
+	r.desiring.Lock() // so that wanted is what the last of several changes wants
+	defer r.desiring.Unlock()
+	changed, wanted := false, ""
 	err := r.db.Update(func(tx *bbolt.Tx) error {
 		document, err := getDesired(tx, id)
 		if err != nil {
@@ -107,7 +124,7 @@ func (r *Registry) SetDesired(_ context.Context, id farshore.Identity, change fu
 		before := proto.CloneOf(document)
 		change(document)
 		document.Version = before.GetVersion()
-		changed = !proto.Equal(before, document)
+		changed, wanted = !proto.Equal(before, document), document.GetAgent().GetInstance()
 		if !changed {
 			return nil
 		}
@@ -118,6 +135,9 @@ func (r *Registry) SetDesired(_ context.Context, id farshore.Identity, change fu
 		return fmt.Errorf("set what is desired of %s: %w", id, err)
 	}
 	if changed {
+		r.mu.Lock()
+		r.wanted[id] = wanted
+		r.mu.Unlock()
 		r.wake(desiredKey(id))
 	}
 	return nil
@@ -134,14 +154,6 @@ func (r *Registry) Desired(id farshore.Identity) (document *farshorev1.SyncRespo
 	}
 	document.Version.Incarnation = r.incarnation
 	return document, true, nil
-}
-
-// Observed is what a node last reported, and when; ok is false if it never did. The report must not be changed.
-func (r *Registry) Observed(id farshore.Identity) (report *farshorev1.SyncRequest, at time.Time, ok bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	o, ok := r.observed[id]
-	return o.report, o.at, ok
 }
 
 // AwaitObserved waits for a report of the node of which holds is true: the last one, or one to come. It waits until ctx is
@@ -227,14 +239,14 @@ func (r *Registry) Find(id farshore.Identity) (node Node, ok bool, err error) {
 func (r *Registry) node(record nodeRecord) Node {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	o, h := r.observed[record.Identity], r.heard[record.Identity]
-	seen := h.at
-	if o.at.After(seen) {
-		seen = o.at
-	}
-	build := h.build
-	if build == "" {
-		build = o.report.GetBuild()
+	wanted := r.wanted[record.Identity]
+	o, _ := r.observed[record.Identity].of(wanted)
+	seen, build := o.at, o.report.GetBuild()
+	if h := r.heard[record.Identity]; wanted == "" { // else it may be another body that was heard
+		build = cmp.Or(h.build, build)
+		if h.at.After(seen) {
+			seen = h.at
+		}
 	}
 	return Node{
 		Identity: record.Identity, Build: build, Enrolled: record.Enrolled, LastSeen: seen,
@@ -257,7 +269,7 @@ func (r *Registry) Remove(id farshore.Identity) error {
 			tx.Bucket(deniedBucket).Put([]byte(record.Key), []byte(id.String())),
 			tx.Bucket(nodeBucket).Delete([]byte(id.String())),
 			tx.Bucket(desiredBucket).Delete([]byte(id.String())),
-			tx.Bucket(observedBucket).Delete([]byte(id.String())),
+			forgetReports(tx, id),
 		)
 	})
 	if err != nil {
@@ -265,6 +277,7 @@ func (r *Registry) Remove(id farshore.Identity) error {
 	}
 	r.mu.Lock()
 	delete(r.observed, id)
+	delete(r.wanted, id)
 	delete(r.heard, id)
 	r.mu.Unlock()
 	r.wake(desiredKey(id))

@@ -140,19 +140,9 @@ func (r *Registry) hear(id farshore.Identity, q *farshorev1.SyncRequest) error {
 	if err := sign(id, report); err != nil {
 		return err
 	}
-	o := observation{report: report, at: now}
-	content, err := encodeObservation(o)
-	if err != nil {
-		return err
-	}
-	// Batch: many nodes report at the same time, and one fsync serves them all.
-	err = r.db.Batch(func(tx *bbolt.Tx) error { return tx.Bucket(observedBucket).Put([]byte(id.String()), content) })
-	if err != nil {
+	if err := r.note(id, report.GetAgent().GetInstance(), observation{report: report, at: now}); err != nil {
 		return fmt.Errorf("keep the report of %s: %w", id, err)
 	}
-	r.mu.Lock()
-	r.observed[id] = o
-	r.mu.Unlock()
 	r.wake(observedKey(id))
 	r.wake(anyReport)
 	return nil
@@ -164,7 +154,7 @@ func sign(id farshore.Identity, report *farshorev1.SyncRequest) error {
 	switch id.Role {
 	case farshore.RoleAgent:
 		agent := report.GetAgent()
-		fits = agent != nil
+		fits = agent != nil && instanceName.MatchString(agent.GetInstance())
 		if agent.GetMachine() != nil {
 			agent.Machine.Id = id.Name
 		}

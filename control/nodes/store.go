@@ -22,7 +22,7 @@ var (
 	nodeBucket     = []byte("nodes")    // -> nodeRecord, JSON
 	deniedBucket   = []byte("denied")   // key hash -> identity
 	desiredBucket  = []byte("desired")  // -> SyncResponse; its version has the number only
-	observedBucket = []byte("observed") // -> 8 bytes of unix nanoseconds, SyncRequest
+	observedBucket = []byte("observed") // of each instance, see reportKey -> 8 bytes of unix nanoseconds, SyncRequest
 )
 
 const openTimeout = 2 * time.Second
