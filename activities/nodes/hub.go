@@ -16,8 +16,12 @@ type Hub interface {
 	SetDesired(ctx context.Context, id farshore.Identity, change func(*farshorev1.SyncResponse)) error
 	// Desired is what is desired of a node, with its version; ok is false if nothing ever was.
 	Desired(id farshore.Identity) (document *farshorev1.SyncResponse, ok bool, err error)
-	// Observed is what a node last reported, and when; ok is false if it never did.
+	// Observed is what a node last reported, and when; ok is false if it never did. Of a machine with several bodies it is
+	// what the wanted one reported, or if none is wanted the last that did.
 	Observed(id farshore.Identity) (report *farshorev1.SyncRequest, at time.Time, ok bool)
+	// Instances lists the bodies of a machine that have reported, the last first; ObservedOf is what one of them said.
+	Instances(id farshore.Identity) []string
+	ObservedOf(id farshore.Identity, instance string) (report *farshorev1.SyncRequest, at time.Time, ok bool)
 	// Enrolled lists the nodes of a role in the order of their names.
 	Enrolled(role farshore.Role) ([]farshore.Identity, error)
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -22,6 +24,7 @@ import (
 type board struct {
 	mu       sync.Mutex
 	enrolled []farshore.Identity
+	bodies   map[string]*farshorev1.SyncRequest // what each body of web-01 reports, if there are several
 	desired  map[farshore.Identity]*farshorev1.SyncResponse
 	observed map[farshore.Identity]*farshorev1.SyncRequest
 	at       map[farshore.Identity]time.Time
@@ -32,7 +35,8 @@ type board struct {
 func newBoard(ids ...farshore.Identity) *board {
 	return &board{
 		enrolled: ids, desired: map[farshore.Identity]*farshorev1.SyncResponse{}, observed: map[farshore.Identity]*farshorev1.SyncRequest{},
-		at: map[farshore.Identity]time.Time{}, acts: func(farshore.Identity, *board) {}, look: func() {},
+		at: map[farshore.Identity]time.Time{}, bodies: map[string]*farshorev1.SyncRequest{},
+		acts: func(farshore.Identity, *board) {}, look: func() {},
 	}
 }
 
@@ -65,6 +69,20 @@ func (b *board) Observed(id farshore.Identity) (*farshorev1.SyncRequest, time.Ti
 	b.look()
 	report, ok := b.observed[id]
 	return report, b.at[id], ok
+}
+
+func (b *board) Instances(id farshore.Identity) (all []string) {
+	for _, instance := range slices.Sorted(maps.Keys(b.bodies)) {
+		if id == web {
+			all = append(all, instance)
+		}
+	}
+	return all
+}
+
+func (b *board) ObservedOf(_ farshore.Identity, instance string) (*farshorev1.SyncRequest, time.Time, bool) {
+	report, ok := b.bodies[instance]
+	return report, start, ok
 }
 
 func (b *board) Enrolled(role farshore.Role) (ids []farshore.Identity, err error) {

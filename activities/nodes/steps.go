@@ -2,7 +2,6 @@ package nodes
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -45,6 +44,7 @@ func (s Steps) Serve(r worker.ActivityRegistry) {
 	activities.AwaitInitialReplication.Serve(r, s.awaitInitialReplication)
 	activities.RequestPoint.Serve(r, s.requestPoint)
 	activities.StopReplication.Serve(r, s.stopReplication)
+	activities.AwaitAgent.Serve(r, s.awaitAgent)
 }
 
 func (s Steps) setProtection(ctx context.Context, in activities.SetProtectionIn) (activities.SetProtectionOut, error) {
@@ -52,7 +52,7 @@ func (s Steps) setProtection(ctx context.Context, in activities.SetProtectionIn)
 		// The applier keeps the replica: a machine that was failed over still has its points.
 		return activities.SetProtectionOut{}, s.off(ctx, in.Machine)
 	}
-	spec, err := s.spec(in.Machine, in.Disks)
+	spec, instance, err := s.spec(in)
 	if err != nil {
 		return activities.SetProtectionOut{}, err
 	}
@@ -78,44 +78,16 @@ func (s Steps) setProtection(ctx context.Context, in activities.SetProtectionIn)
 		d.Protect, d.Paused, d.Disks, d.ProcessServers = true, in.Replicate == activities.ReplicatePaused, disks, addresses
 		d.CrashEverySeconds, d.AppEverySeconds = uint32(in.Policy.CrashEverySeconds), uint32(in.Policy.AppEverySeconds)
 		d.NewGeneration = in.NewGeneration
+		if d.Instance != in.Instance && d.Cut != nil {
+			d.Cut.HoldSeconds = 0 // that was another body's
+		}
+		d.Instance = in.Instance
 	})
 	if err != nil {
 		return activities.SetProtectionOut{}, err
 	}
 	// Nodes do what they shall even while the vault is away; this waits for it.
-	return activities.SetProtectionOut{Machine: spec}, s.Retain(ctx, in.Machine, in.Policy)
-}
-
-// spec is the machine as its agent last described it, with the disks that were asked for.
-func (s Steps) spec(m farshore.MachineID, disks []farshore.DiskID) (farshore.MachineSpec, error) {
-	report, _, ok := s.Hub.Observed(agent(m))
-	if !ok || report.GetAgent().GetMachine() == nil {
-		return farshore.MachineSpec{}, &fault.Fault{
-			Code: "FS-6031", Kind: fault.Operator, Subject: "machine " + string(m), What: "its mobility agent has never reported",
-			Remedy: "start the agent on it: systemctl start farshore-agent",
-		}
-	}
-	spec := hub.Machine(report.GetAgent().GetMachine())
-	spec.ID = m
-	if len(spec.Disks) == 0 { // it reports once before it has looked at its disks
-		return farshore.MachineSpec{}, &fault.Fault{
-			Code: "FS-6031", Kind: fault.Transient, Subject: "machine " + string(m), What: "its mobility agent has named no disk yet",
-			Remedy: "nothing: it is asked again; if this stays, run on the machine: farshore-agent disks",
-		}
-	}
-	if len(disks) == 0 {
-		return spec, nil
-	}
-	for _, id := range disks {
-		if !slices.ContainsFunc(spec.Disks, func(d farshore.DiskSpec) bool { return d.ID == id }) {
-			return farshore.MachineSpec{}, &fault.Fault{
-				Code: "FS-7003", Kind: fault.Refused, Subject: "machine " + string(m), What: fmt.Sprintf("it has no disk %s", id),
-				Remedy: "see its disks: farshore machine show " + string(m),
-			}
-		}
-	}
-	spec.Disks = slices.DeleteFunc(spec.Disks, func(d farshore.DiskSpec) bool { return !slices.Contains(disks, d.ID) })
-	return spec, nil
+	return activities.SetProtectionOut{Machine: spec, Instance: instance}, s.Retain(ctx, in.Machine, in.Policy)
 }
 
 // place gives the process servers, and the addresses of those that a machine may use in their order. A machine keeps its own.

@@ -240,6 +240,12 @@ func (b *board) Observed(id farshore.Identity) (*farshorev1.SyncRequest, time.Ti
 	return report, time.Time{}, ok
 }
 
+func (b *board) Instances(farshore.Identity) []string { return nil } // its machine has one body, without a name
+
+func (b *board) ObservedOf(farshore.Identity, string) (*farshorev1.SyncRequest, time.Time, bool) {
+	return nil, time.Time{}, false
+}
+
 func (b *board) Enrolled(role farshore.Role) ([]farshore.Identity, error) {
 	if role == farshore.RoleApplier {
 		return []farshore.Identity{west}, nil
@@ -321,5 +327,20 @@ func TestADeadApplierRemovesTheDisksWhenItIsBack(t *testing.T) {
 	jobs := s.board.jobs()
 	if len(jobs) != 1 || jobs[0].GetKind() != farshorev1.ApplierJobKind_APPLIER_JOB_KIND_DISCARD {
 		t.Errorf("jobs %v: want the removal to stay desired", jobs)
+	}
+}
+
+func TestAReleasedStreamIsTheHeirs(t *testing.T) {
+	s := newSite(t)
+	in := activities.ReleaseIn{Run: activities.Run{Machine: web, ID: "run-1"}, Instance: "vm"}
+	for range 2 { // a step may run again
+		out, err := do(s, activities.Release, in)
+		if err != nil || out.Epoch != 3 {
+			t.Errorf("released behind epoch %d, %v; want 3", out.Epoch, err)
+		}
+	}
+	_, err := s.claim()
+	if f, ok := fault.As(err); !ok || f.Code != "FS-3507" {
+		t.Errorf("the source may claim again: %v", err)
 	}
 }

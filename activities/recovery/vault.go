@@ -38,6 +38,7 @@ func (s Steps) Serve(r worker.ActivityRegistry) {
 	activities.ChoosePoint.Serve(r, s.choosePoint)
 	activities.Fence.Serve(r, s.fence)
 	activities.Unfence.Serve(r, s.unfence)
+	activities.Release.Serve(r, s.release)
 	activities.PrepareDisks.Serve(r, s.prepareDisks)
 	activities.DiscardDisks.Serve(r, s.discardDisks)
 }
@@ -87,4 +88,9 @@ func (s Steps) fence(ctx context.Context, in activities.RunIn) (activities.Fence
 
 func (s Steps) unfence(ctx context.Context, in activities.RunIn) (activities.None, error) {
 	return activities.None{}, journal.Unfence(ctx, s.Claims, in.Run.Machine)
+}
+
+func (s Steps) release(ctx context.Context, in activities.ReleaseIn) (activities.ReleaseOut, error) {
+	epoch, err := journal.ReleaseTo(ctx, s.Claims, in.Run.Machine, in.Instance)
+	return activities.ReleaseOut{Epoch: epoch}, err
 }

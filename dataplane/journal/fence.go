@@ -66,15 +66,41 @@ func Unfence(ctx context.Context, d Deps, m farshore.MachineID) error {
 // ReleaseTo gives a machine's stream to one instance, its heir: that one goes on in the same generation, and every instance
 // that wrote before is refused for ever. A stream that is not fenced is fenced first: its predecessor cannot be
 // acknowledged any more from then on, and what the heir begins behind is the end of what ever was. A stream that the heir
-// has already stays as it is.
-func ReleaseTo(ctx context.Context, d Deps, m farshore.MachineID, heir string) error {
+// has already stays as it is. The epoch is the last that is not the heir's.
+func ReleaseTo(ctx context.Context, d Deps, m farshore.MachineID, heir string) (farshore.Epoch, error) {
 	if heir == "" {
-		return fmt.Errorf("release the stream of machine %s: it has no heir", m)
+		return 0, fmt.Errorf("release the stream of machine %s: it has no heir", m)
 	}
-	if err := d.release(ctx, m, heir); err != nil {
-		return fmt.Errorf("release the stream of machine %s to %s: %w", m, heir, err)
+	var epoch farshore.Epoch
+	err := d.release(ctx, m, heir)
+	if err == nil {
+		epoch, err = d.claims().before(ctx, m, heir)
 	}
-	return nil
+	if err != nil {
+		return 0, fmt.Errorf("release the stream of machine %s to %s: %w", m, heir, err)
+	}
+	return epoch, nil
+}
+
+// before gives the epoch of the newest generation behind which everything is an instance's: that of its release, or the last
+// that another instance wrote; 0 if the whole generation is its own.
+func (r claimReader) before(ctx context.Context, m farshore.MachineID, instance string) (farshore.Epoch, error) {
+	s, err := r.survey(ctx, m)
+	if err != nil {
+		return 0, err
+	}
+	for c, err := range r.back(ctx, m, s) {
+		if err != nil {
+			return 0, err
+		}
+		if c.Generation != s.newest() {
+			break
+		}
+		if c.Role == Release && c.Heir == instance || c.Role == Replication && c.Ticket.Instance != instance {
+			return c.Epoch, nil
+		}
+	}
+	return 0, nil
 }
 
 // release claims an epoch that nobody writes, behind the fence's.

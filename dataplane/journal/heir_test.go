@@ -19,11 +19,11 @@ func fresh(t *Ticket) { t.NewGeneration = true }
 func TestOnlyTheHeirGoesOnWithAStreamThatWasReleasedToIt(t *testing.T) {
 	w := newWorld(t)
 	control := w.deps(farshore.RoleControl, "control")
-	release := func(heir string) {
+	release := func(heir string, epoch farshore.Epoch) {
 		t.Helper()
 		for range 2 { // asked again, it changes nothing
-			if err := ReleaseTo(t.Context(), control, web, heir); err != nil {
-				t.Fatal(err)
+			if got, err := ReleaseTo(t.Context(), control, web, heir); err != nil || got != epoch {
+				t.Fatalf("released behind epoch %d, %v; want %d", got, err, epoch)
 			}
 		}
 	}
@@ -46,14 +46,14 @@ func TestOnlyTheHeirGoesOnWithAStreamThatWasReleasedToIt(t *testing.T) {
 	if _, err := Fence(t.Context(), control, web); err != nil {
 		t.Fatal(err)
 	}
-	release("vm")
+	release("vm", 3)
 	refused("FS-3507", by("source", 8))
 	refused("FS-3507", by("source", 9), fresh)
 	refused("FS-3507", by("clone", 20))
 	refused("FS-3507", by("clone", 21), fresh)
 	vm := goesOn(4, 2, by("vm", 3)) // its state is an older image of the source's
 	w.write(vm, 3)
-	release("vm") // that is so already: the heir is left alone
+	release("vm", 3) // that is so already: the heir is left alone
 	w.write(vm, 4)
 	refused("FS-3501", by("vm", 3))
 	vm = goesOn(5, 4, by("vm", 4))
@@ -62,7 +62,7 @@ func TestOnlyTheHeirGoesOnWithAStreamThatWasReleasedToIt(t *testing.T) {
 	w.now = w.now.Add(48 * time.Hour)
 	refused("FS-3507", by("source", 30)) // for ever, however long the stream is silent
 	refused("FS-3507", by("source", 31), fresh)
-	release("home") // not fenced: it is fenced first
+	release("home", 7) // not fenced: it is fenced first
 	if err := vm.Commit(t.Context(), prepare(t, vm, 99)); err == nil {
 		t.Error("the predecessor was acknowledged after the stream was released")
 	}
@@ -72,7 +72,7 @@ func TestOnlyTheHeirGoesOnWithAStreamThatWasReleasedToIt(t *testing.T) {
 	refused("FS-3507", by("vm", 6))
 	refused("FS-3507", by("source", 32))
 
-	release("vm") // taken back: the same body again, which has claims of before
+	release("vm", 10) // taken back: the same body again, which has claims of before
 	refused("FS-3501", by("vm", 4))
 	refused("FS-3507", by("home", 2))
 	vm = goesOn(11, 6, by("vm", 7))
@@ -94,7 +94,7 @@ func TestAReleaseThatIsTakenBackBeforeAnybodyUsedItLeavesTheSourceItsStream(t *t
 	control := w.deps(farshore.RoleControl, "control")
 	source, _ := w.claim("hq-1", by("source", 1))
 	w.write(source, 1)
-	if err := ReleaseTo(t.Context(), control, web, "vm"); err != nil {
+	if _, err := ReleaseTo(t.Context(), control, web, "vm"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Fence(t.Context(), control, web); err != nil {
@@ -118,7 +118,7 @@ func TestAnUnfencedHeirKeepsItsStreamAndItsPredecessorStaysOut(t *testing.T) {
 	control := w.deps(farshore.RoleControl, "control")
 	source, _ := w.claim("hq-1", by("source", 1))
 	w.write(source, 1)
-	if err := ReleaseTo(t.Context(), control, web, "vm"); err != nil {
+	if _, err := ReleaseTo(t.Context(), control, web, "vm"); err != nil {
 		t.Fatal(err)
 	}
 	vm, _ := w.claim("hq-1", by("vm", 1))
@@ -146,7 +146,7 @@ func TestAServerCannotNameAnHeir(t *testing.T) {
 	if _, err := Fence(t.Context(), w.deps(farshore.RoleControl, "control"), web); err != nil {
 		t.Fatal(err)
 	}
-	if err := ReleaseTo(t.Context(), w.server("hq-1"), web, "vm"); err != nil { // its claim is put, and believed by nobody
+	if _, err := ReleaseTo(t.Context(), w.server("hq-1"), web, "vm"); err != nil { // its claim is put, and believed by nobody
 		t.Fatal(err)
 	}
 	_, _, err := Claim(t.Context(), w.server("hq-1"), w.ticket("hq-1", by("vm", 1)))

@@ -23,7 +23,8 @@ func TestASourceThatCameBackDoesNotDisturbItsHeir(t *testing.T) {
 	source.session = 40
 
 	control := w.ca.Node(t, farshore.RoleControl, "control-1")
-	must(t, journal.ReleaseTo(t.Context(), journal.Deps{Store: w.store, Vault: w.id, Signer: control, Roots: w.ca.Roots(t), Now: time.Now}, "web-01", "vm"))
+	_, err = journal.ReleaseTo(t.Context(), journal.Deps{Store: w.store, Vault: w.id, Signer: control, Roots: w.ca.Roots(t), Now: time.Now}, "web-01", "vm")
+	must(t, err)
 	vm := w.agent("web-01", 2)
 	vm.node, vm.content, vm.seen = source.node, source.content, source.seen // an image of the source: its disks, its certificate
 	asVM := func(j *journal.Ticket) { j.Instance = "vm" }

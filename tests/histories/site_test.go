@@ -205,6 +205,12 @@ func (s *site) Observed(id farshore.Identity) (*farshorev1.SyncRequest, time.Tim
 	return report, time.Now(), ok
 }
 
+func (s *site) Instances(farshore.Identity) []string { return nil } // its machine has one body, without a name
+
+func (s *site) ObservedOf(farshore.Identity, string) (*farshorev1.SyncRequest, time.Time, bool) {
+	return nil, time.Time{}, false
+}
+
 func (s *site) Enrolled(role farshore.Role) ([]farshore.Identity, error) {
 	return slices.DeleteFunc([]farshore.Identity{webAgent, hq1, west}, func(id farshore.Identity) bool { return id.Role != role }), nil
 }
