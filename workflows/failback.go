@@ -13,6 +13,9 @@ import (
 	"farshore/fault"
 )
 
+// removals is how often the removal of a machine that was left at the recovery site is tried, an hour apart.
+const removals = 30 * 24
+
 // holdSeconds is how long a machine is held at its last point before it lets go by itself.
 const holdSeconds = 15 * 60
 
@@ -290,18 +293,32 @@ func RemoveRecoveredRun(ctx workflow.Context, in RemoveRecoveredIn) (Settled, er
 		return Settled{}, err
 	}
 	var out Settled
+	var err error
+	for range removals {
+		tell("removing what it made at the recovery site")
+		if err = removeRuns(ctx, in, &out); err == nil {
+			tell("removed")
+			return out, nil
+		}
+		tell("it could not be removed yet, and is tried again in an hour: " + trouble(err))
+		if err := workflow.Sleep(ctx, time.Hour); err != nil {
+			return Settled{}, err
+		}
+	}
+	return Settled{}, activities.Outward(err)
+}
+
+func removeRuns(ctx workflow.Context, in RemoveRecoveredIn, out *Settled) error {
 	for _, run := range in.Runs {
-		tell("removing what run " + string(run.ID) + " made at the recovery site")
 		place := activities.Place{Run: run, Target: in.Target}
 		if _, err := activities.UnkeepRun.Do(ctx, place); err != nil {
-			return Settled{}, activities.Outward(err)
+			return err
 		}
 		gone, err := activities.DeleteRun.Do(ctx, place)
 		if err != nil {
-			return Settled{}, activities.Outward(err)
+			return err
 		}
 		out.Resources = append(out.Resources, gone.Resources...)
 	}
-	tell("removed")
-	return out, nil
+	return nil
 }

@@ -194,7 +194,8 @@ func (p *protection) failedBack(ctx workflow.Context, out activities.FailbackRec
 	if !out.Fence.Fenced {
 		p.State.Fence = farshore.FenceFailed
 	}
-	if cancelled { // too late for the run
+	p.stopWatching(ctx) // nothing replicates until it is settled
+	if cancelled {      // too late for the run
 		if _, err := p.returnThere(ctx); err != nil {
 			p.Problem = "cancel: " + trouble(err)
 		}
@@ -239,6 +240,7 @@ func (p *protection) cameHome(ctx workflow.Context, out activities.FailbackRecor
 	})
 	if err == nil {
 		out.RemovedBy = id
+		p.Observed.Protection = farshore.Resyncing
 		err = p.watch(ctx)
 	}
 	if err != nil {
@@ -271,12 +273,15 @@ func (p *protection) returnThere(ctx workflow.Context) (activities.Answer, error
 		p.Moving = ""
 		return activities.Answer{}, err
 	}
-	awaitChild(ctx, p, f, func(_ workflow.Context, _ Settled, err error) {
+	awaitChild(ctx, p, f, func(ctx workflow.Context, _ Settled, err error) {
 		p.ended("cancel", err)
 		if err != nil {
 			return
 		}
 		p.State.Location, p.State.Fence, p.Failback = farshore.ReverseProtected, farshore.FenceClosed, nil
+		if err := p.watch(ctx); err != nil {
+			p.Problem = "cancel: " + trouble(err)
+		}
 	})
 	return activities.Answer{Run: run.ID, Workflow: id}, nil
 }

@@ -35,10 +35,14 @@ func (r road) attach(ctx workflow.Context) error {
 		return nil
 	}
 	out, err := activities.VSphereAttach.Do(ctx, r.disks())
-	if err == nil {
-		r.Sinks = out.Sinks
+	if err != nil {
+		return err
 	}
-	return err
+	r.Sinks = out.Sinks
+	for i := range r.Sinks {
+		r.Sinks[i].Overwrite = r.VM.Made || r.Home.Overwrite // a VM that was there before is somebody's until a person says otherwise
+	}
+	return nil
 }
 
 func (r road) detach(ctx workflow.Context) error {

@@ -43,14 +43,15 @@ type world struct {
 	fail    func(call int, name string) error
 	hook    func(call int, name string) // called when the step has had its effect and has not answered yet
 	copying atomic.Bool                 // the initial replication goes on
+	home    homeSite
 }
 
 func newWorld() *world {
 	return &world{
 		points:   []farshore.RecoveryPoint{point(1), point(2), point(3)},
 		prepared: map[farshore.RunID]int{}, cloud: map[farshore.RunID][]string{}, kept: map[farshore.RunID]bool{}, over: map[farshore.RunID]bool{},
-		replicate: activities.ReplicateOn,
-		fail:      func(int, string) error { return nil }, hook: func(int, string) {},
+		replicate: activities.ReplicateOn, home: homeSite{holder: source, athome: source},
+		fail: func(int, string) error { return nil }, hook: func(int, string) {},
 	}
 }
 
@@ -133,6 +134,7 @@ func (w *world) register(r worker.ActivityRegistry) {
 	w.registerNodes(r)
 	w.registerRecovery(r)
 	w.registerCloud(r)
+	w.registerHome(r)
 }
 
 func (w *world) registerNodes(r worker.ActivityRegistry) {
@@ -141,7 +143,8 @@ func (w *world) registerNodes(r worker.ActivityRegistry) {
 		if w.replicate = in.Replicate; in.Replicate == activities.ReplicateOn && w.fencedBy != "" {
 			w.early++ // the source is told to go on while its stream is taken from it
 		}
-		return activities.SetProtectionOut{Machine: spec()}, nil
+		w.home.told(in)
+		return activities.SetProtectionOut{Machine: spec(), Instance: source}, nil
 	})
 	activities.AwaitInitialReplication.Serve(r, func(context.Context, activities.AwaitCopyIn) (farshore.RecoveryPoint, error) {
 		if w.copying.Load() { // the clock of the test stands still while an attempt runs, so none waits
@@ -170,12 +173,13 @@ func (w *world) registerRecovery(r worker.ActivityRegistry) {
 	})
 	serve(w, r, activities.Fence, func(in activities.RunIn) (activities.FenceOut, error) {
 		if !w.over[in.Run.ID] {
-			w.fencedBy = in.Run.ID
+			w.fencedBy, w.home.holder = in.Run.ID, ""
 		}
 		return activities.FenceOut{Fenced: true, Sealed: point(3).Position}, nil
 	})
 	serve(w, r, activities.Unfence, func(in activities.RunIn) (activities.None, error) {
 		w.fencedBy, w.over[in.Run.ID] = "", true
+		w.home.unfenced()
 		return activities.None{}, nil
 	})
 	serve(w, r, activities.PrepareDisks, func(in activities.PrepareDisksIn) (activities.PrepareDisksOut, error) {
@@ -208,6 +212,9 @@ func (w *world) registerCloud(r worker.ActivityRegistry) {
 	})
 	serve(w, r, activities.CreateVM, func(in activities.CreateVMIn) (activities.CreateVMOut, error) {
 		w.add(in.Run.ID, "vm")
+		if in.Run.Kind == activities.FailoverRun && slices.Contains(w.cloud[in.Run.ID], "vm") {
+			w.home.vmOn, w.home.vmRun, w.home.homeOn = true, in.Run.ID, false // there was a reason to fail over
+		}
 		return activities.CreateVMOut{ID: "vm"}, nil
 	})
 	serve(w, r, activities.AwaitBoot, func(activities.AwaitBootIn) (activities.AwaitBootOut, error) {
@@ -215,6 +222,12 @@ func (w *world) registerCloud(r worker.ActivityRegistry) {
 	})
 	serve(w, r, activities.DeleteRun, func(in activities.Place) (activities.RunResources, error) {
 		out := w.list(in.Run.ID)
+		if w.kept[in.Run.ID] {
+			return activities.RunResources{}, nil
+		}
+		if in.Run.ID == w.home.vmRun {
+			w.home.vmOn = false
+		}
 		delete(w.cloud, in.Run.ID)
 		w.over[in.Run.ID] = true
 		return out, nil

@@ -1,0 +1,254 @@
+package workflows
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"go.temporal.io/sdk/worker"
+
+	"farshore"
+	"farshore/activities"
+	"farshore/fault"
+)
+
+// The bodies of the machine.
+const (
+	source    = "source"
+	recovered = "recovered"
+	homed     = "homed"
+)
+
+// homeSite is where the machine comes home to, with the machine that runs at the recovery site. It notes down whatever must
+// never happen.
+type homeSite struct {
+	holder   string // the body whose writes are acknowledged; empty: none
+	athome   string // the body that runs at home, or did
+	vmRun    farshore.RunID
+	vmOn     bool           // the machine at the recovery site runs
+	held     bool           // and is at rest
+	homeOn   bool           // the machine at home runs
+	vm       bool           // there is a VM at home
+	maker    farshore.RunID // the run that made it
+	attached string         // the master target that has the disks
+	open     string         // the master target that writes them
+	touched  bool           // the machine at home ran from them since
+	lost     string         // a master target that answers no more
+	broken   []string
+}
+
+func (h *homeSite) never(what string, happened bool) {
+	if happened {
+		h.broken = append(h.broken, fmt.Sprintf("%s: %+v", what, *h))
+	}
+}
+
+func (h *homeSite) told(in activities.SetProtectionIn) {
+	h.never("another body than the acknowledged one was told to go on",
+		in.Replicate == activities.ReplicateOn && in.Instance != "" && in.Instance != h.holder)
+}
+
+func (h *homeSite) unfenced() {
+	h.never("the fence was taken back while the machine runs elsewhere", h.vmOn)
+	if h.holder == "" {
+		h.holder = h.athome
+	}
+}
+
+func noAnswer(subject string) error {
+	return &fault.Fault{Code: "FS-6031", Kind: fault.Operator, Subject: subject, What: "it does not answer", Remedy: "start it"}
+}
+
+func (w *world) registerHome(r worker.ActivityRegistry) {
+	w.registerBodies(r)
+	w.registerSinks(r)
+	w.registerVSphere(r)
+	serve(w, r, activities.CheckPath, func(activities.PathIn) (activities.PreflightOut, error) {
+		return activities.PreflightOut{Checks: []string{"the tunnel is connected"}}, nil
+	})
+	serve(w, r, activities.EnsureProcessServer, func(in activities.ProcessServerIn) (activities.ProcessServerOut, error) {
+		w.add(in.Run.ID, "ps")
+		return activities.ProcessServerOut{Name: in.Name, Address: "10.0.0.9:9443", VMID: "ps"}, nil
+	})
+	serve(w, r, activities.UnkeepRun, func(in activities.Place) (activities.RunResources, error) {
+		w.home.never("the machine at the recovery site was given up while it runs", w.home.vmOn && w.home.vmRun == in.Run.ID)
+		w.kept[in.Run.ID] = false
+		return w.list(in.Run.ID), nil
+	})
+}
+
+// registerBodies serves the steps on the bodies of the machine.
+func (w *world) registerBodies(r worker.ActivityRegistry) {
+	h := &w.home
+	serve(w, r, activities.AwaitAgent, func(in activities.AwaitAgentIn) (activities.AwaitAgentOut, error) {
+		for body, on := range map[string]bool{recovered: h.vmOn, homed: h.homeOn} {
+			if on && !slices.Contains(in.Others, body) && (in.Instance == "" || in.Instance == body) {
+				return activities.AwaitAgentOut{Instance: body, Machine: spec()}, nil
+			}
+		}
+		return activities.AwaitAgentOut{}, noAnswer("agent of web-01")
+	})
+	serve(w, r, activities.Release, func(in activities.ReleaseIn) (activities.ReleaseOut, error) {
+		h.never("the stream was given to a machine while another one runs",
+			in.Instance == recovered && h.homeOn || in.Instance == homed && h.vmOn)
+		w.fencedBy, h.holder = "", in.Instance
+		if in.Instance == homed {
+			h.athome = homed
+		}
+		return activities.ReleaseOut{Epoch: 2}, nil
+	})
+	serve(w, r, activities.Hold, func(activities.HoldIn) (farshore.RecoveryPoint, error) {
+		if !h.vmOn {
+			return farshore.RecoveryPoint{}, noAnswer("agent of web-01")
+		}
+		h.held = true
+		return w.points[len(w.points)-1], nil
+	})
+	serve(w, r, activities.LetGo, func(activities.MachineIn) (activities.None, error) {
+		h.held = false
+		return activities.None{}, nil
+	})
+	serve(w, r, activities.StopVM, func(activities.VMIn) (activities.None, error) {
+		h.vmOn, h.held = false, false
+		return activities.None{}, nil
+	})
+	serve(w, r, activities.StartVM, func(activities.VMIn) (activities.None, error) {
+		h.never("the machine at the recovery site was started while the one at home runs", h.homeOn)
+		h.vmOn = true
+		return activities.None{}, nil
+	})
+}
+
+// registerSinks serves the steps on master targets.
+func (w *world) registerSinks(r worker.ActivityRegistry) {
+	h := &w.home
+	answers := func(master string) error {
+		if master == h.lost {
+			return noAnswer("master target " + master)
+		}
+		return nil
+	}
+	serve(w, r, activities.ChooseMasterTarget, func(in activities.ChooseMasterTargetIn) (activities.ChooseMasterTargetOut, error) {
+		for _, name := range []string{"mt-1", "mt-2"} {
+			if name != h.lost && (in.Home.MasterTarget == "" || in.Home.MasterTarget == name) {
+				return activities.ChooseMasterTargetOut{Name: name, VM: "uuid of " + name}, nil
+			}
+		}
+		return activities.ChooseMasterTargetOut{}, noAnswer("master target " + in.Home.MasterTarget)
+	})
+	serve(w, r, activities.OpenSinks, func(in activities.SinksIn) (activities.None, error) {
+		h.never("disks were written that are attached elsewhere", h.vm && h.attached != in.MasterTarget)
+		h.never("disks were written from which a machine runs", h.homeOn)
+		h.never("disks that somebody else wrote were taken for unchanged", h.touched && !in.Touched)
+		h.open, h.touched = in.MasterTarget, false
+		return activities.None{}, answers(in.MasterTarget)
+	})
+	serve(w, r, activities.CloseSinks, func(in activities.SinksIn) (activities.None, error) {
+		if err := answers(in.MasterTarget); err != nil {
+			return activities.None{}, err
+		}
+		if h.open == in.MasterTarget {
+			h.open = ""
+		}
+		return activities.None{}, nil
+	})
+	serve(w, r, activities.AwaitSinks, func(in activities.AwaitSinksIn) (activities.SinksAt, error) {
+		if h.open != in.MasterTarget || in.Epoch != 3 {
+			return activities.SinksAt{}, fmt.Errorf("sinks %+v, asked for %+v", *h, in)
+		}
+		return activities.SinksAt{Position: w.points[len(w.points)-1].Position, Bytes: 1 << 20}, answers(in.MasterTarget)
+	})
+	serve(w, r, activities.FinishSinks, func(in activities.FinishSinksIn) (activities.FinishedSinks, error) {
+		h.never("disks were finished that nobody writes", h.open != in.MasterTarget)
+		return activities.FinishedSinks{Position: in.Position, ComparedBytes: 1 << 30}, nil
+	})
+}
+
+// registerVSphere serves the steps on vSphere.
+func (w *world) registerVSphere(r worker.ActivityRegistry) {
+	h := &w.home
+	name := func(uuid string) string { return uuid[len("uuid of "):] }
+	serve(w, r, activities.VSpherePreflight, func(activities.VSphereMachineIn) (activities.PreflightOut, error) {
+		return activities.PreflightOut{Checks: []string{"login"}}, nil
+	})
+	serve(w, r, activities.VSphereEnsureVM, func(in activities.VSphereMachineIn) (activities.VSphereVM, error) {
+		h.never("a VM that runs was taken for a home", h.homeOn)
+		if h.maker == "" && !w.over[in.Run.ID] {
+			h.vm, h.maker = true, in.Run.ID
+		}
+		h.touched = false // another run knows nothing of its disks
+		return activities.VSphereVM{Ref: "vm-42", Name: "web-01", Made: h.maker == in.Run.ID, Disks: []activities.VSphereDisk{{Disk: "d0", UUID: "6000c29"}}}, nil
+	})
+	serve(w, r, activities.VSphereAttach, func(in activities.VSphereDisksIn) (activities.VSphereAttachedOut, error) {
+		h.never("disks of a running machine were attached elsewhere", h.homeOn)
+		h.never("disks were attached to two master targets", h.attached != "" && h.attached != name(in.MasterTarget))
+		h.attached = name(in.MasterTarget)
+		return activities.VSphereAttachedOut{Sinks: []activities.Sink{{Disk: "d0", Kind: farshore.HomeDevice, Path: "/dev/disk/by-id/scsi-36000c29"}}}, nil
+	})
+	serve(w, r, activities.VSphereDetach, func(in activities.VSphereDisksIn) (activities.None, error) {
+		h.never("disks were detached while they are written", h.open == name(in.MasterTarget) && h.open != h.lost)
+		if h.attached == name(in.MasterTarget) {
+			h.attached = ""
+		}
+		if h.open == name(in.MasterTarget) {
+			h.open = "" // what is detached cannot be written
+		}
+		return activities.None{}, nil
+	})
+	serve(w, r, activities.VSpherePowerOn, func(activities.VSphereVMIn) (activities.None, error) {
+		h.never("a machine was started whose disks somebody else has", h.attached != "" || h.open != "")
+		h.never("a machine was started at home while the other one is acknowledged", h.holder != "")
+		h.homeOn, h.touched = true, true
+		return activities.None{}, nil
+	})
+	serve(w, r, activities.VSpherePowerOff, func(activities.VSphereVMIn) (activities.None, error) {
+		h.homeOn = false
+		return activities.None{}, nil
+	})
+	serve(w, r, activities.VSphereDelete, func(in activities.VSphereVMIn) (activities.None, error) {
+		h.never("a VM was deleted whose disks somebody writes", h.attached != "" || h.open != "")
+		h.never("a VM was deleted while it runs", h.homeOn)
+		if h.maker == in.Run.ID {
+			h.vm, h.maker = false, ""
+		}
+		w.over[in.Run.ID] = true
+		return activities.None{}, nil
+	})
+}
+
+// sound fails the test if something happened that never must.
+func (w *world) sound(t *testing.T) {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, what := range w.home.broken {
+		t.Errorf("%s; calls %v", what, w.calls)
+	}
+}
+
+// thereAlone says whether the machine runs at the recovery site and nothing is left of a way home.
+func (w *world) thereAlone(t *testing.T) {
+	t.Helper()
+	w.sound(t)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	h := w.home
+	if !h.vmOn || h.held || h.homeOn || h.vm || h.attached != "" || h.open != "" || h.holder != "" || w.fencedBy == "" || w.replicate != activities.ReplicateOff {
+		t.Errorf("home %+v, fenced by %q, replication %q; calls %v", h, w.fencedBy, w.replicate, w.calls)
+	}
+	if left := w.cloud[reprotectIn().Run.ID]; len(left) > 0 {
+		t.Errorf("the reprotect left %v; calls %v", left, w.calls)
+	}
+}
+
+// replicatedHome says whether the machine runs at the recovery site and is replicated home.
+func (w *world) replicatedHome(t *testing.T) {
+	t.Helper()
+	w.sound(t)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	h := w.home
+	if !h.vmOn || h.held || h.homeOn || !h.vm || h.attached == "" || h.open != h.attached || h.holder != recovered || w.replicate != activities.ReplicateOn {
+		t.Errorf("home %+v, replication %q; calls %v", h, w.replicate, w.calls)
+	}
+}
