@@ -87,6 +87,7 @@ type FailoverRecord struct {
 	Booted   bool                   `json:"booted"` // it was seen to start
 	Evidence []string               `json:"evidence,omitempty"`
 	Source   string                 `json:"source,omitempty"` // the body of the machine that was failed over; empty: it did not say
+	Kept     bool                   `json:"kept,omitempty"`   // a commit was begun: what it made may be marked as kept
 	Notes    []string               `json:"notes,omitempty"`  // what was less than hoped for
 	Started  time.Time              `json:"started,omitzero"`
 	Ended    time.Time              `json:"ended,omitzero"`

@@ -242,7 +242,8 @@ func CommitFailbackRun(ctx workflow.Context, in SettleFailbackIn) (activities.Fa
 }
 
 // CancelFailbackRun takes a finished, uncommitted failback back: first the machine at home is stopped, then the one at the
-// recovery site starts and may replicate again, so that never both are acknowledged.
+// recovery site starts and may replicate again, so that never both are acknowledged. A master target that does not take the
+// disks again is a note: another reprotect gives them to one that does.
 func CancelFailbackRun(ctx workflow.Context, in SettleFailbackIn) (Settled, error) {
 	run := in.Failback.Run
 	way := road{ReprotectRecord: &in.Reprotect, machine: in.Machine, target: in.Target}
@@ -267,7 +268,9 @@ func CancelFailbackRun(ctx workflow.Context, in SettleFailbackIn) (Settled, erro
 			_, err := release(ctx, run, in.On)
 			return err
 		},
-		func(ctx workflow.Context) error { return way.reopen(ctx, true) })
+		func(ctx workflow.Context) error {
+			return optional(ctx, &out.Notes, func(ctx workflow.Context) error { return way.reopen(ctx, true) })
+		})
 	if err != nil {
 		return Settled{}, activities.Outward(err)
 	}

@@ -106,8 +106,19 @@ func (f *failover) rest(ctx workflow.Context) error {
 
 func (f *failover) giveWay(ctx workflow.Context) error {
 	f.tell(ctx, "removing the machine of the former recovery point")
-	_, err := activities.DeleteRun.Do(ctx, activities.Place{Run: f.in.Replaces.Run, Target: f.in.Target})
+	_, err := removeFailover(ctx, *f.in.Replaces, f.in.Target)
 	return err
+}
+
+// removeFailover removes what a failover made, also if a commit of it was begun and did not succeed.
+func removeFailover(ctx workflow.Context, over activities.FailoverRecord, target farshore.Target) (activities.RunResources, error) {
+	place := activities.Place{Run: over.Run, Target: target}
+	if over.Kept {
+		if _, err := activities.UnkeepRun.Do(ctx, place); err != nil {
+			return activities.RunResources{}, err
+		}
+	}
+	return activities.DeleteRun.Do(ctx, place)
 }
 
 // seen waits until the machine shows that it has started, and takes it as it is if it does not.
@@ -166,7 +177,7 @@ func CancelFailoverRun(ctx workflow.Context, in SettleIn) (Settled, error) {
 	var out Settled
 	err := inOrder(ctx,
 		func(ctx workflow.Context) error {
-			gone, err := activities.DeleteRun.Do(ctx, activities.Place{Run: run, Target: in.Target})
+			gone, err := removeFailover(ctx, in.Failover, in.Target)
 			out.Resources = gone.Resources
 			return err
 		},

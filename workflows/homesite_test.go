@@ -71,7 +71,7 @@ func (w *world) registerHome(r worker.ActivityRegistry) {
 		return activities.ProcessServerOut{Name: in.Name, Address: "10.0.0.9:9443", VMID: "ps"}, nil
 	})
 	serve(w, r, activities.UnkeepRun, func(in activities.Place) (activities.RunResources, error) {
-		w.home.never("the machine at the recovery site was given up while it runs", w.home.vmOn && w.home.vmRun == in.Run.ID)
+		w.home.never("the machine at the recovery site was given up while it is acknowledged", w.home.holder == recovered && w.home.vmRun == in.Run.ID)
 		w.kept[in.Run.ID] = false
 		return w.list(in.Run.ID), nil
 	})

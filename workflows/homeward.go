@@ -150,12 +150,13 @@ func (p *protection) giveUp(ctx workflow.Context) (activities.Answer, error) {
 		p.Moving = ""
 		return activities.Answer{}, err
 	}
-	awaitChild(ctx, p, f, func(ctx workflow.Context, _ Settled, err error) {
+	awaitChild(ctx, p, f, func(ctx workflow.Context, out Settled, err error) {
 		p.ended("cancel", err)
 		if err != nil {
 			return
 		}
 		p.State.Location, p.Reprotect = farshore.Recovery, nil
+		p.Failover.Notes = append(p.Failover.Notes, out.Notes...)
 		p.stopWatching(ctx)
 	})
 	return activities.Answer{Run: run.ID, Workflow: id}, nil
@@ -273,11 +274,12 @@ func (p *protection) returnThere(ctx workflow.Context) (activities.Answer, error
 		p.Moving = ""
 		return activities.Answer{}, err
 	}
-	awaitChild(ctx, p, f, func(ctx workflow.Context, _ Settled, err error) {
+	awaitChild(ctx, p, f, func(ctx workflow.Context, out Settled, err error) {
 		p.ended("cancel", err)
 		if err != nil {
 			return
 		}
+		p.Reprotect.Notes = append(p.Reprotect.Notes, out.Notes...)
 		p.State.Location, p.State.Fence, p.Failback = farshore.ReverseProtected, farshore.FenceClosed, nil
 		if err := p.watch(ctx); err != nil {
 			p.Problem = "cancel: " + trouble(err)

@@ -339,3 +339,32 @@ func TestAnUnplannedFailbackWorksWithTheRecoverySiteLost(t *testing.T) {
 	}
 	w.sound(t)
 }
+
+func TestAWayHomeThatCannotBeGivenUpStands(t *testing.T) {
+	giveUp := func(fail func(int, string) error) (*world, Settled, error) {
+		w, back := reverseProtected(t, true)
+		w.fail = fail
+		out, err := execute[Settled](w, CancelReprotectRun, CancelReprotectIn{
+			Reprotect: back.Reprotect, Machine: spec(), Target: *target(), On: back.On,
+		}, nothing)
+		return w, out, err
+	}
+	whole, _, err := giveUp(func(int, string) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole.thereAlone(t)
+	for i, name := range whole.called() {
+		w, out, err := giveUp(failOnce(i))
+		if name == "vsphere.Delete" || name == "azure.DeleteRun" {
+			if err != nil || len(out.Notes) != 2 {
+				t.Errorf("%s failed: %+v, %v; want a note", name, out, err)
+			}
+			continue
+		}
+		if err == nil {
+			t.Errorf("%s failed, and nobody heard", name)
+		}
+		w.replicatedHome(t)
+	}
+}

@@ -138,7 +138,7 @@ func (p *protection) commit(ctx workflow.Context, _ string, _ activities.Request
 		return activities.Answer{}, p.refuse("FS-7001", "commit is not possible: no machine stands at the recovery site", "run: farshore failover change-point "+string(p.State.Machine))
 	}
 	id := fmt.Sprintf("commit/%s/%s", p.State.Machine, p.Failover.Run.ID)
-	p.Moving = farshore.Commit
+	p.Moving, p.Failover.Kept = farshore.Commit, true
 	f, _, err := p.begin(ctx, child{
 		id: id, op: farshore.Commit, summary: "Commit the failover of " + string(p.State.Machine), urgent: true, flow: CommitRun,
 		in: SettleIn{Failover: *p.Failover, Target: p.Target, Source: p.source(activities.ReplicateOff)},

@@ -178,6 +178,29 @@ func TestAFinishedFailoverIsTakenBack(t *testing.T) {
 	}
 }
 
+func TestAFailoverWhoseCommitDidNotSucceedIsTakenBackWhole(t *testing.T) {
+	w := newWorld()
+	s := tell(t, w)
+	s.ask(farshore.Enable, enable())
+	over := s.ask(farshore.Failover, activities.Request{})
+	s.then(time.Minute, func() {
+		w.fail = func(_ int, name string) error {
+			if name == "azure.KeepRun" {
+				return operatorFault(name) // everything is marked as kept, and nobody heard
+			}
+			return nil
+		}
+	})
+	commit := s.ask(farshore.Commit, activities.Request{})
+	back := s.ask(farshore.CancelFailover, activities.Request{})
+	s.expect("at home", in(farshore.Protected, farshore.Primary))
+	s.end()
+	s.wantFine(over, commit, back)
+	w.clean(t)
+	w.unfailed(t)
+	w.sound(t)
+}
+
 func TestARunningFailoverIsCancelledAtEveryStep(t *testing.T) {
 	whole := newWorld()
 	runFailover(whole, failoverIn(), nothing)

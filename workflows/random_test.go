@@ -138,7 +138,7 @@ func (s *story) promises(graceIsOver bool) {
 		owned[run] = owned[run] || !graceIsOver && (w.kept[run] || run[0] == 'r') // of a machine that came home
 	}
 	if len(w.home.broken) > 0 {
-		s.t.Fatal(w.home.broken[0])
+		s.t.Fatal(w.home.broken[0], w.calls)
 	}
 	for run, left := range w.cloud {
 		if len(left) > 0 && !owned[run] {

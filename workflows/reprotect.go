@@ -196,26 +196,33 @@ type CancelReprotectIn struct {
 }
 
 // CancelReprotectRun gives a way home up that stands: what a reprotect does when it fails, in the same order. The machine
-// goes on running at the recovery site, its stream fenced.
+// goes on running at the recovery site, its stream fenced. If the disks cannot be taken back, the way home stands as before;
+// once they are, what cannot be removed is a note.
 func CancelReprotectRun(ctx workflow.Context, in CancelReprotectIn) (Settled, error) {
 	run := in.Reprotect.Run
 	way := road{ReprotectRecord: &in.Reprotect, machine: in.Machine, target: in.Target}
-	var out Settled
-	tell := func(ctx workflow.Context, what string) {
-		describeRun(ctx, run, what, farshore.RecoveryPoint{}, out.Notes)
-	}
+	out := Settled{Notes: []string{"its stream is fenced again: it runs at the recovery site and is not replicated"}}
+	tell := func(ctx workflow.Context, what string) { describeRun(ctx, run, what, farshore.RecoveryPoint{}, nil) }
 	tell(ctx, "giving the way home up")
-	err := inOrder(ctx,
-		func(ctx workflow.Context) error { return fenceAgain(ctx, run, in.On) }, way.close, way.detach, way.remove,
-		func(ctx workflow.Context) error {
-			gone, err := activities.DeleteRun.Do(ctx, way.place())
-			out.Resources = gone.Resources
-			return err
-		})
+	var s saga
+	s.before("let it replicate home again", func(ctx workflow.Context) error {
+		_, err := release(ctx, run, in.On)
+		return err
+	})
+	s.before("give the disks to the master target again", func(ctx workflow.Context) error { return way.reopen(ctx, false) })
+	err := inOrder(ctx, func(ctx workflow.Context) error { return fenceAgain(ctx, run, in.On) }, way.close, way.detach)
 	if err != nil {
-		return Settled{}, activities.Outward(err)
+		return Settled{}, activities.Outward(s.unwind(ctx, run, err))
 	}
-	out.Notes = append(out.Notes, "its stream is fenced again: it runs at the recovery site and is not replicated")
+	err = inOrder(ctx,
+		func(ctx workflow.Context) error { return optional(ctx, &out.Notes, way.remove) },
+		func(ctx workflow.Context) error {
+			return optional(ctx, &out.Notes, func(ctx workflow.Context) error {
+				gone, err := activities.DeleteRun.Do(ctx, way.place())
+				out.Resources = gone.Resources
+				return err
+			})
+		})
 	tell(ctx, "given up")
-	return out, nil
+	return out, activities.Outward(err)
 }
