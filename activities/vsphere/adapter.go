@@ -46,6 +46,7 @@ func (a *Adapter) Close(ctx context.Context) error {
 
 // Serve registers the steps.
 func (a *Adapter) Serve(r worker.ActivityRegistry) {
+	activities.VSpherePreflight.Serve(r, a.preflight)
 	activities.VSphereEnsureVM.Serve(r, a.ensureVM)
 	activities.VSphereAttach.Serve(r, a.attach)
 	activities.VSphereDetach.Serve(r, a.detach)

@@ -45,7 +45,7 @@ func judge(err error) verdict {
 	var manyDefaults *find.DefaultMultipleFoundError
 	var noDefault *find.DefaultNotFoundError
 	switch {
-	case soap.IsCertificateUntrusted(err):
+	case errors.Is(err, errOtherCertificate), soap.IsCertificateUntrusted(err):
 		return distrust
 	case errors.As(err, &none), errors.As(err, &noDefault):
 		return missing

@@ -18,9 +18,12 @@ func (s *Server) MasterTarget(ctx context.Context, name string) (string, error) 
 	}
 	controller := scsi.(types.BaseVirtualController)
 	devices = append(devices, scsi)
-	disk := devices.CreateDisk(controller, types.ManagedObjectReference{}, "["+Datastore+"]")
+	disk := devices.CreateDisk(controller, types.ManagedObjectReference{}, "")
 	disk.CapacityInKB = 1 << 10
-	disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo).Datastore = nil
+	disk.Backing = &types.VirtualDiskFlatVer2BackingInfo{
+		DiskMode:                     string(types.VirtualDiskModePersistent),
+		VirtualDeviceFileBackingInfo: types.VirtualDeviceFileBackingInfo{FileName: "[" + Datastore + "]"},
+	}
 	changes, err := append(devices, disk).ConfigSpec(types.VirtualDeviceConfigSpecOperationAdd)
 	if err != nil {
 		return "", fmt.Errorf("describe VM %s: %w", name, err)
