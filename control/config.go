@@ -13,6 +13,7 @@ import (
 
 	"farshore"
 	"farshore/activities/azure"
+	"farshore/activities/vsphere"
 	"farshore/dataplane/vault"
 	"farshore/fault"
 	"farshore/workers"
@@ -35,6 +36,8 @@ type Config struct {
 	KeyVault *vault.Credential `yaml:"keyVaultCredential,omitempty"`
 	Temporal workers.Config    `yaml:"temporal"`
 	Azure    AzureConfig       `yaml:"azure"`
+	// VSphere names the vCenters that machines come home to; empty: none.
+	VSphere vsphere.Config `yaml:"vsphere,omitempty"`
 }
 
 // AzureConfig is the section azure.
@@ -69,6 +72,9 @@ func LoadConfig(path string) (Config, error) {
 	}
 	if what := c.wrong(); what != "" {
 		return Config{}, unusable(what, "correct it; docs/operate/control.md lists every key", nil)
+	}
+	if err := c.VSphere.Check(); err != nil {
+		return Config{}, err
 	}
 	return c, c.Vault.Check()
 }

@@ -24,6 +24,7 @@ import (
 	"farshore/activities/machine"
 	stepsonnodes "farshore/activities/nodes"
 	"farshore/activities/recovery"
+	"farshore/activities/vsphere"
 	"farshore/api/gen/farshore/v1/farshorev1connect"
 	"farshore/control/audit"
 	"farshore/control/authority"
@@ -63,6 +64,7 @@ type server struct {
 	registry  *nodes.Registry
 	temporal  *workers.Connection
 	cloud     *azure.Adapter
+	home      *vsphere.Adapter
 }
 
 // Run serves until ctx is done. Waiting for the vault or for Temporal is no error: it says what it waits for. build is the
@@ -85,6 +87,8 @@ func Run(ctx context.Context, c Config, build string, log *slog.Logger) (err err
 	}
 	defer func() { err = errors.Join(err, s.registry.Close(), s.audit.Close()) }()
 	defer s.temporal.Client.Close()
+	s.home = vsphere.New(s.config.VSphere, s.described.Vault)
+	defer s.leaveHome(ctx)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.serve(ctx, listener) })
 	g.Go(func() error { return workers.Run(ctx, s.temporal, s.deps()) })
@@ -138,6 +142,15 @@ func (s *server) load() error {
 	}
 	s.temporal, err = workers.Connect(s.config.Temporal, s.log)
 	return err
+}
+
+// leaveHome ends the sessions at vCenters: each user may have only so many.
+func (s *server) leaveHome(ctx context.Context) {
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
+	defer cancel()
+	if err := s.home.Close(ending); err != nil {
+		s.log.Warn("a session at a vCenter could not be ended; vCenter ends it when it is idle", "err", err)
+	}
 }
 
 func listen(ctx context.Context, address string) (net.Listener, error) {
@@ -220,7 +233,7 @@ func (s *server) deps() workers.Deps {
 		return journal.PutRetention(ctx, writing, m, retention.ASR(time.Duration(p.RetentionHours)*time.Hour))
 	}
 	return workers.Deps{
-		Hub: s.registry, Nodes: stepsonnodes.Steps{Hub: s.registry, Retain: retain}, Cloud: s.cloud, Log: s.log,
+		Hub: s.registry, Nodes: stepsonnodes.Steps{Hub: s.registry, Retain: retain}, Cloud: s.cloud, Home: s.home, Log: s.log,
 		Recovery: recovery.Steps{Reader: reader, Hub: s.registry, Claims: writing},
 	}
 }

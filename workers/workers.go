@@ -123,6 +123,7 @@ type Deps struct {
 	Nodes    Server // nodes.Steps
 	Recovery Server // recovery.Steps
 	Cloud    Server // azure.Adapter
+	Home     Server // vsphere.Adapter
 	Log      *slog.Logger
 }
 
@@ -148,7 +149,7 @@ func Run(ctx context.Context, conn *Connection, d Deps) error {
 	})
 	asking := machine.Client{Temporal: conn.Client}
 	workflows.Register(w)
-	for _, s := range []Server{d.Nodes, d.Recovery, d.Cloud, asking} {
+	for _, s := range []Server{d.Nodes, d.Recovery, d.Cloud, d.Home, asking} {
 		s.Serve(w)
 	}
 	if err := w.Start(); err != nil {

@@ -25,6 +25,7 @@ import (
 	"farshore/activities/machine"
 	"farshore/activities/nodes"
 	"farshore/activities/recovery"
+	"farshore/activities/vsphere"
 	"farshore/dataplane/journal"
 	"farshore/dataplane/retention"
 	"farshore/fault"
@@ -119,7 +120,7 @@ func (l *live) startWorkers() {
 	ended := make(chan error, 1)
 	control := l.site.deps(farshore.RoleControl, "control")
 	deps := workers.Deps{
-		Hub: l.site, Cloud: l.cloud, Log: slog.New(slog.DiscardHandler),
+		Hub: l.site, Cloud: l.cloud, Home: vsphere.New(vsphere.Config{}, ""), Log: slog.New(slog.DiscardHandler),
 		Nodes: nodes.Steps{Hub: l.site, Every: supervision, Retain: func(ctx context.Context, m farshore.MachineID, p farshore.ReplicationPolicy) error {
 			return journal.PutRetention(ctx, control, m, retention.ASR(time.Duration(p.RetentionHours)*time.Hour))
 		}},

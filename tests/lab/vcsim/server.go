@@ -48,6 +48,7 @@ type Server struct {
 	admin  *govmomi.Client // the lab's own session
 	strict *strict
 	shim   *shim
+	front  *front
 
 	mu    sync.Mutex
 	calls []string
@@ -63,6 +64,8 @@ func Start(ctx context.Context, opt Options) (*Server, error) {
 	model.Service.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 	model.Service.Listen = &url.URL{Host: "127.0.0.1:0", User: url.UserPassword(User, Password)}
 	s := &Server{opt: opt, model: model, http: model.Service.NewServer()}
+	s.front = &front{behind: s.http.Config.Handler}
+	s.http.Config.Handler = s.front
 	s.strict = newStrict(s, model.Map())
 	s.shim = newShim(opt, model.Map())
 	model.Map().AddHandler(s.shim)
@@ -109,8 +112,13 @@ func (s *Server) CAFile() (string, error) { return s.http.CertificateFile() }
 
 // Fail makes the next calls of a method end in a fault, as the answer to the request; ClassName_Task for long ones.
 func (s *Server) Fail(method string, times int, with types.BaseMethodFault) {
+	s.FailAfter(method, 0, times, with)
+}
+
+// FailAfter is Fail after some calls that succeed.
+func (s *Server) FailAfter(method string, calls, times int, with types.BaseMethodFault) {
 	s.model.Service.AddFaultRule(&simulator.FaultInjectionRule{
-		MethodName: method, ObjectType: "*", ObjectName: "*", Probability: 1, MaxCount: times, Enabled: true,
+		MethodName: method, ObjectType: "*", ObjectName: "*", Probability: 1, SkipCount: calls, MaxCount: times, Enabled: true,
 		FaultType: simulator.FaultTypeCustom, Fault: with,
 	})
 }
