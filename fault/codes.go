@@ -139,6 +139,8 @@ var Codes = []Code{
 	{"FS-4114", "disks that were read back are not what the journal says"},
 	{"FS-4115", "the configuration or the state folder of the master target cannot be used"},
 	{"FS-4116", "the master target could not go on"},
+	{"FS-4117", "no master target can write the disks of a machine"},
+	{"FS-4118", "a master target was not given the disks of a machine"},
 	{"FS-5001", "Azure did not carry a request out; it is tried again"},
 	{"FS-5002", "Azure does not accept the identity, or it lacks a permission"},
 	{"FS-5003", "Azure refused a request for a reason not listed here"},

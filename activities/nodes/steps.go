@@ -45,6 +45,11 @@ func (s Steps) Serve(r worker.ActivityRegistry) {
 	activities.RequestPoint.Serve(r, s.requestPoint)
 	activities.StopReplication.Serve(r, s.stopReplication)
 	activities.AwaitAgent.Serve(r, s.awaitAgent)
+	activities.ChooseMasterTarget.Serve(r, s.chooseMasterTarget)
+	activities.OpenSinks.Serve(r, s.openSinks)
+	activities.AwaitSinks.Serve(r, s.awaitSinks)
+	activities.FinishSinks.Serve(r, s.finishSinks)
+	activities.CloseSinks.Serve(r, s.closeSinks)
 }
 
 func (s Steps) setProtection(ctx context.Context, in activities.SetProtectionIn) (activities.SetProtectionOut, error) {

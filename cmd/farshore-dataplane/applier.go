@@ -63,13 +63,14 @@ func runApplier(ctx context.Context, c applierConfig, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	deps, err := applierDeps(ctx, c, node, log)
+	v, reader, err := openJournal(ctx, journalConfig{state: c.State, keyFile: c.KeyFile, keyVault: c.KeyVault, vault: c.Vault}, node, log)
 	if err != nil {
 		return err
 	}
 	client := hub.NewClient(hub.Config{Address: c.Control, Node: node, Dir: c.State, Build: commandline.Version(), Now: time.Now, Log: log, Proxy: c.Vault.Proxy})
-	deps.Changed = client.Report
-	a := applier.New(deps)
+	a := applier.New(applier.Deps{
+		Journal: reader, Store: v.store, Replicas: v.replicas, Signer: node, Settings: c.Settings, Now: time.Now, Log: log, Changed: client.Report,
+	})
 	desired := make(chan applier.Desired)
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.Run(gctx, desired) })
@@ -93,30 +94,35 @@ func runApplier(ctx context.Context, c applierConfig, log *slog.Logger) error {
 	return g.Wait()
 }
 
-// applierDeps opens the vault and the key to it, and sees that they belong together.
-func applierDeps(ctx context.Context, c applierConfig, node *credential.Node, log *slog.Logger) (applier.Deps, error) {
+// journalConfig is where a vault and the key to it are.
+type journalConfig struct {
+	state    string
+	keyFile  string
+	keyVault *vault.Credential
+	vault    vault.Config
+}
+
+// openJournal opens the vault and the key to it, and sees that they belong together.
+func openJournal(ctx context.Context, c journalConfig, node *credential.Node, log *slog.Logger) (opened, journal.Reader, error) {
 	roots, err := node.Roots()
 	if err != nil {
-		return applier.Deps{}, identityFault(c.State, err)
+		return opened{}, journal.Reader{}, identityFault(c.state, err)
 	}
-	keys, err := connect.Keys(ctx, c.KeyFile, c.KeyVault)
+	keys, err := connect.Keys(ctx, c.keyFile, c.keyVault)
 	if err != nil {
-		return applier.Deps{}, err
+		return opened{}, journal.Reader{}, err
 	}
-	v, err := openVault(ctx, c.Vault, roots, log)
+	v, err := openVault(ctx, c.vault, roots, log)
 	if err != nil {
-		return applier.Deps{}, err
+		return opened{}, journal.Reader{}, err
 	}
 	if err := v.description.TrustKeys(keys); err != nil {
-		return applier.Deps{}, err
+		return opened{}, journal.Reader{}, err
 	}
-	return applier.Deps{
-		Journal: journal.Reader{
-			Store: v.store, Vault: v.id, Roots: roots, Keys: keys,
-			Report: func(b journal.BadClaim) {
-				log.Error("the vault holds a claim that no node of ours made", "name", b.Name, "err", b.Err)
-			},
+	return v, journal.Reader{
+		Store: v.store, Vault: v.id, Roots: roots, Keys: keys,
+		Report: func(b journal.BadClaim) {
+			log.Error("the vault holds a claim that no node of ours made", "name", b.Name, "err", b.Err)
 		},
-		Store: v.store, Replicas: v.replicas, Signer: node, Settings: c.Settings, Now: time.Now, Log: log,
 	}, nil
 }

@@ -18,7 +18,7 @@ import (
 const stateRoot = "/var/lib/farshore"
 
 // roles are those that this program can take.
-var roles = []farshore.Role{farshore.RoleProcessServer, farshore.RoleApplier, farshore.RoleCollector}
+var roles = []farshore.Role{farshore.RoleProcessServer, farshore.RoleApplier, farshore.RoleMasterTarget, farshore.RoleCollector}
 
 func newJoin() *cobra.Command {
 	var control, token, pin, role, name, state string
@@ -63,7 +63,7 @@ new token replaces the certificate; joining under another name needs another --s
 	f.StringVar(&control, "control", "", "`HOST:PORT` of the configuration server")
 	f.StringVar(&token, "token", "", "join `TOKEN` (farshore token create)")
 	f.StringVar(&pin, "ca-pin", "", "`PIN` of the vault's CA, printed with the token")
-	f.StringVar(&role, "role", "", "process-server, applier or collector")
+	f.StringVar(&role, "role", "", "process-server, applier, master-target or collector")
 	f.StringVar(&name, "name", "", "`NAME` of the node, as the token says")
 	f.StringVar(&state, "state", "", "`DIR` for key and certificate (default "+stateRoot+"/ROLE)")
 	return cmd

@@ -17,7 +17,7 @@ func main() {
 
 func newRoot() *cobra.Command {
 	root := commandline.Root("farshore-dataplane", "Carry bytes between protected machines and the vault")
-	root.AddCommand(newJoin(), newProcessServer(), newApplier(), newCollector())
+	root.AddCommand(newJoin(), newProcessServer(), newApplier(), newMasterTarget(), newCollector())
 	return root
 }
 

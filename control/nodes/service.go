@@ -166,8 +166,10 @@ func sign(id farshore.Identity, report *farshorev1.SyncRequest) error {
 		}
 	case farshore.RoleProcessServer:
 		fits = report.GetProcessServer() != nil
-	case farshore.RoleApplier, farshore.RoleMasterTarget:
+	case farshore.RoleApplier:
 		fits = report.GetApplier() != nil
+	case farshore.RoleMasterTarget:
+		fits = report.GetMasterTarget() != nil
 	case farshore.RoleCollector:
 		fits = report.GetCollector() != nil
 	case farshore.RoleControl, farshore.RoleOperator:

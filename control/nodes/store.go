@@ -105,7 +105,9 @@ func getDesired(tx *bbolt.Tx, id farshore.Identity) (*farshorev1.SyncResponse, e
 		document.Desired = &farshorev1.SyncResponse_Agent{Agent: &farshorev1.AgentDesired{}}
 	case farshore.RoleProcessServer:
 		document.Desired = &farshorev1.SyncResponse_ProcessServer{ProcessServer: &farshorev1.ProcessServerDesired{}}
-	case farshore.RoleApplier, farshore.RoleMasterTarget:
+	case farshore.RoleMasterTarget:
+		document.Desired = &farshorev1.SyncResponse_MasterTarget{MasterTarget: &farshorev1.MasterTargetDesired{}}
+	case farshore.RoleApplier:
 		document.Desired = &farshorev1.SyncResponse_Applier{Applier: &farshorev1.ApplierDesired{}}
 	case farshore.RoleCollector:
 		document.Desired = &farshorev1.SyncResponse_Collector{Collector: &farshorev1.CollectorDesired{}}

@@ -108,6 +108,7 @@ func nodeMessage(n nodes.Node) *farshorev1.Node {
 	m.Faults = append(m.Faults, n.Report.GetProcessServer().GetFaults()...)
 	m.Faults = append(m.Faults, n.Report.GetApplier().GetFaults()...)
 	m.Faults = append(m.Faults, n.Report.GetCollector().GetFaults()...)
+	m.Faults = append(m.Faults, n.Report.GetMasterTarget().GetFaults()...)
 	return m
 }
 

@@ -249,6 +249,8 @@ func addFault(r *farshorev1.SyncRequest, f *fault.Fault) {
 		o.ProcessServer.Faults = append(o.ProcessServer.Faults, m)
 	case *farshorev1.SyncRequest_Applier:
 		o.Applier.Faults = append(o.Applier.Faults, m)
+	case *farshorev1.SyncRequest_MasterTarget:
+		o.MasterTarget.Faults = append(o.MasterTarget.Faults, m)
 	}
 }
 

@@ -41,6 +41,9 @@ func (t *Target) bring(ctx context.Context, m Machine) {
 
 // once takes the sinks and brings them forward until something goes wrong. What it did is stored; the next call goes on.
 func (t *Target) once(ctx context.Context, m Machine) (err error) {
+	if err := t.ready(m); err != nil {
+		return err
+	}
 	set, err := sink.Open(ctx, sink.Offer{Devices: t.deps.Settings.Devices, Folders: t.deps.Settings.Folders}, t.machineDir(m.Machine), m.Machine, m.Sinks)
 	if err != nil {
 		return err

@@ -17,17 +17,25 @@ func (t *Target) observe(m farshore.MachineID, change func(*MachineObserved)) {
 	change(t.machines[m])
 }
 
-// Observed is what the master target reports now.
-func (t *Target) Observed() Observed {
-	o := Observed{VM: t.deps.Settings.VM}
-	o.Devices, o.Folders = t.deps.Settings.offered()
+// machinesNow gives what is known of the machines, in the order of their names.
+func (t *Target) machinesNow() []MachineObserved {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	var all []MachineObserved
 	for _, m := range t.machines {
-		o.Machines = append(o.Machines, *m)
+		all = append(all, *m)
 	}
-	slices.SortFunc(o.Machines, func(a, b MachineObserved) int { return cmp.Compare(a.Machine, b.Machine) })
-	o.Faults = append(o.Faults, t.faults...)
+	slices.SortFunc(all, func(a, b MachineObserved) int { return cmp.Compare(a.Machine, b.Machine) })
+	return all
+}
+
+// Observed is what the master target reports now.
+func (t *Target) Observed() Observed {
+	o := Observed{VM: t.deps.Settings.VM, Machines: t.machinesNow()}
+	o.Devices, o.Folders = t.deps.Settings.offered()
+	t.mu.Lock()
+	o.Faults = slices.Clone(t.faults)
+	t.mu.Unlock()
 	for _, m := range o.Machines {
 		if m.Fault != nil {
 			o.Faults = append(o.Faults, m.Fault)

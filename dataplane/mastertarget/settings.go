@@ -101,6 +101,7 @@ type Machine struct {
 	Run     farshore.RunID // that gave the sinks
 	Sinks   []sink.Sink
 	Finish  farshore.Position // bring the disks to exactly this; zero: follow the stream
+	Touched bool              // the disks were given back before, and somebody else may have written them since
 }
 
 // Observed is what a master target reports.
@@ -116,13 +117,15 @@ type Observed struct {
 type MachineObserved struct {
 	Machine  farshore.MachineID
 	Run      farshore.RunID
-	Open     bool              // all sinks were taken
+	Sinks    []sink.Sink       // that it acts on
+	Open     bool              // all of them were taken
 	Applied  farshore.Position // where the disks stand
 	Clean    farshore.Position // the newest recovery point that they have held
 	UTC      time.Time         // of the stream at Applied
 	CaughtUp bool              // nothing was behind Applied at the last look
 	Written  int64             // bytes written to the disks
 	Equal    int64             // bytes found on them and left alone
+	Finish   farshore.Position // that it acts on; zero: none
 	Proof    Proof             // of the finish that is under way or done
 	Finished farshore.Position // the disks were compared there; zero: not yet
 	Fault    *fault.Fault      // keeps it from going on

@@ -13,6 +13,7 @@ import (
 	"farshore"
 	"farshore/dataplane/document"
 	"farshore/dataplane/host"
+	"farshore/dataplane/sink"
 	"farshore/fault"
 )
 
@@ -74,8 +75,10 @@ func (t *Target) Run(ctx context.Context, desired <-chan Desired) (err error) {
 }
 
 func (t *Target) lock() (*os.File, error) {
-	if err := host.MakePrivate(t.sinksDir()); err != nil {
-		return nil, badFolder(t.sinksDir(), err)
+	for _, dir := range []string{t.sinksDir(), filepath.Dir(t.asideDir("any"))} {
+		if err := host.MakePrivate(dir); err != nil {
+			return nil, badFolder(dir, err)
+		}
 	}
 	f, err := os.OpenFile(filepath.Join(t.deps.Dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -95,6 +98,9 @@ func badFolder(dir string, err error) error {
 }
 
 func (t *Target) sinksDir() string { return filepath.Join(t.deps.Dir, "sinks") }
+func (t *Target) asideDir(m farshore.MachineID) string {
+	return filepath.Join(t.deps.Dir, "aside", string(m))
+}
 func (t *Target) machineDir(m farshore.MachineID) string {
 	return filepath.Join(t.sinksDir(), string(m))
 }
@@ -136,7 +142,8 @@ func (t *Target) start(ctx context.Context, m Machine) *task {
 		if o.Run != m.Run {
 			*o = MachineObserved{Machine: m.Machine, Run: m.Run}
 		}
-		o.Open, o.Fault, o.Finished, o.Proof = false, nil, farshore.Position{}, Proof{}
+		o.Finish = m.Finish
+		o.Sinks, o.Open, o.Fault, o.Finished, o.Proof = m.Sinks, false, nil, farshore.Position{}, Proof{}
 	})
 	ctx, cancel := context.WithCancel(ctx)
 	k := &task{wanted: m, cancel: cancel, done: make(chan struct{})}
@@ -147,7 +154,8 @@ func (t *Target) start(ctx context.Context, m Machine) *task {
 	return k
 }
 
-// closeOthers forgets the machines that are not wanted; nothing writes their disks any more.
+// closeOthers gives back the disks of machines that are not wanted; nothing writes them any more. What is known of them is
+// put aside: the run that gave them may give them again.
 func (t *Target) closeOthers(wanted map[farshore.MachineID]Machine, v Version) error {
 	entries, err := os.ReadDir(t.sinksDir())
 	if err != nil {
@@ -165,7 +173,7 @@ func (t *Target) closeOthers(wanted map[farshore.MachineID]Machine, v Version) e
 		}
 	}
 	for _, m := range gone {
-		if err := os.RemoveAll(t.machineDir(m)); err != nil {
+		if err := errors.Join(os.RemoveAll(t.asideDir(m)), host.Replace(t.machineDir(m), t.asideDir(m))); err != nil {
 			return err
 		}
 		t.deps.Log.Info("disks were given back", "machine", m)
@@ -178,6 +186,44 @@ func (t *Target) closeOthers(wanted map[farshore.MachineID]Machine, v Version) e
 		}
 	}
 	return nil
+}
+
+// runDocument says which run gave a machine's disks.
+type runDocument struct {
+	Version int            `json:"version"`
+	Run     farshore.RunID `json:"run"`
+}
+
+// ready makes the folder of a machine's sinks: as it was when the same run's disks were given back, or anew.
+func (t *Target) ready(m Machine) error {
+	dir, aside := t.machineDir(m.Machine), t.asideDir(m.Machine)
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	var before runDocument
+	body, err := os.ReadFile(filepath.Join(aside, "run.json"))
+	if err == nil {
+		err = document.Decode(body, &before)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if before.Run != m.Run {
+		if err := os.RemoveAll(aside); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(aside, 0o700); err != nil {
+			return err
+		}
+		if err := save(filepath.Join(aside, "run.json"), runDocument{Version: 1, Run: m.Run}); err != nil {
+			return err
+		}
+	} else if m.Touched {
+		if err := sink.Doubt(aside); err != nil {
+			return err
+		}
+	}
+	return host.Replace(aside, dir)
 }
 
 // floorDocument is the oldest version of a desired document that may still be acted upon.

@@ -48,6 +48,14 @@ func store(path string, body []byte) error {
 	return host.Replace(path+".new", path)
 }
 
+func syncFolder(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
 func (d *taken) recordPath() string { return filepath.Join(d.dir, "sink.json") }
 func (d *taken) knownPath() string  { return filepath.Join(d.dir, "known") }
 
@@ -102,4 +110,23 @@ func (d *taken) signature() (string, error) {
 		h.Write(p)
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// Doubt makes what is known of a machine's sinks, whose states lie in folders in dir, count no longer: somebody else may have
+// written to them. They stay the machine's, and what they hold is compared.
+func Doubt(dir string) error {
+	found, err := filepath.Glob(filepath.Join(dir, "*", "sink.json"))
+	if err != nil {
+		return err
+	}
+	for _, path := range found {
+		d := &taken{dir: filepath.Dir(path), sink: Sink{Path: path}}
+		if _, err := d.load(); err != nil {
+			return err
+		}
+		if err := d.clear(); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -191,7 +191,7 @@ func (ApplierJobState) EnumDescriptor() ([]byte, []int) {
 type EnrolRequest struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
 	Token              string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
-	Role               string                 `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"` // "agent", "process-server", "applier", "collector", "operator"
+	Role               string                 `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"` // "agent", "process-server", "applier", "master-target", "collector", "operator"
 	Name               string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	CertificateRequest []byte                 `protobuf:"bytes,4,opt,name=certificate_request,json=certificateRequest,proto3" json:"certificate_request,omitempty"` // PKCS #10, DER
 	Binding            []byte                 `protobuf:"bytes,5,opt,name=binding,proto3" json:"binding,omitempty"`                                                 // signature with the token's key over the TLS exporter "EXPORTER-farshore-enrolment" and the hash of the request: the token never leaves, and cannot be replayed elsewhere
@@ -468,6 +468,7 @@ type SyncRequest struct {
 	//	*SyncRequest_ProcessServer
 	//	*SyncRequest_Applier
 	//	*SyncRequest_Collector
+	//	*SyncRequest_MasterTarget
 	Observed      isSyncRequest_Observed `protobuf_oneof:"observed"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -567,6 +568,15 @@ func (x *SyncRequest) GetCollector() *CollectorObserved {
 	return nil
 }
 
+func (x *SyncRequest) GetMasterTarget() *MasterTargetObserved {
+	if x != nil {
+		if x, ok := x.Observed.(*SyncRequest_MasterTarget); ok {
+			return x.MasterTarget
+		}
+	}
+	return nil
+}
+
 type isSyncRequest_Observed interface {
 	isSyncRequest_Observed()
 }
@@ -587,6 +597,10 @@ type SyncRequest_Collector struct {
 	Collector *CollectorObserved `protobuf:"bytes,13,opt,name=collector,proto3,oneof"`
 }
 
+type SyncRequest_MasterTarget struct {
+	MasterTarget *MasterTargetObserved `protobuf:"bytes,14,opt,name=master_target,json=masterTarget,proto3,oneof"`
+}
+
 func (*SyncRequest_Agent) isSyncRequest_Observed() {}
 
 func (*SyncRequest_ProcessServer) isSyncRequest_Observed() {}
@@ -594,6 +608,8 @@ func (*SyncRequest_ProcessServer) isSyncRequest_Observed() {}
 func (*SyncRequest_Applier) isSyncRequest_Observed() {}
 
 func (*SyncRequest_Collector) isSyncRequest_Observed() {}
+
+func (*SyncRequest_MasterTarget) isSyncRequest_Observed() {}
 
 type SyncResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -604,6 +620,7 @@ type SyncResponse struct {
 	//	*SyncResponse_ProcessServer
 	//	*SyncResponse_Applier
 	//	*SyncResponse_Collector
+	//	*SyncResponse_MasterTarget
 	Desired       isSyncResponse_Desired `protobuf_oneof:"desired"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -689,6 +706,15 @@ func (x *SyncResponse) GetCollector() *CollectorDesired {
 	return nil
 }
 
+func (x *SyncResponse) GetMasterTarget() *MasterTargetDesired {
+	if x != nil {
+		if x, ok := x.Desired.(*SyncResponse_MasterTarget); ok {
+			return x.MasterTarget
+		}
+	}
+	return nil
+}
+
 type isSyncResponse_Desired interface {
 	isSyncResponse_Desired()
 }
@@ -709,6 +735,10 @@ type SyncResponse_Collector struct {
 	Collector *CollectorDesired `protobuf:"bytes,13,opt,name=collector,proto3,oneof"`
 }
 
+type SyncResponse_MasterTarget struct {
+	MasterTarget *MasterTargetDesired `protobuf:"bytes,14,opt,name=master_target,json=masterTarget,proto3,oneof"`
+}
+
 func (*SyncResponse_Agent) isSyncResponse_Desired() {}
 
 func (*SyncResponse_ProcessServer) isSyncResponse_Desired() {}
@@ -716,6 +746,8 @@ func (*SyncResponse_ProcessServer) isSyncResponse_Desired() {}
 func (*SyncResponse_Applier) isSyncResponse_Desired() {}
 
 func (*SyncResponse_Collector) isSyncResponse_Desired() {}
+
+func (*SyncResponse_MasterTarget) isSyncResponse_Desired() {}
 
 // Fault is fault.Fault on the wire.
 type Fault struct {
@@ -2614,6 +2646,558 @@ func (x *MachineCollected) GetImmutable() uint64 {
 	return 0
 }
 
+type MasterTargetDesired struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Machines      []*MachineSinks        `protobuf:"bytes,1,rep,name=machines,proto3" json:"machines,omitempty"` // that it brings home; those that are not named any more are given back
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MasterTargetDesired) Reset() {
+	*x = MasterTargetDesired{}
+	mi := &file_farshore_v1_hub_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MasterTargetDesired) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MasterTargetDesired) ProtoMessage() {}
+
+func (x *MasterTargetDesired) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_hub_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MasterTargetDesired.ProtoReflect.Descriptor instead.
+func (*MasterTargetDesired) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *MasterTargetDesired) GetMachines() []*MachineSinks {
+	if x != nil {
+		return x.Machines
+	}
+	return nil
+}
+
+// MachineSinks is what a master target writes for one machine.
+type MachineSinks struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Machine       string                 `protobuf:"bytes,1,opt,name=machine,proto3" json:"machine,omitempty"`
+	Run           string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"` // that gave the disks
+	Sinks         []*SinkDesired         `protobuf:"bytes,3,rep,name=sinks,proto3" json:"sinks,omitempty"`
+	Finish        *Position              `protobuf:"bytes,4,opt,name=finish,proto3" json:"finish,omitempty"`    // bring the disks to exactly this and compare them; absent: follow the stream
+	Touched       bool                   `protobuf:"varint,5,opt,name=touched,proto3" json:"touched,omitempty"` // they were given back before, and somebody else may have written them since
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MachineSinks) Reset() {
+	*x = MachineSinks{}
+	mi := &file_farshore_v1_hub_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MachineSinks) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MachineSinks) ProtoMessage() {}
+
+func (x *MachineSinks) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_hub_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MachineSinks.ProtoReflect.Descriptor instead.
+func (*MachineSinks) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *MachineSinks) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *MachineSinks) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *MachineSinks) GetSinks() []*SinkDesired {
+	if x != nil {
+		return x.Sinks
+	}
+	return nil
+}
+
+func (x *MachineSinks) GetFinish() *Position {
+	if x != nil {
+		return x.Finish
+	}
+	return nil
+}
+
+func (x *MachineSinks) GetTouched() bool {
+	if x != nil {
+		return x.Touched
+	}
+	return false
+}
+
+type SinkDesired struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Disk          string                 `protobuf:"bytes,1,opt,name=disk,proto3" json:"disk,omitempty"`
+	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"` // "device", "file", "qcow2"
+	Path          string                 `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`
+	SizeBytes     uint64                 `protobuf:"varint,4,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	Overwrite     bool                   `protobuf:"varint,5,opt,name=overwrite,proto3" json:"overwrite,omitempty"` // a person has confirmed that what it holds may be lost
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SinkDesired) Reset() {
+	*x = SinkDesired{}
+	mi := &file_farshore_v1_hub_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SinkDesired) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SinkDesired) ProtoMessage() {}
+
+func (x *SinkDesired) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_hub_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SinkDesired.ProtoReflect.Descriptor instead.
+func (*SinkDesired) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *SinkDesired) GetDisk() string {
+	if x != nil {
+		return x.Disk
+	}
+	return ""
+}
+
+func (x *SinkDesired) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *SinkDesired) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *SinkDesired) GetSizeBytes() uint64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *SinkDesired) GetOverwrite() bool {
+	if x != nil {
+		return x.Overwrite
+	}
+	return false
+}
+
+type MasterTargetObserved struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Machines      []*SinksObserved       `protobuf:"bytes,1,rep,name=machines,proto3" json:"machines,omitempty"`
+	Faults        []*Fault               `protobuf:"bytes,2,rep,name=faults,proto3" json:"faults,omitempty"`
+	Vm            string                 `protobuf:"bytes,3,opt,name=vm,proto3" json:"vm,omitempty"` // BIOS UUID of the VM that it runs in; empty: it is none on vSphere
+	Devices       []*OfferedDevice       `protobuf:"bytes,4,rep,name=devices,proto3" json:"devices,omitempty"`
+	Folders       []*OfferedFolder       `protobuf:"bytes,5,rep,name=folders,proto3" json:"folders,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MasterTargetObserved) Reset() {
+	*x = MasterTargetObserved{}
+	mi := &file_farshore_v1_hub_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MasterTargetObserved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MasterTargetObserved) ProtoMessage() {}
+
+func (x *MasterTargetObserved) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_hub_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MasterTargetObserved.ProtoReflect.Descriptor instead.
+func (*MasterTargetObserved) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *MasterTargetObserved) GetMachines() []*SinksObserved {
+	if x != nil {
+		return x.Machines
+	}
+	return nil
+}
+
+func (x *MasterTargetObserved) GetFaults() []*Fault {
+	if x != nil {
+		return x.Faults
+	}
+	return nil
+}
+
+func (x *MasterTargetObserved) GetVm() string {
+	if x != nil {
+		return x.Vm
+	}
+	return ""
+}
+
+func (x *MasterTargetObserved) GetDevices() []*OfferedDevice {
+	if x != nil {
+		return x.Devices
+	}
+	return nil
+}
+
+func (x *MasterTargetObserved) GetFolders() []*OfferedFolder {
+	if x != nil {
+		return x.Folders
+	}
+	return nil
+}
+
+// SinksObserved is how far a machine's disks are.
+type SinksObserved struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Machine         string                 `protobuf:"bytes,1,opt,name=machine,proto3" json:"machine,omitempty"`
+	Run             string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
+	Open            bool                   `protobuf:"varint,3,opt,name=open,proto3" json:"open,omitempty"`                                                // all disks were taken
+	Applied         *Position              `protobuf:"bytes,4,opt,name=applied,proto3" json:"applied,omitempty"`                                           // where they stand
+	Clean           *Position              `protobuf:"bytes,5,opt,name=clean,proto3" json:"clean,omitempty"`                                               // the newest recovery point that they have held
+	AppliedUnixNano int64                  `protobuf:"varint,6,opt,name=applied_unix_nano,json=appliedUnixNano,proto3" json:"applied_unix_nano,omitempty"` // time of the stream at applied; 0: not known
+	CaughtUp        bool                   `protobuf:"varint,7,opt,name=caught_up,json=caughtUp,proto3" json:"caught_up,omitempty"`                        // nothing was behind applied at the last look
+	WrittenBytes    uint64                 `protobuf:"varint,8,opt,name=written_bytes,json=writtenBytes,proto3" json:"written_bytes,omitempty"`            // to the disks
+	EqualBytes      uint64                 `protobuf:"varint,9,opt,name=equal_bytes,json=equalBytes,proto3" json:"equal_bytes,omitempty"`                  // found on them and left alone
+	Finished        *Position              `protobuf:"bytes,10,opt,name=finished,proto3" json:"finished,omitempty"`                                        // where they were compared; absent: not yet
+	TotalBytes      uint64                 `protobuf:"varint,11,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`                 // of the disks, while they are compared and after
+	ComparedBytes   uint64                 `protobuf:"varint,12,opt,name=compared_bytes,json=comparedBytes,proto3" json:"compared_bytes,omitempty"`
+	DifferentBytes  uint64                 `protobuf:"varint,13,opt,name=different_bytes,json=differentBytes,proto3" json:"different_bytes,omitempty"`
+	Fault           *Fault                 `protobuf:"bytes,14,opt,name=fault,proto3" json:"fault,omitempty"`   // keeps it from going on
+	Sinks           []*SinkDesired         `protobuf:"bytes,15,rep,name=sinks,proto3" json:"sinks,omitempty"`   // that it acts on
+	Finish          *Position              `protobuf:"bytes,16,opt,name=finish,proto3" json:"finish,omitempty"` // that it acts on; absent: none
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *SinksObserved) Reset() {
+	*x = SinksObserved{}
+	mi := &file_farshore_v1_hub_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SinksObserved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SinksObserved) ProtoMessage() {}
+
+func (x *SinksObserved) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_hub_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SinksObserved.ProtoReflect.Descriptor instead.
+func (*SinksObserved) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *SinksObserved) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *SinksObserved) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *SinksObserved) GetOpen() bool {
+	if x != nil {
+		return x.Open
+	}
+	return false
+}
+
+func (x *SinksObserved) GetApplied() *Position {
+	if x != nil {
+		return x.Applied
+	}
+	return nil
+}
+
+func (x *SinksObserved) GetClean() *Position {
+	if x != nil {
+		return x.Clean
+	}
+	return nil
+}
+
+func (x *SinksObserved) GetAppliedUnixNano() int64 {
+	if x != nil {
+		return x.AppliedUnixNano
+	}
+	return 0
+}
+
+func (x *SinksObserved) GetCaughtUp() bool {
+	if x != nil {
+		return x.CaughtUp
+	}
+	return false
+}
+
+func (x *SinksObserved) GetWrittenBytes() uint64 {
+	if x != nil {
+		return x.WrittenBytes
+	}
+	return 0
+}
+
+func (x *SinksObserved) GetEqualBytes() uint64 {
+	if x != nil {
+		return x.EqualBytes
+	}
+	return 0
+}
+
+func (x *SinksObserved) GetFinished() *Position {
+	if x != nil {
+		return x.Finished
+	}
+	return nil
+}
+
+func (x *SinksObserved) GetTotalBytes() uint64 {
+	if x != nil {
+		return x.TotalBytes
+	}
+	return 0
+}
+
+func (x *SinksObserved) GetComparedBytes() uint64 {
+	if x != nil {
+		return x.ComparedBytes
+	}
+	return 0
+}
+
+func (x *SinksObserved) GetDifferentBytes() uint64 {
+	if x != nil {
+		return x.DifferentBytes
+	}
+	return 0
+}
+
+func (x *SinksObserved) GetFault() *Fault {
+	if x != nil {
+		return x.Fault
+	}
+	return nil
+}
+
+func (x *SinksObserved) GetSinks() []*SinkDesired {
+	if x != nil {
+		return x.Sinks
+	}
+	return nil
+}
+
+func (x *SinksObserved) GetFinish() *Position {
+	if x != nil {
+		return x.Finish
+	}
+	return nil
+}
+
+// OfferedDevice is a device that may be written.
+type OfferedDevice struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	SizeBytes     uint64                 `protobuf:"varint,2,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	Busy          string                 `protobuf:"bytes,3,opt,name=busy,proto3" json:"busy,omitempty"` // why it cannot be taken now; empty: it can
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OfferedDevice) Reset() {
+	*x = OfferedDevice{}
+	mi := &file_farshore_v1_hub_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OfferedDevice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OfferedDevice) ProtoMessage() {}
+
+func (x *OfferedDevice) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_hub_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OfferedDevice.ProtoReflect.Descriptor instead.
+func (*OfferedDevice) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *OfferedDevice) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *OfferedDevice) GetSizeBytes() uint64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *OfferedDevice) GetBusy() string {
+	if x != nil {
+		return x.Busy
+	}
+	return ""
+}
+
+// OfferedFolder is where files and images may be made.
+type OfferedFolder struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	FreeBytes     uint64                 `protobuf:"varint,2,opt,name=free_bytes,json=freeBytes,proto3" json:"free_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OfferedFolder) Reset() {
+	*x = OfferedFolder{}
+	mi := &file_farshore_v1_hub_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OfferedFolder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OfferedFolder) ProtoMessage() {}
+
+func (x *OfferedFolder) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_hub_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OfferedFolder.ProtoReflect.Descriptor instead.
+func (*OfferedFolder) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *OfferedFolder) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *OfferedFolder) GetFreeBytes() uint64 {
+	if x != nil {
+		return x.FreeBytes
+	}
+	return 0
+}
+
 var File_farshore_v1_hub_proto protoreflect.FileDescriptor
 
 const file_farshore_v1_hub_proto_rawDesc = "" +
@@ -2634,7 +3218,7 @@ const file_farshore_v1_hub_proto_rawDesc = "" +
 	"\x05chain\x18\x01 \x03(\fR\x05chain\"C\n" +
 	"\aVersion\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\x04R\vincarnation\x12\x16\n" +
-	"\x06number\x18\x02 \x01(\x04R\x06number\"\xf7\x02\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\"\xc1\x03\n" +
 	"\vSyncRequest\x12(\n" +
 	"\x04have\x18\x01 \x01(\v2\x14.farshore.v1.VersionR\x04have\x12!\n" +
 	"\fwait_seconds\x18\x02 \x01(\rR\vwaitSeconds\x12\x14\n" +
@@ -2643,16 +3227,18 @@ const file_farshore_v1_hub_proto_rawDesc = "" +
 	" \x01(\v2\x1a.farshore.v1.AgentObservedH\x00R\x05agent\x12K\n" +
 	"\x0eprocess_server\x18\v \x01(\v2\".farshore.v1.ProcessServerObservedH\x00R\rprocessServer\x128\n" +
 	"\aapplier\x18\f \x01(\v2\x1c.farshore.v1.ApplierObservedH\x00R\aapplier\x12>\n" +
-	"\tcollector\x18\r \x01(\v2\x1e.farshore.v1.CollectorObservedH\x00R\tcollectorB\n" +
+	"\tcollector\x18\r \x01(\v2\x1e.farshore.v1.CollectorObservedH\x00R\tcollector\x12H\n" +
+	"\rmaster_target\x18\x0e \x01(\v2!.farshore.v1.MasterTargetObservedH\x00R\fmasterTargetB\n" +
 	"\n" +
-	"\bobserved\"\xc0\x02\n" +
+	"\bobserved\"\x89\x03\n" +
 	"\fSyncResponse\x12.\n" +
 	"\aversion\x18\x01 \x01(\v2\x14.farshore.v1.VersionR\aversion\x121\n" +
 	"\x05agent\x18\n" +
 	" \x01(\v2\x19.farshore.v1.AgentDesiredH\x00R\x05agent\x12J\n" +
 	"\x0eprocess_server\x18\v \x01(\v2!.farshore.v1.ProcessServerDesiredH\x00R\rprocessServer\x127\n" +
 	"\aapplier\x18\f \x01(\v2\x1b.farshore.v1.ApplierDesiredH\x00R\aapplier\x12=\n" +
-	"\tcollector\x18\r \x01(\v2\x1d.farshore.v1.CollectorDesiredH\x00R\tcollectorB\t\n" +
+	"\tcollector\x18\r \x01(\v2\x1d.farshore.v1.CollectorDesiredH\x00R\tcollector\x12G\n" +
+	"\rmaster_target\x18\x0e \x01(\v2 .farshore.v1.MasterTargetDesiredH\x00R\fmasterTargetB\t\n" +
 	"\adesired\"u\n" +
 	"\x05Fault\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x12\n" +
@@ -2839,7 +3425,57 @@ const file_farshore_v1_hub_proto_rawDesc = "" +
 	"\aremoved\x18\n" +
 	" \x01(\x04R\aremoved\x12#\n" +
 	"\rremoved_bytes\x18\v \x01(\x04R\fremovedBytes\x12\x1c\n" +
-	"\timmutable\x18\f \x01(\x04R\timmutable*\xcb\x01\n" +
+	"\timmutable\x18\f \x01(\x04R\timmutable\"L\n" +
+	"\x13MasterTargetDesired\x125\n" +
+	"\bmachines\x18\x01 \x03(\v2\x19.farshore.v1.MachineSinksR\bmachines\"\xb3\x01\n" +
+	"\fMachineSinks\x12\x18\n" +
+	"\amachine\x18\x01 \x01(\tR\amachine\x12\x10\n" +
+	"\x03run\x18\x02 \x01(\tR\x03run\x12.\n" +
+	"\x05sinks\x18\x03 \x03(\v2\x18.farshore.v1.SinkDesiredR\x05sinks\x12-\n" +
+	"\x06finish\x18\x04 \x01(\v2\x15.farshore.v1.PositionR\x06finish\x12\x18\n" +
+	"\atouched\x18\x05 \x01(\bR\atouched\"\x86\x01\n" +
+	"\vSinkDesired\x12\x12\n" +
+	"\x04disk\x18\x01 \x01(\tR\x04disk\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04path\x18\x03 \x01(\tR\x04path\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x04 \x01(\x04R\tsizeBytes\x12\x1c\n" +
+	"\toverwrite\x18\x05 \x01(\bR\toverwrite\"\xf6\x01\n" +
+	"\x14MasterTargetObserved\x126\n" +
+	"\bmachines\x18\x01 \x03(\v2\x1a.farshore.v1.SinksObservedR\bmachines\x12*\n" +
+	"\x06faults\x18\x02 \x03(\v2\x12.farshore.v1.FaultR\x06faults\x12\x0e\n" +
+	"\x02vm\x18\x03 \x01(\tR\x02vm\x124\n" +
+	"\adevices\x18\x04 \x03(\v2\x1a.farshore.v1.OfferedDeviceR\adevices\x124\n" +
+	"\afolders\x18\x05 \x03(\v2\x1a.farshore.v1.OfferedFolderR\afolders\"\xe9\x04\n" +
+	"\rSinksObserved\x12\x18\n" +
+	"\amachine\x18\x01 \x01(\tR\amachine\x12\x10\n" +
+	"\x03run\x18\x02 \x01(\tR\x03run\x12\x12\n" +
+	"\x04open\x18\x03 \x01(\bR\x04open\x12/\n" +
+	"\aapplied\x18\x04 \x01(\v2\x15.farshore.v1.PositionR\aapplied\x12+\n" +
+	"\x05clean\x18\x05 \x01(\v2\x15.farshore.v1.PositionR\x05clean\x12*\n" +
+	"\x11applied_unix_nano\x18\x06 \x01(\x03R\x0fappliedUnixNano\x12\x1b\n" +
+	"\tcaught_up\x18\a \x01(\bR\bcaughtUp\x12#\n" +
+	"\rwritten_bytes\x18\b \x01(\x04R\fwrittenBytes\x12\x1f\n" +
+	"\vequal_bytes\x18\t \x01(\x04R\n" +
+	"equalBytes\x121\n" +
+	"\bfinished\x18\n" +
+	" \x01(\v2\x15.farshore.v1.PositionR\bfinished\x12\x1f\n" +
+	"\vtotal_bytes\x18\v \x01(\x04R\n" +
+	"totalBytes\x12%\n" +
+	"\x0ecompared_bytes\x18\f \x01(\x04R\rcomparedBytes\x12'\n" +
+	"\x0fdifferent_bytes\x18\r \x01(\x04R\x0edifferentBytes\x12(\n" +
+	"\x05fault\x18\x0e \x01(\v2\x12.farshore.v1.FaultR\x05fault\x12.\n" +
+	"\x05sinks\x18\x0f \x03(\v2\x18.farshore.v1.SinkDesiredR\x05sinks\x12-\n" +
+	"\x06finish\x18\x10 \x01(\v2\x15.farshore.v1.PositionR\x06finish\"V\n" +
+	"\rOfferedDevice\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x02 \x01(\x04R\tsizeBytes\x12\x12\n" +
+	"\x04busy\x18\x03 \x01(\tR\x04busy\"B\n" +
+	"\rOfferedFolder\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1d\n" +
+	"\n" +
+	"free_bytes\x18\x02 \x01(\x04R\tfreeBytes*\xcb\x01\n" +
 	"\n" +
 	"AgentPhase\x12\x1b\n" +
 	"\x17AGENT_PHASE_UNSPECIFIED\x10\x00\x12\x14\n" +
@@ -2877,7 +3513,7 @@ func file_farshore_v1_hub_proto_rawDescGZIP() []byte {
 }
 
 var file_farshore_v1_hub_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_farshore_v1_hub_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_farshore_v1_hub_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_farshore_v1_hub_proto_goTypes = []any{
 	(AgentPhase)(0),               // 0: farshore.v1.AgentPhase
 	(ApplierJobKind)(0),           // 1: farshore.v1.ApplierJobKind
@@ -2911,8 +3547,15 @@ var file_farshore_v1_hub_proto_goTypes = []any{
 	(*CollectorDesired)(nil),      // 29: farshore.v1.CollectorDesired
 	(*CollectorObserved)(nil),     // 30: farshore.v1.CollectorObserved
 	(*MachineCollected)(nil),      // 31: farshore.v1.MachineCollected
-	nil,                           // 32: farshore.v1.ProcessServerDesired.RpoSecondsEntry
-	nil,                           // 33: farshore.v1.ApplierDesired.RebuildsEntry
+	(*MasterTargetDesired)(nil),   // 32: farshore.v1.MasterTargetDesired
+	(*MachineSinks)(nil),          // 33: farshore.v1.MachineSinks
+	(*SinkDesired)(nil),           // 34: farshore.v1.SinkDesired
+	(*MasterTargetObserved)(nil),  // 35: farshore.v1.MasterTargetObserved
+	(*SinksObserved)(nil),         // 36: farshore.v1.SinksObserved
+	(*OfferedDevice)(nil),         // 37: farshore.v1.OfferedDevice
+	(*OfferedFolder)(nil),         // 38: farshore.v1.OfferedFolder
+	nil,                           // 39: farshore.v1.ProcessServerDesired.RpoSecondsEntry
+	nil,                           // 40: farshore.v1.ApplierDesired.RebuildsEntry
 }
 var file_farshore_v1_hub_proto_depIdxs = []int32{
 	13, // 0: farshore.v1.EnrolRequest.machine:type_name -> farshore.v1.MachineSpec
@@ -2921,50 +3564,65 @@ var file_farshore_v1_hub_proto_depIdxs = []int32{
 	21, // 3: farshore.v1.SyncRequest.process_server:type_name -> farshore.v1.ProcessServerObserved
 	25, // 4: farshore.v1.SyncRequest.applier:type_name -> farshore.v1.ApplierObserved
 	30, // 5: farshore.v1.SyncRequest.collector:type_name -> farshore.v1.CollectorObserved
-	7,  // 6: farshore.v1.SyncResponse.version:type_name -> farshore.v1.Version
-	16, // 7: farshore.v1.SyncResponse.agent:type_name -> farshore.v1.AgentDesired
-	20, // 8: farshore.v1.SyncResponse.process_server:type_name -> farshore.v1.ProcessServerDesired
-	23, // 9: farshore.v1.SyncResponse.applier:type_name -> farshore.v1.ApplierDesired
-	29, // 10: farshore.v1.SyncResponse.collector:type_name -> farshore.v1.CollectorDesired
-	11, // 11: farshore.v1.RecoveryPoint.position:type_name -> farshore.v1.Position
-	14, // 12: farshore.v1.MachineSpec.disks:type_name -> farshore.v1.DiskSpec
-	15, // 13: farshore.v1.MachineSpec.nics:type_name -> farshore.v1.NicSpec
-	17, // 14: farshore.v1.AgentDesired.cut:type_name -> farshore.v1.CutRequest
-	13, // 15: farshore.v1.AgentObserved.machine:type_name -> farshore.v1.MachineSpec
-	0,  // 16: farshore.v1.AgentObserved.phase:type_name -> farshore.v1.AgentPhase
-	12, // 17: farshore.v1.AgentObserved.last_point:type_name -> farshore.v1.RecoveryPoint
-	12, // 18: farshore.v1.AgentObserved.cut_point:type_name -> farshore.v1.RecoveryPoint
-	10, // 19: farshore.v1.AgentObserved.faults:type_name -> farshore.v1.Fault
-	19, // 20: farshore.v1.AgentObserved.readiness:type_name -> farshore.v1.ReadinessFinding
-	32, // 21: farshore.v1.ProcessServerDesired.rpo_seconds:type_name -> farshore.v1.ProcessServerDesired.RpoSecondsEntry
-	22, // 22: farshore.v1.ProcessServerObserved.streams:type_name -> farshore.v1.StreamObserved
-	10, // 23: farshore.v1.ProcessServerObserved.faults:type_name -> farshore.v1.Fault
-	11, // 24: farshore.v1.StreamObserved.durable:type_name -> farshore.v1.Position
-	24, // 25: farshore.v1.ApplierDesired.jobs:type_name -> farshore.v1.ApplierJob
-	33, // 26: farshore.v1.ApplierDesired.rebuilds:type_name -> farshore.v1.ApplierDesired.RebuildsEntry
-	1,  // 27: farshore.v1.ApplierJob.kind:type_name -> farshore.v1.ApplierJobKind
-	11, // 28: farshore.v1.ApplierJob.position:type_name -> farshore.v1.Position
-	26, // 29: farshore.v1.ApplierObserved.replicas:type_name -> farshore.v1.ReplicaObserved
-	27, // 30: farshore.v1.ApplierObserved.jobs:type_name -> farshore.v1.ApplierJobObserved
-	10, // 31: farshore.v1.ApplierObserved.faults:type_name -> farshore.v1.Fault
-	11, // 32: farshore.v1.ReplicaObserved.applied:type_name -> farshore.v1.Position
-	11, // 33: farshore.v1.ReplicaObserved.checkpoint:type_name -> farshore.v1.Position
-	2,  // 34: farshore.v1.ApplierJobObserved.state:type_name -> farshore.v1.ApplierJobState
-	28, // 35: farshore.v1.ApplierJobObserved.disks:type_name -> farshore.v1.MaterialisedDisk
-	10, // 36: farshore.v1.ApplierJobObserved.fault:type_name -> farshore.v1.Fault
-	31, // 37: farshore.v1.CollectorObserved.machines:type_name -> farshore.v1.MachineCollected
-	10, // 38: farshore.v1.CollectorObserved.faults:type_name -> farshore.v1.Fault
-	3,  // 39: farshore.v1.HubService.Enrol:input_type -> farshore.v1.EnrolRequest
-	5,  // 40: farshore.v1.HubService.Renew:input_type -> farshore.v1.RenewRequest
-	8,  // 41: farshore.v1.HubService.Sync:input_type -> farshore.v1.SyncRequest
-	4,  // 42: farshore.v1.HubService.Enrol:output_type -> farshore.v1.EnrolResponse
-	6,  // 43: farshore.v1.HubService.Renew:output_type -> farshore.v1.RenewResponse
-	9,  // 44: farshore.v1.HubService.Sync:output_type -> farshore.v1.SyncResponse
-	42, // [42:45] is the sub-list for method output_type
-	39, // [39:42] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	35, // 6: farshore.v1.SyncRequest.master_target:type_name -> farshore.v1.MasterTargetObserved
+	7,  // 7: farshore.v1.SyncResponse.version:type_name -> farshore.v1.Version
+	16, // 8: farshore.v1.SyncResponse.agent:type_name -> farshore.v1.AgentDesired
+	20, // 9: farshore.v1.SyncResponse.process_server:type_name -> farshore.v1.ProcessServerDesired
+	23, // 10: farshore.v1.SyncResponse.applier:type_name -> farshore.v1.ApplierDesired
+	29, // 11: farshore.v1.SyncResponse.collector:type_name -> farshore.v1.CollectorDesired
+	32, // 12: farshore.v1.SyncResponse.master_target:type_name -> farshore.v1.MasterTargetDesired
+	11, // 13: farshore.v1.RecoveryPoint.position:type_name -> farshore.v1.Position
+	14, // 14: farshore.v1.MachineSpec.disks:type_name -> farshore.v1.DiskSpec
+	15, // 15: farshore.v1.MachineSpec.nics:type_name -> farshore.v1.NicSpec
+	17, // 16: farshore.v1.AgentDesired.cut:type_name -> farshore.v1.CutRequest
+	13, // 17: farshore.v1.AgentObserved.machine:type_name -> farshore.v1.MachineSpec
+	0,  // 18: farshore.v1.AgentObserved.phase:type_name -> farshore.v1.AgentPhase
+	12, // 19: farshore.v1.AgentObserved.last_point:type_name -> farshore.v1.RecoveryPoint
+	12, // 20: farshore.v1.AgentObserved.cut_point:type_name -> farshore.v1.RecoveryPoint
+	10, // 21: farshore.v1.AgentObserved.faults:type_name -> farshore.v1.Fault
+	19, // 22: farshore.v1.AgentObserved.readiness:type_name -> farshore.v1.ReadinessFinding
+	39, // 23: farshore.v1.ProcessServerDesired.rpo_seconds:type_name -> farshore.v1.ProcessServerDesired.RpoSecondsEntry
+	22, // 24: farshore.v1.ProcessServerObserved.streams:type_name -> farshore.v1.StreamObserved
+	10, // 25: farshore.v1.ProcessServerObserved.faults:type_name -> farshore.v1.Fault
+	11, // 26: farshore.v1.StreamObserved.durable:type_name -> farshore.v1.Position
+	24, // 27: farshore.v1.ApplierDesired.jobs:type_name -> farshore.v1.ApplierJob
+	40, // 28: farshore.v1.ApplierDesired.rebuilds:type_name -> farshore.v1.ApplierDesired.RebuildsEntry
+	1,  // 29: farshore.v1.ApplierJob.kind:type_name -> farshore.v1.ApplierJobKind
+	11, // 30: farshore.v1.ApplierJob.position:type_name -> farshore.v1.Position
+	26, // 31: farshore.v1.ApplierObserved.replicas:type_name -> farshore.v1.ReplicaObserved
+	27, // 32: farshore.v1.ApplierObserved.jobs:type_name -> farshore.v1.ApplierJobObserved
+	10, // 33: farshore.v1.ApplierObserved.faults:type_name -> farshore.v1.Fault
+	11, // 34: farshore.v1.ReplicaObserved.applied:type_name -> farshore.v1.Position
+	11, // 35: farshore.v1.ReplicaObserved.checkpoint:type_name -> farshore.v1.Position
+	2,  // 36: farshore.v1.ApplierJobObserved.state:type_name -> farshore.v1.ApplierJobState
+	28, // 37: farshore.v1.ApplierJobObserved.disks:type_name -> farshore.v1.MaterialisedDisk
+	10, // 38: farshore.v1.ApplierJobObserved.fault:type_name -> farshore.v1.Fault
+	31, // 39: farshore.v1.CollectorObserved.machines:type_name -> farshore.v1.MachineCollected
+	10, // 40: farshore.v1.CollectorObserved.faults:type_name -> farshore.v1.Fault
+	33, // 41: farshore.v1.MasterTargetDesired.machines:type_name -> farshore.v1.MachineSinks
+	34, // 42: farshore.v1.MachineSinks.sinks:type_name -> farshore.v1.SinkDesired
+	11, // 43: farshore.v1.MachineSinks.finish:type_name -> farshore.v1.Position
+	36, // 44: farshore.v1.MasterTargetObserved.machines:type_name -> farshore.v1.SinksObserved
+	10, // 45: farshore.v1.MasterTargetObserved.faults:type_name -> farshore.v1.Fault
+	37, // 46: farshore.v1.MasterTargetObserved.devices:type_name -> farshore.v1.OfferedDevice
+	38, // 47: farshore.v1.MasterTargetObserved.folders:type_name -> farshore.v1.OfferedFolder
+	11, // 48: farshore.v1.SinksObserved.applied:type_name -> farshore.v1.Position
+	11, // 49: farshore.v1.SinksObserved.clean:type_name -> farshore.v1.Position
+	11, // 50: farshore.v1.SinksObserved.finished:type_name -> farshore.v1.Position
+	10, // 51: farshore.v1.SinksObserved.fault:type_name -> farshore.v1.Fault
+	34, // 52: farshore.v1.SinksObserved.sinks:type_name -> farshore.v1.SinkDesired
+	11, // 53: farshore.v1.SinksObserved.finish:type_name -> farshore.v1.Position
+	3,  // 54: farshore.v1.HubService.Enrol:input_type -> farshore.v1.EnrolRequest
+	5,  // 55: farshore.v1.HubService.Renew:input_type -> farshore.v1.RenewRequest
+	8,  // 56: farshore.v1.HubService.Sync:input_type -> farshore.v1.SyncRequest
+	4,  // 57: farshore.v1.HubService.Enrol:output_type -> farshore.v1.EnrolResponse
+	6,  // 58: farshore.v1.HubService.Renew:output_type -> farshore.v1.RenewResponse
+	9,  // 59: farshore.v1.HubService.Sync:output_type -> farshore.v1.SyncResponse
+	57, // [57:60] is the sub-list for method output_type
+	54, // [54:57] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_farshore_v1_hub_proto_init() }
@@ -2977,12 +3635,14 @@ func file_farshore_v1_hub_proto_init() {
 		(*SyncRequest_ProcessServer)(nil),
 		(*SyncRequest_Applier)(nil),
 		(*SyncRequest_Collector)(nil),
+		(*SyncRequest_MasterTarget)(nil),
 	}
 	file_farshore_v1_hub_proto_msgTypes[6].OneofWrappers = []any{
 		(*SyncResponse_Agent)(nil),
 		(*SyncResponse_ProcessServer)(nil),
 		(*SyncResponse_Applier)(nil),
 		(*SyncResponse_Collector)(nil),
+		(*SyncResponse_MasterTarget)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2990,7 +3650,7 @@ func file_farshore_v1_hub_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_farshore_v1_hub_proto_rawDesc), len(file_farshore_v1_hub_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   31,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

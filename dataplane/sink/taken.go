@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -38,7 +39,7 @@ type taken struct {
 
 // openDisk takes a sink: one that was taken before if it is the same disk, else one that holds nothing or may be overwritten.
 func openDisk(ctx context.Context, dir string, m farshore.MachineID, s Sink) (_ *taken, err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := errors.Join(os.MkdirAll(dir, 0o700), syncFolder(filepath.Dir(dir))); err != nil {
 		return nil, operator("FS-4111", s, "its state cannot be stored in "+dir, "see that the folder can be written", err)
 	}
 	o, err := openMedium(ctx, s)
