@@ -135,7 +135,7 @@ func TestATestFailoverIsIsolatedAndLeavesNothing(t *testing.T) {
 	}
 	vm := c.startVM(network.SubnetID)
 	on := c.running.On()[c.place.Run.Resource("vm")]
-	if len(on.Disks) != 2 || on.UEFI {
+	if len(on.Disks) != 2 || on.UEFI || !on.Isolated {
 		t.Errorf("the machine that runs is %+v", on)
 	}
 	boot := must(c, activities.AwaitBoot, activities.AwaitBootIn{Place: c.place, VMID: vm.ID, Prompt: activities.LoginPrompt, Seconds: 5, Linux: true})

@@ -10,13 +10,17 @@ import (
 )
 
 // Guests is a hypervisor that really boots machines, in QEMU: generation 1 by BIOS from IDE, generation 2 by UEFI from
-// SCSI, as Azure does. What they write stays on their disks. Their network is isolated.
+// SCSI, as Azure does. What they write stays on their disks. A machine that is not isolated finds this host's loopback
+// services where guest.HostName of its hosts file points, as if the recovery site were connected to home.
 type Guests struct {
 	dir string // for serial consoles
 
 	mu       sync.Mutex
 	machines map[string]*qemu.VM
 }
+
+// memoryMiB is enough for the lab's guest with an agent.
+const memoryMiB = 768
 
 // NewGuests makes the hypervisor; consoles are kept in dir.
 func NewGuests(dir string) *Guests {
@@ -28,7 +32,10 @@ func (g *Guests) SerialLog(name string) string { return filepath.Join(g.dir, nam
 
 // Start implements [Hypervisor].
 func (g *Guests) Start(ctx context.Context, m Machine) error {
-	machine := qemu.Machine{UUID: m.UUID, Firmware: qemu.BIOS, Network: qemu.Isolated, SerialLog: g.SerialLog(m.Name)}
+	machine := qemu.Machine{UUID: m.UUID, Firmware: qemu.BIOS, MemoryMiB: memoryMiB, Network: qemu.Loopback, SerialLog: g.SerialLog(m.Name)}
+	if m.Isolated {
+		machine.Network = qemu.Isolated
+	}
 	bus := qemu.IDE
 	if m.UEFI {
 		machine.Firmware, bus = qemu.UEFI, qemu.SCSI

@@ -7,7 +7,12 @@ type Machine struct {
 	Name  string
 	UUID  string // of its firmware (SMBIOS): the same as long as the machine exists, and no other's
 	UEFI  bool
-	Disks []string // raw files, the boot disk first
+	Disks []string // raw files, the boot disk first; none if it was made from an image
+	// CustomData is what a machine that was made from an image runs at its first start.
+	CustomData string
+	Address    string // of its first interface
+	// Isolated: its subnet has a security group, as that of a test has. Else it reaches what stands at home.
+	Isolated bool
 }
 
 // Hypervisor starts machines and shows their serial consoles.

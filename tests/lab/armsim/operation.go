@@ -98,9 +98,12 @@ func (s *Server) carryOut(op *operation, start operationStart) {
 
 // forget removes a resource and what lies under it (a resource group takes everything along).
 func (s *Server) forget(key string) {
-	for other := range s.resources {
+	for other, body := range s.resources {
 		if other == key || strings.HasPrefix(other, key+"/") {
 			s.detach(other)
+			for _, along := range s.along(body) {
+				delete(s.resources, along)
+			}
 			delete(s.resources, other)
 			delete(s.machines, other)
 		}

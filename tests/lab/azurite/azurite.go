@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -106,7 +105,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	if o.Port == 0 {
-		if o.Port, err = freePort(ctx); err != nil {
+		if o.Port, err = process.FreePort(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -128,20 +127,6 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, fmt.Errorf("start azurite: %w", err)
 	}
 	return s, nil
-}
-
-// freePort lets the kernel choose. The port could be taken before the server binds it; then the start fails and says so.
-func freePort(ctx context.Context) (int, error) {
-	var config net.ListenConfig
-	l, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	if err := l.Close(); err != nil {
-		return 0, fmt.Errorf("free a port: %w", err)
-	}
-	return port, nil
 }
 
 // ready is nil if the server answers an unsigned request by refusing it in the protocol's words.

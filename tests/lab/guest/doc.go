@@ -4,6 +4,7 @@
 //   - [Build] makes the bootable image once per recipe and keeps it in a cache; [Copy] gives each run its own.
 //   - [Attach] puts an image behind a loop device and mounts its root, so that everything written below the mount
 //     passes through the queue of the whole disk, where a tracker sees it. [Plain] does so for an empty disk.
+//   - [WithAgent] puts an enrolled agent on the disk, which comes up with it in whatever body the disk is in.
 //   - [Release] undoes whatever is attached of an image. It needs only the path, so it cleans up after a crash too.
 //
 // The image: GPT with a BIOS boot partition, an EFI system partition and an ext4 root named by UUID in fstab; GRUB

@@ -115,18 +115,19 @@ func lay(root string) error {
 	if err != nil {
 		return fmt.Errorf("lay the overlay: %w", err)
 	}
-	return enable(root)
+	return enable(root, "farshore-verify.service")
 }
 
-// enable makes the link that systemctl enable would make.
-func enable(root string) error {
-	const unit = "farshore-verify.service"
+// enable makes the links that systemctl enable would make.
+func enable(root string, units ...string) error {
 	wants := filepath.Join(root, "etc/systemd/system/multi-user.target.wants")
 	if err := os.MkdirAll(wants, 0o755); err != nil {
-		return fmt.Errorf("enable %s: %w", unit, err)
+		return fmt.Errorf("enable units: %w", err)
 	}
-	if err := os.Symlink("/etc/systemd/system/"+unit, filepath.Join(wants, unit)); err != nil {
-		return fmt.Errorf("enable %s: %w", unit, err)
+	for _, unit := range units {
+		if err := os.Symlink("/etc/systemd/system/"+unit, filepath.Join(wants, unit)); err != nil {
+			return fmt.Errorf("enable %s: %w", unit, err)
+		}
 	}
 	return nil
 }

@@ -102,6 +102,9 @@ func (h *Hub) DesireOf(id farshore.Identity, change func(*farshorev1.SyncRespons
 	}
 }
 
+// Registry is the hub's own, for steps that enrol nodes.
+func (h *Hub) Registry() *nodes.Registry { return h.registry }
+
 // Observed is what the agent told last; nil before its first word.
 func (h *Hub) Observed() *farshorev1.AgentObserved { return h.ObservedOf(h.agent).GetAgent() }
 

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"farshore/tests/lab/armsim"
@@ -82,32 +81,7 @@ func (s *Stack) startARM(ctx context.Context) error {
 	}
 	s.front = &http.Server{Handler: s.ARM, ReadHeaderTimeout: 10 * time.Second}
 	go s.front.Serve(listener) //nolint:errcheck // ends with Close
-	return s.makeSubscription(ctx)
-}
-
-// makeSubscription puts the resource group and the network, by plain requests.
-func (s *Stack) makeSubscription(ctx context.Context) error {
-	group := fmt.Sprintf("http://127.0.0.1:%d/subscriptions/%s/resourceGroups/%s", s.Ports.ARM, subscription, ResourceGroup)
-	for _, r := range []struct{ url, body string }{
-		{group, `{"location": "` + Location + `"}`},
-		{group + "/providers/Microsoft.Network/virtualNetworks/" + Network, `{"location": "` + Location + `", "properties": {
-			"addressSpace": {"addressPrefixes": ["10.1.0.0/16"]},
-			"subnets": [{"name": "` + Subnet + `", "properties": {"addressPrefix": "10.1.0.0/24"}}]}}`},
-	} {
-		request, err := http.NewRequestWithContext(ctx, http.MethodPut, r.url+"?api-version=2024-05-01", strings.NewReader(r.body))
-		if err != nil {
-			return err
-		}
-		request.Header.Set("Authorization", "Bearer lab")
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			return err
-		}
-		response.Body.Close()
-		if response.StatusCode >= http.StatusBadRequest {
-			return fmt.Errorf("put %s: %s", r.url, response.Status)
-		}
-	}
+	s.ARM.Furnish(armsim.Furnishing{Subscription: subscription, Group: ResourceGroup, Location: Location, Network: Network, Subnet: Subnet})
 	return nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -111,22 +110,11 @@ func (s *Stack) prepare(ctx context.Context) error {
 	for _, port := range []*int{
 		&s.Ports.Temporal, &s.Ports.TemporalUI, &s.Ports.Control, &s.Ports.ProcessServer, &s.Ports.ARM, &s.Ports.AgentMetrics, &s.Ports.Azurite,
 	} {
-		if *port, err = freePort(ctx); err != nil {
+		if *port, err = process.FreePort(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// freePort lets the kernel choose.
-func freePort(ctx context.Context) (int, error) {
-	var config net.ListenConfig
-	l, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 // Close stops everything, last started first.
