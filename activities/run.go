@@ -49,6 +49,7 @@ const (
 	TagRun     = "farshore-run"
 	TagMachine = "farshore-machine"
 	TagKind    = "farshore-kind"
+	TagNode    = "farshore-node" // the node that a VM carries: a temporary process server
 	TagKept    = "farshore-kept" // "true" once the failover is committed: never removed by a cleanup
 )
 

@@ -89,6 +89,7 @@ func Run(ctx context.Context, c Config, build string, log *slog.Logger) (err err
 	defer s.temporal.Client.Close()
 	s.home = vsphere.New(s.config.VSphere, s.described.Vault)
 	defer s.leaveHome(ctx)
+	s.cloud.Enrols(s.registry)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.serve(ctx, listener) })
 	g.Go(func() error { return workers.Run(ctx, s.temporal, s.deps()) })

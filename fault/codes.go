@@ -162,6 +162,8 @@ var Codes = []Code{
 	{"FS-5210", "the recovered VM does not exist any more"},
 	{"FS-5211", "the VM is not one of this machine"},
 	{"FS-5212", "the address at home cannot be resolved"},
+	{"FS-5213", "there are no temporary process servers"},
+	{"FS-5214", "the temporary process server does not report"},
 	{"FS-5401", "vSphere did not carry a request out; it is tried again"},
 	{"FS-5402", "vCenter does not accept the user, or it lacks a privilege"},
 	{"FS-5403", "vSphere refused a request for a reason not listed here"},

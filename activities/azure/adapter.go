@@ -24,6 +24,8 @@ type Config struct {
 	Endpoint string `yaml:"endpoint,omitempty"`
 	// PollEvery is the time between two looks at an operation when the service names none; 0 means 2 s.
 	PollEvery time.Duration `yaml:"pollEvery,omitempty"`
+	// ProcessServer says what temporary process servers are made of; nil: there are none.
+	ProcessServer *ProcessServerConfig `yaml:"processServer,omitempty"`
 }
 
 // Adapter implements the steps in the cloud.
@@ -35,6 +37,7 @@ type Adapter struct {
 	network   *armnetwork.ClientFactory
 	compute   *armcompute.ClientFactory
 	http      *http.Client
+	nodes     Nodes
 }
 
 const (
@@ -99,6 +102,7 @@ func (a *Adapter) Serve(r worker.ActivityRegistry) {
 	activities.StopVM.Serve(r, a.stopVM)
 	activities.StartVM.Serve(r, a.startVM)
 	activities.CheckPath.Serve(r, a.checkPath)
+	activities.EnsureProcessServer.Serve(r, a.ensureProcessServer)
 }
 
 // tagMap gives a run's tags in the clients' form.

@@ -66,6 +66,9 @@ func (a *Adapter) deleteRun(ctx context.Context, in activities.Place) (activitie
 			if !strings.EqualFold(r.Type, step.kind) || r.Tags[activities.TagKept] == "true" {
 				continue
 			}
+			if err := a.retire(r); err != nil {
+				return removed, err
+			}
 			if err := a.remove(ctx, in, r, step.version); err != nil {
 				return removed, err
 			}
@@ -73,6 +76,15 @@ func (a *Adapter) deleteRun(ctx context.Context, in activities.Place) (activitie
 		}
 	}
 	return removed, a.nothingLeft(ctx, in)
+}
+
+// retire refuses the node that a VM carries, before the VM goes: nobody shall go on under its name.
+func (a *Adapter) retire(r activities.Resource) error {
+	name := r.Tags[activities.TagNode]
+	if name == "" || a.nodes == nil {
+		return nil
+	}
+	return a.nodes.Retire(server(name))
 }
 
 func (a *Adapter) remove(ctx context.Context, in activities.Place, r activities.Resource, version string) error {

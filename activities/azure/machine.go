@@ -128,7 +128,7 @@ func (a *Adapter) awaitBoot(ctx context.Context, in activities.AwaitBootIn) (act
 	deadline := time.Now().Add(time.Duration(in.Seconds) * time.Second)
 	var console string
 	look := func(ctx context.Context) (activities.Progress, bool, error) {
-		text, err := a.serialConsole(ctx, in.Place)
+		text, err := a.serialConsole(ctx, in.Place, in.Run.Resource("vm"))
 		if err != nil {
 			return activities.Progress{}, false, err
 		}
@@ -155,9 +155,9 @@ func notStarted(in activities.AwaitBootIn, console string) error {
 	}
 }
 
-// serialConsole fetches what the machine wrote to its serial port. A machine whose log does not exist yet has written nothing.
-func (a *Adapter) serialConsole(ctx context.Context, in activities.Place) (string, error) {
-	data, err := a.compute.NewVirtualMachinesClient().RetrieveBootDiagnosticsData(ctx, in.Target.ResourceGroup, in.Run.Resource("vm"), nil)
+// serialConsole fetches what a VM wrote to its serial port. A machine whose log does not exist yet has written nothing.
+func (a *Adapter) serialConsole(ctx context.Context, in activities.Place, vm string) (string, error) {
+	data, err := a.compute.NewVirtualMachinesClient().RetrieveBootDiagnosticsData(ctx, in.Target.ResourceGroup, vm, nil)
 	if err != nil {
 		return "", explain(in, "ask for the serial console", err)
 	}

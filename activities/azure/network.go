@@ -104,17 +104,23 @@ func (a *Adapter) createNIC(ctx context.Context, in activities.CreateNICIn) (act
 	if address := in.Target.StaticAddress; address != "" && in.Run.Kind == activities.FailoverRun {
 		ip.PrivateIPAddress, ip.PrivateIPAllocationMethod = &address, to.Ptr(armnetwork.IPAllocationMethodStatic)
 	}
-	name, location := in.Run.Resource("nic"), in.Target.Location
+	return a.putInterface(ctx, in.Place, in.Run.Resource("nic"), ip)
+}
+
+// putInterface makes an interface of the run with one address.
+func (a *Adapter) putInterface(
+	ctx context.Context, in activities.Place, name string, ip *armnetwork.InterfaceIPConfigurationPropertiesFormat,
+) (activities.CreateNICOut, error) {
 	made, err := do(ctx, a, name, func(token string) (*runtime.Poller[armnetwork.InterfacesClientCreateOrUpdateResponse], error) {
 		return a.network.NewInterfacesClient().BeginCreateOrUpdate(ctx, in.Target.ResourceGroup, name, armnetwork.Interface{
-			Location: &location, Tags: tagMap(in.Place),
+			Location: &in.Target.Location, Tags: tagMap(in),
 			Properties: &armnetwork.InterfacePropertiesFormat{
 				IPConfigurations: []*armnetwork.InterfaceIPConfiguration{{Name: to.Ptr("primary"), Properties: ip}},
 			},
 		}, &armnetwork.InterfacesClientBeginCreateOrUpdateOptions{ResumeToken: token})
 	})
 	if err != nil {
-		return activities.CreateNICOut{}, explain(in.Place, "make the network interface "+name, err)
+		return activities.CreateNICOut{}, explain(in, "make the network interface "+name, err)
 	}
 	out := activities.CreateNICOut{ID: *made.ID}
 	if c := made.Properties.IPConfigurations; len(c) > 0 && c[0].Properties.PrivateIPAddress != nil {
