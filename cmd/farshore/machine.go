@@ -13,7 +13,7 @@ import (
 func (t *tool) machineCommand() *cobra.Command {
 	return noun("machine", "See machines, protect them",
 		t.machineListCommand(), t.machineShowCommand(), t.machineCanCommand(),
-		t.enableCommand(), t.disableCommand(), t.pauseCommand(), t.resumeCommand(), t.resyncCommand(), t.rebuildCommand())
+		t.enableCommand(), t.disableCommand(), t.pauseCommand(), t.resumeCommand(), t.resyncCommand(), t.rebuildCommand(), t.failbackPolicyCommand())
 }
 
 func (t *tool) machineListCommand() *cobra.Command {
@@ -111,10 +111,12 @@ func (t *tool) showMachine(x *text, m *farshorev1.Machine) {
 	showSpec(x, m.GetSpec())
 	showTarget(x, m.GetTarget())
 	showPolicy(x, m.GetPolicy())
+	showFailbackPolicy(x, m.GetFailbackPolicy())
 	for _, d := range m.GetState().GetDrills() {
 		x.line("test failover\t%s, %s", d.GetRun(), d.GetPhase())
 	}
 	showFailover(x, m)
+	showWayHome(x, m)
 	t.showLastTest(x, m.GetLastTest())
 	t.showReadiness(x, m)
 	for _, f := range m.GetFaults() {

@@ -54,6 +54,7 @@ func (t *tool) rootCommand() *cobra.Command {
 	root.Long = `Protect machines, test their recovery, fail them over.
 
 A machine's life:   machine enable → failover test → failover cleanup → ... → failover start → failover commit
+and home again:     reprotect start → failback start → failback commit
 What is allowed:    machine can NAME      What goes on:  machine list, run list      What is kept:  point list NAME
 
 Output goes to stdout, talk to stderr. With -o json the output is one JSON document and so is a fault.
@@ -67,7 +68,7 @@ Exit codes: 0 done, 1 failed, 2 the command line makes no sense, 10 no answer (t
 	}
 	root.PersistentFlags().StringVarP(&t.output, "output", "o", "table", "`form` of the output: table or json")
 	root.PersistentFlags().StringVar(&t.profile, "profile", "", "`folder` of the operator's profile (default $FARSHORE_PROFILE or ~/.config/farshore)")
-	root.AddCommand(t.loginCommand(), t.statusCommand(), t.machineCommand(), t.pointCommand(), t.failoverCommand(),
+	root.AddCommand(t.loginCommand(), t.statusCommand(), t.machineCommand(), t.pointCommand(), t.failoverCommand(), t.reprotectCommand(), t.failbackCommand(),
 		t.runCommand(), t.nodeCommand(), t.infraCommand(), t.tokenCommand())
 	return root
 }

@@ -207,7 +207,15 @@ type outcome struct {
 	Evidence []string                `json:"evidence"`
 	Notes    []string                `json:"notes"`
 	Removed  *int                    `json:"removed"`
-	Fence    *struct {
+	Finished *struct {
+		ComparedBytes  uint64 `json:"comparedBytes"`
+		DifferentBytes uint64 `json:"differentBytes"`
+	} `json:"finished"`
+	Reached *struct {
+		Position farshore.Position `json:"position"`
+		Bytes    uint64            `json:"bytes"`
+	} `json:"reached"`
+	Fence *struct {
 		Fenced bool   `json:"fenced"`
 		Why    string `json:"why"`
 	} `json:"fence"`
@@ -232,6 +240,12 @@ func showOutcome(x *text, r *farshorev1.Run) {
 	}
 	if o.Fence != nil && !o.Fence.Fenced && o.Fence.Why != "" {
 		x.line("  NOT FENCED\t%s", o.Fence.Why)
+	}
+	if o.Reached != nil && !o.Reached.Position.IsZero() {
+		x.line("  home at\t%s, %s written", o.Reached.Position, size(o.Reached.Bytes))
+	}
+	if o.Finished != nil && o.Finished.ComparedBytes > 0 {
+		x.line("  compared\t%s, %s of it different", size(o.Finished.ComparedBytes), size(o.Finished.DifferentBytes))
 	}
 	if o.Removed != nil {
 		x.line("  removed\t%s in the cloud; nothing is left", count(*o.Removed, "thing"))

@@ -35,7 +35,8 @@ func (v view) health() (Health, []*fault.Fault) {
 	if f := v.problem(); f != nil {
 		warning = append(warning, f)
 	}
-	if state.Location == farshore.Primary && state.Protection != farshore.Disabling {
+	replicates := state.Location == farshore.Primary || state.Location == farshore.ReverseProtected
+	if replicates && state.Protection != farshore.Disabling {
 		warning = append(warning, v.disconnected()...)
 		critical = append(critical, v.late()...)
 		for _, m := range v.agent.Report.GetAgent().GetFaults() {
@@ -83,7 +84,11 @@ func (v view) disconnected() []*fault.Fault {
 // late says that the newest recovery point is older than the policy allows.
 func (v view) late() []*fault.Fault {
 	point, ok := v.lastPoint()
-	limit := v.status.Policy.RPOThreshold()
+	policy := v.status.Policy
+	if v.status.State.Location == farshore.ReverseProtected {
+		policy = v.status.FailbackPolicy.Replication()
+	}
+	limit := policy.RPOThreshold()
 	age := v.now.Sub(point.Time).Truncate(time.Second)
 	if !ok || limit <= 0 || age <= limit {
 		return nil

@@ -189,6 +189,8 @@ func (v view) message() *farshorev1.Machine {
 	if f := st.Failover; f != nil {
 		m.FailoverWorkflow, m.VmId, m.VmAddress = f.Workflow, f.VMID, f.Address
 	}
+	m.FailbackPolicy, m.WayHome = hub.FailbackPolicyMessage(st.FailbackPolicy), wayHomeMessage(st.Reprotect)
+	m.Failback, m.LastFailback = homecomingMessage(st.Failback), homecomingMessage(st.LastFailback)
 	if t := st.LastTest; t != nil {
 		m.LastTest = &farshorev1.TestOutcome{
 			Run: string(t.Run.ID), Passed: t.Passed, StartedUnix: unix(t.Started), RunningUnix: unix(t.Running), EndedUnix: unix(t.Ended),

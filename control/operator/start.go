@@ -12,6 +12,7 @@ import (
 	"farshore"
 	"farshore/activities"
 	farshorev1 "farshore/api/gen/farshore/v1"
+	"farshore/dataplane/hub"
 	"farshore/fault"
 )
 
@@ -48,6 +49,7 @@ func (s *Service) Start(ctx context.Context, q *connect.Request[farshorev1.Start
 func request(machine farshore.MachineID, m *farshorev1.StartRequest) activities.Request {
 	r := activities.Request{
 		Machine: machine, Point: m.GetPoint(), Run: farshore.RunID(m.GetRun()), KeepMinutes: int(m.GetKeepMinutes()), Note: m.GetNote(),
+		Unplanned: m.GetUnplanned(),
 	}
 	if m.GetTarget() != nil {
 		target := Target(m.GetTarget())
@@ -56,6 +58,14 @@ func request(machine farshore.MachineID, m *farshorev1.StartRequest) activities.
 	if m.GetPolicy() != nil {
 		policy := Policy(m.GetPolicy())
 		r.Policy = &policy
+	}
+	if m.GetFailbackPolicy() != nil {
+		policy := hub.FailbackPolicy(m.GetFailbackPolicy())
+		r.FailbackPolicy = &policy
+	}
+	if m.GetHome() != nil {
+		home := hub.Home(m.GetHome())
+		r.Home = &home
 	}
 	for _, d := range m.GetDisks() {
 		r.Disks = append(r.Disks, farshore.DiskID(d))

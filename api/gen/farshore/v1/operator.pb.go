@@ -1078,6 +1078,10 @@ type Machine struct {
 	LastTest         *TestOutcome           `protobuf:"bytes,14,opt,name=last_test,json=lastTest,proto3" json:"last_test,omitempty"`
 	Readiness        []*ReadinessFinding    `protobuf:"bytes,40,rep,name=readiness,proto3" json:"readiness,omitempty"`                               // what would stop it from starting elsewhere, as its agent last reported
 	ReadinessUnix    int64                  `protobuf:"varint,41,opt,name=readiness_unix,json=readinessUnix,proto3" json:"readiness_unix,omitempty"` // when that was looked at; 0: not yet
+	FailbackPolicy   *FailbackPolicy        `protobuf:"bytes,60,opt,name=failback_policy,json=failbackPolicy,proto3" json:"failback_policy,omitempty"`
+	WayHome          *WayHome               `protobuf:"bytes,61,opt,name=way_home,json=wayHome,proto3" json:"way_home,omitempty"`                // absent: it is not replicated home
+	Failback         *Homecoming            `protobuf:"bytes,62,opt,name=failback,proto3" json:"failback,omitempty"`                             // that runs or waits for its commit
+	LastFailback     *Homecoming            `protobuf:"bytes,63,opt,name=last_failback,json=lastFailback,proto3" json:"last_failback,omitempty"` // how it came home last
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -1224,6 +1228,228 @@ func (x *Machine) GetReadinessUnix() int64 {
 	return 0
 }
 
+func (x *Machine) GetFailbackPolicy() *FailbackPolicy {
+	if x != nil {
+		return x.FailbackPolicy
+	}
+	return nil
+}
+
+func (x *Machine) GetWayHome() *WayHome {
+	if x != nil {
+		return x.WayHome
+	}
+	return nil
+}
+
+func (x *Machine) GetFailback() *Homecoming {
+	if x != nil {
+		return x.Failback
+	}
+	return nil
+}
+
+func (x *Machine) GetLastFailback() *Homecoming {
+	if x != nil {
+		return x.LastFailback
+	}
+	return nil
+}
+
+// WayHome is how a machine that runs at the recovery site is replicated home.
+type WayHome struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Workflow      string                 `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	Home          *Home                  `protobuf:"bytes,2,opt,name=home,proto3" json:"home,omitempty"`
+	MasterTarget  string                 `protobuf:"bytes,3,opt,name=master_target,json=masterTarget,proto3" json:"master_target,omitempty"`
+	ProcessServer string                 `protobuf:"bytes,4,opt,name=process_server,json=processServer,proto3" json:"process_server,omitempty"` // the temporary one, if there is one
+	Vm            string                 `protobuf:"bytes,5,opt,name=vm,proto3" json:"vm,omitempty"`                                            // name of the VM at home
+	Reached       *Position              `protobuf:"bytes,6,opt,name=reached,proto3" json:"reached,omitempty"`                                  // what its disks held when they were home first
+	WrittenBytes  uint64                 `protobuf:"varint,7,opt,name=written_bytes,json=writtenBytes,proto3" json:"written_bytes,omitempty"`
+	Notes         []string               `protobuf:"bytes,8,rep,name=notes,proto3" json:"notes,omitempty"` // what was less than hoped for
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WayHome) Reset() {
+	*x = WayHome{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WayHome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WayHome) ProtoMessage() {}
+
+func (x *WayHome) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WayHome.ProtoReflect.Descriptor instead.
+func (*WayHome) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *WayHome) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+func (x *WayHome) GetHome() *Home {
+	if x != nil {
+		return x.Home
+	}
+	return nil
+}
+
+func (x *WayHome) GetMasterTarget() string {
+	if x != nil {
+		return x.MasterTarget
+	}
+	return ""
+}
+
+func (x *WayHome) GetProcessServer() string {
+	if x != nil {
+		return x.ProcessServer
+	}
+	return ""
+}
+
+func (x *WayHome) GetVm() string {
+	if x != nil {
+		return x.Vm
+	}
+	return ""
+}
+
+func (x *WayHome) GetReached() *Position {
+	if x != nil {
+		return x.Reached
+	}
+	return nil
+}
+
+func (x *WayHome) GetWrittenBytes() uint64 {
+	if x != nil {
+		return x.WrittenBytes
+	}
+	return 0
+}
+
+func (x *WayHome) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
+// Homecoming is a failback.
+type Homecoming struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Workflow      string                 `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	Planned       bool                   `protobuf:"varint,2,opt,name=planned,proto3" json:"planned,omitempty"`
+	Point         *RecoveryPoint         `protobuf:"bytes,3,opt,name=point,proto3" json:"point,omitempty"`
+	ComparedBytes uint64                 `protobuf:"varint,4,opt,name=compared_bytes,json=comparedBytes,proto3" json:"compared_bytes,omitempty"` // read back from the disks at home before the machine was started
+	Seen          bool                   `protobuf:"varint,5,opt,name=seen,proto3" json:"seen,omitempty"`                                        // the agent of the machine at home has reported
+	Notes         []string               `protobuf:"bytes,6,rep,name=notes,proto3" json:"notes,omitempty"`
+	RemovedBy     string                 `protobuf:"bytes,7,opt,name=removed_by,json=removedBy,proto3" json:"removed_by,omitempty"` // the run that removes the machine at the recovery site when its time is over
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Homecoming) Reset() {
+	*x = Homecoming{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Homecoming) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Homecoming) ProtoMessage() {}
+
+func (x *Homecoming) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Homecoming.ProtoReflect.Descriptor instead.
+func (*Homecoming) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Homecoming) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+func (x *Homecoming) GetPlanned() bool {
+	if x != nil {
+		return x.Planned
+	}
+	return false
+}
+
+func (x *Homecoming) GetPoint() *RecoveryPoint {
+	if x != nil {
+		return x.Point
+	}
+	return nil
+}
+
+func (x *Homecoming) GetComparedBytes() uint64 {
+	if x != nil {
+		return x.ComparedBytes
+	}
+	return 0
+}
+
+func (x *Homecoming) GetSeen() bool {
+	if x != nil {
+		return x.Seen
+	}
+	return false
+}
+
+func (x *Homecoming) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
+func (x *Homecoming) GetRemovedBy() string {
+	if x != nil {
+		return x.RemovedBy
+	}
+	return ""
+}
+
 // TestOutcome is how the last test failover ended.
 type TestOutcome struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1240,7 +1466,7 @@ type TestOutcome struct {
 
 func (x *TestOutcome) Reset() {
 	*x = TestOutcome{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[20]
+	mi := &file_farshore_v1_operator_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1252,7 +1478,7 @@ func (x *TestOutcome) String() string {
 func (*TestOutcome) ProtoMessage() {}
 
 func (x *TestOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[20]
+	mi := &file_farshore_v1_operator_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1265,7 +1491,7 @@ func (x *TestOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestOutcome.ProtoReflect.Descriptor instead.
 func (*TestOutcome) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{20}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *TestOutcome) GetRun() string {
@@ -1331,7 +1557,7 @@ type MachineState struct {
 
 func (x *MachineState) Reset() {
 	*x = MachineState{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[21]
+	mi := &file_farshore_v1_operator_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1343,7 +1569,7 @@ func (x *MachineState) String() string {
 func (*MachineState) ProtoMessage() {}
 
 func (x *MachineState) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[21]
+	mi := &file_farshore_v1_operator_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1356,7 +1582,7 @@ func (x *MachineState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MachineState.ProtoReflect.Descriptor instead.
 func (*MachineState) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{21}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *MachineState) GetProtection() string {
@@ -1404,7 +1630,7 @@ type Drill struct {
 
 func (x *Drill) Reset() {
 	*x = Drill{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[22]
+	mi := &file_farshore_v1_operator_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1416,7 +1642,7 @@ func (x *Drill) String() string {
 func (*Drill) ProtoMessage() {}
 
 func (x *Drill) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[22]
+	mi := &file_farshore_v1_operator_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1429,7 +1655,7 @@ func (x *Drill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drill.ProtoReflect.Descriptor instead.
 func (*Drill) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{22}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Drill) GetRun() string {
@@ -1474,7 +1700,7 @@ type Replication struct {
 
 func (x *Replication) Reset() {
 	*x = Replication{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[23]
+	mi := &file_farshore_v1_operator_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1486,7 +1712,7 @@ func (x *Replication) String() string {
 func (*Replication) ProtoMessage() {}
 
 func (x *Replication) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[23]
+	mi := &file_farshore_v1_operator_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1499,7 +1725,7 @@ func (x *Replication) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replication.ProtoReflect.Descriptor instead.
 func (*Replication) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{23}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Replication) GetAgentConnected() bool {
@@ -1652,7 +1878,7 @@ type Target struct {
 
 func (x *Target) Reset() {
 	*x = Target{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[24]
+	mi := &file_farshore_v1_operator_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1664,7 +1890,7 @@ func (x *Target) String() string {
 func (*Target) ProtoMessage() {}
 
 func (x *Target) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[24]
+	mi := &file_farshore_v1_operator_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1677,7 +1903,7 @@ func (x *Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Target.ProtoReflect.Descriptor instead.
 func (*Target) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{24}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Target) GetLocation() string {
@@ -1750,7 +1976,7 @@ type ReplicationPolicy struct {
 
 func (x *ReplicationPolicy) Reset() {
 	*x = ReplicationPolicy{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[25]
+	mi := &file_farshore_v1_operator_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1762,7 +1988,7 @@ func (x *ReplicationPolicy) String() string {
 func (*ReplicationPolicy) ProtoMessage() {}
 
 func (x *ReplicationPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[25]
+	mi := &file_farshore_v1_operator_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1775,7 +2001,7 @@ func (x *ReplicationPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicationPolicy.ProtoReflect.Descriptor instead.
 func (*ReplicationPolicy) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{25}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ReplicationPolicy) GetName() string {
@@ -1813,6 +2039,285 @@ func (x *ReplicationPolicy) GetAppEverySeconds() uint32 {
 	return 0
 }
 
+// FailbackPolicy is farshore.FailbackPolicy.
+type FailbackPolicy struct {
+	state                  protoimpl.MessageState `protogen:"open.v1"`
+	RpoThresholdSeconds    uint32                 `protobuf:"varint,1,opt,name=rpo_threshold_seconds,json=rpoThresholdSeconds,proto3" json:"rpo_threshold_seconds,omitempty"`
+	RetentionHours         uint32                 `protobuf:"varint,2,opt,name=retention_hours,json=retentionHours,proto3" json:"retention_hours,omitempty"`
+	CrashEverySeconds      uint32                 `protobuf:"varint,3,opt,name=crash_every_seconds,json=crashEverySeconds,proto3" json:"crash_every_seconds,omitempty"`
+	AppEverySeconds        uint32                 `protobuf:"varint,4,opt,name=app_every_seconds,json=appEverySeconds,proto3" json:"app_every_seconds,omitempty"`
+	PrivatePath            bool                   `protobuf:"varint,5,opt,name=private_path,json=privatePath,proto3" json:"private_path,omitempty"`
+	TemporaryProcessServer bool                   `protobuf:"varint,6,opt,name=temporary_process_server,json=temporaryProcessServer,proto3" json:"temporary_process_server,omitempty"`
+	GraceHours             uint32                 `protobuf:"varint,7,opt,name=grace_hours,json=graceHours,proto3" json:"grace_hours,omitempty"`
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *FailbackPolicy) Reset() {
+	*x = FailbackPolicy{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FailbackPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FailbackPolicy) ProtoMessage() {}
+
+func (x *FailbackPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FailbackPolicy.ProtoReflect.Descriptor instead.
+func (*FailbackPolicy) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *FailbackPolicy) GetRpoThresholdSeconds() uint32 {
+	if x != nil {
+		return x.RpoThresholdSeconds
+	}
+	return 0
+}
+
+func (x *FailbackPolicy) GetRetentionHours() uint32 {
+	if x != nil {
+		return x.RetentionHours
+	}
+	return 0
+}
+
+func (x *FailbackPolicy) GetCrashEverySeconds() uint32 {
+	if x != nil {
+		return x.CrashEverySeconds
+	}
+	return 0
+}
+
+func (x *FailbackPolicy) GetAppEverySeconds() uint32 {
+	if x != nil {
+		return x.AppEverySeconds
+	}
+	return 0
+}
+
+func (x *FailbackPolicy) GetPrivatePath() bool {
+	if x != nil {
+		return x.PrivatePath
+	}
+	return false
+}
+
+func (x *FailbackPolicy) GetTemporaryProcessServer() bool {
+	if x != nil {
+		return x.TemporaryProcessServer
+	}
+	return false
+}
+
+func (x *FailbackPolicy) GetGraceHours() uint32 {
+	if x != nil {
+		return x.GraceHours
+	}
+	return 0
+}
+
+// Home is farshore.Home.
+type Home struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`                                     // "vsphere", "device", "file", "qcow2"
+	MasterTarget  string                 `protobuf:"bytes,2,opt,name=master_target,json=masterTarget,proto3" json:"master_target,omitempty"` // empty: one is chosen
+	Vsphere       *VSphereHome           `protobuf:"bytes,3,opt,name=vsphere,proto3" json:"vsphere,omitempty"`
+	Disks         map[string]string      `protobuf:"bytes,4,rep,name=disks,proto3" json:"disks,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // by disk, of the kinds that are no VM
+	Overwrite     bool                   `protobuf:"varint,5,opt,name=overwrite,proto3" json:"overwrite,omitempty"`                                                                  // disks that hold something else may be written
+	Address       string                 `protobuf:"bytes,6,opt,name=address,proto3" json:"address,omitempty"`                                                                       // host:port at home that a private path must reach
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Home) Reset() {
+	*x = Home{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Home) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Home) ProtoMessage() {}
+
+func (x *Home) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Home.ProtoReflect.Descriptor instead.
+func (*Home) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *Home) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Home) GetMasterTarget() string {
+	if x != nil {
+		return x.MasterTarget
+	}
+	return ""
+}
+
+func (x *Home) GetVsphere() *VSphereHome {
+	if x != nil {
+		return x.Vsphere
+	}
+	return nil
+}
+
+func (x *Home) GetDisks() map[string]string {
+	if x != nil {
+		return x.Disks
+	}
+	return nil
+}
+
+func (x *Home) GetOverwrite() bool {
+	if x != nil {
+		return x.Overwrite
+	}
+	return false
+}
+
+func (x *Home) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+// VSphereHome is farshore.VSphereHome.
+type VSphereHome struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vcenter       string                 `protobuf:"bytes,1,opt,name=vcenter,proto3" json:"vcenter,omitempty"`
+	Datacenter    string                 `protobuf:"bytes,2,opt,name=datacenter,proto3" json:"datacenter,omitempty"`
+	Folder        string                 `protobuf:"bytes,3,opt,name=folder,proto3" json:"folder,omitempty"`
+	Pool          string                 `protobuf:"bytes,4,opt,name=pool,proto3" json:"pool,omitempty"`
+	Datastore     string                 `protobuf:"bytes,5,opt,name=datastore,proto3" json:"datastore,omitempty"`
+	Network       string                 `protobuf:"bytes,6,opt,name=network,proto3" json:"network,omitempty"`
+	Vm            string                 `protobuf:"bytes,7,opt,name=vm,proto3" json:"vm,omitempty"`
+	KeepMac       bool                   `protobuf:"varint,8,opt,name=keep_mac,json=keepMac,proto3" json:"keep_mac,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VSphereHome) Reset() {
+	*x = VSphereHome{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VSphereHome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VSphereHome) ProtoMessage() {}
+
+func (x *VSphereHome) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VSphereHome.ProtoReflect.Descriptor instead.
+func (*VSphereHome) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *VSphereHome) GetVcenter() string {
+	if x != nil {
+		return x.Vcenter
+	}
+	return ""
+}
+
+func (x *VSphereHome) GetDatacenter() string {
+	if x != nil {
+		return x.Datacenter
+	}
+	return ""
+}
+
+func (x *VSphereHome) GetFolder() string {
+	if x != nil {
+		return x.Folder
+	}
+	return ""
+}
+
+func (x *VSphereHome) GetPool() string {
+	if x != nil {
+		return x.Pool
+	}
+	return ""
+}
+
+func (x *VSphereHome) GetDatastore() string {
+	if x != nil {
+		return x.Datastore
+	}
+	return ""
+}
+
+func (x *VSphereHome) GetNetwork() string {
+	if x != nil {
+		return x.Network
+	}
+	return ""
+}
+
+func (x *VSphereHome) GetVm() string {
+	if x != nil {
+		return x.Vm
+	}
+	return ""
+}
+
+func (x *VSphereHome) GetKeepMac() bool {
+	if x != nil {
+		return x.KeepMac
+	}
+	return false
+}
+
 type CanRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Machine       string                 `protobuf:"bytes,1,opt,name=machine,proto3" json:"machine,omitempty"`
@@ -1822,7 +2327,7 @@ type CanRequest struct {
 
 func (x *CanRequest) Reset() {
 	*x = CanRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[26]
+	mi := &file_farshore_v1_operator_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1834,7 +2339,7 @@ func (x *CanRequest) String() string {
 func (*CanRequest) ProtoMessage() {}
 
 func (x *CanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[26]
+	mi := &file_farshore_v1_operator_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1847,7 +2352,7 @@ func (x *CanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CanRequest.ProtoReflect.Descriptor instead.
 func (*CanRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{26}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CanRequest) GetMachine() string {
@@ -1866,7 +2371,7 @@ type CanResponse struct {
 
 func (x *CanResponse) Reset() {
 	*x = CanResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[27]
+	mi := &file_farshore_v1_operator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1878,7 +2383,7 @@ func (x *CanResponse) String() string {
 func (*CanResponse) ProtoMessage() {}
 
 func (x *CanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[27]
+	mi := &file_farshore_v1_operator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1891,7 +2396,7 @@ func (x *CanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CanResponse.ProtoReflect.Descriptor instead.
 func (*CanResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{27}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CanResponse) GetPermissions() []*Permission {
@@ -1912,7 +2417,7 @@ type Permission struct {
 
 func (x *Permission) Reset() {
 	*x = Permission{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[28]
+	mi := &file_farshore_v1_operator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1924,7 +2429,7 @@ func (x *Permission) String() string {
 func (*Permission) ProtoMessage() {}
 
 func (x *Permission) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[28]
+	mi := &file_farshore_v1_operator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1937,7 +2442,7 @@ func (x *Permission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Permission.ProtoReflect.Descriptor instead.
 func (*Permission) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{28}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Permission) GetOperation() string {
@@ -1971,7 +2476,7 @@ type ListPointsRequest struct {
 
 func (x *ListPointsRequest) Reset() {
 	*x = ListPointsRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[29]
+	mi := &file_farshore_v1_operator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1983,7 +2488,7 @@ func (x *ListPointsRequest) String() string {
 func (*ListPointsRequest) ProtoMessage() {}
 
 func (x *ListPointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[29]
+	mi := &file_farshore_v1_operator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1996,7 +2501,7 @@ func (x *ListPointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPointsRequest.ProtoReflect.Descriptor instead.
 func (*ListPointsRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{29}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListPointsRequest) GetMachine() string {
@@ -2022,7 +2527,7 @@ type ListPointsResponse struct {
 
 func (x *ListPointsResponse) Reset() {
 	*x = ListPointsResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[30]
+	mi := &file_farshore_v1_operator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2034,7 +2539,7 @@ func (x *ListPointsResponse) String() string {
 func (*ListPointsResponse) ProtoMessage() {}
 
 func (x *ListPointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[30]
+	mi := &file_farshore_v1_operator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2047,7 +2552,7 @@ func (x *ListPointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPointsResponse.ProtoReflect.Descriptor instead.
 func (*ListPointsResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{30}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListPointsResponse) GetPoints() []*RecoveryPoint {
@@ -2058,24 +2563,27 @@ func (x *ListPointsResponse) GetPoints() []*RecoveryPoint {
 }
 
 type StartRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Operation     string                 `protobuf:"bytes,1,opt,name=operation,proto3" json:"operation,omitempty"`
-	Machine       string                 `protobuf:"bytes,2,opt,name=machine,proto3" json:"machine,omitempty"`
-	Id            string                 `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`                                       // chosen by the caller: repeated, the operation is not done again; empty: a new one
-	Point         string                 `protobuf:"bytes,4,opt,name=point,proto3" json:"point,omitempty"`                                 // "latest", "latest-app", an RFC 3339 time, or a position such as g1.e2.s345
-	Run           string                 `protobuf:"bytes,5,opt,name=run,proto3" json:"run,omitempty"`                                     // cleanup-test: empty means every test failover of the machine
-	KeepMinutes   uint32                 `protobuf:"varint,6,opt,name=keep_minutes,json=keepMinutes,proto3" json:"keep_minutes,omitempty"` // test-failover: how long it stands if nobody cleans it up; 0: an hour
-	Target        *Target                `protobuf:"bytes,7,opt,name=target,proto3" json:"target,omitempty"`                               // enable
-	Policy        *ReplicationPolicy     `protobuf:"bytes,8,opt,name=policy,proto3" json:"policy,omitempty"`                               // enable; absent: the default policy
-	Disks         []string               `protobuf:"bytes,9,rep,name=disks,proto3" json:"disks,omitempty"`                                 // enable; empty: all disks
-	Note          string                 `protobuf:"bytes,10,opt,name=note,proto3" json:"note,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Operation      string                 `protobuf:"bytes,1,opt,name=operation,proto3" json:"operation,omitempty"`
+	Machine        string                 `protobuf:"bytes,2,opt,name=machine,proto3" json:"machine,omitempty"`
+	Id             string                 `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`                                       // chosen by the caller: repeated, the operation is not done again; empty: a new one
+	Point          string                 `protobuf:"bytes,4,opt,name=point,proto3" json:"point,omitempty"`                                 // "latest", "latest-app", an RFC 3339 time, or a position such as g1.e2.s345
+	Run            string                 `protobuf:"bytes,5,opt,name=run,proto3" json:"run,omitempty"`                                     // cleanup-test: empty means every test failover of the machine
+	KeepMinutes    uint32                 `protobuf:"varint,6,opt,name=keep_minutes,json=keepMinutes,proto3" json:"keep_minutes,omitempty"` // test-failover: how long it stands if nobody cleans it up; 0: an hour
+	Target         *Target                `protobuf:"bytes,7,opt,name=target,proto3" json:"target,omitempty"`                               // enable
+	Policy         *ReplicationPolicy     `protobuf:"bytes,8,opt,name=policy,proto3" json:"policy,omitempty"`                               // enable; absent: the default policy
+	Disks          []string               `protobuf:"bytes,9,rep,name=disks,proto3" json:"disks,omitempty"`                                 // enable; empty: all disks
+	Note           string                 `protobuf:"bytes,10,opt,name=note,proto3" json:"note,omitempty"`
+	Home           *Home                  `protobuf:"bytes,11,opt,name=home,proto3" json:"home,omitempty"`                                           // reprotect
+	FailbackPolicy *FailbackPolicy        `protobuf:"bytes,12,opt,name=failback_policy,json=failbackPolicy,proto3" json:"failback_policy,omitempty"` // enable, reprotect, set-failback-policy; absent: as it is
+	Unplanned      bool                   `protobuf:"varint,13,opt,name=unplanned,proto3" json:"unplanned,omitempty"`                                // failback: the machine at the recovery site is lost
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[31]
+	mi := &file_farshore_v1_operator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2087,7 +2595,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[31]
+	mi := &file_farshore_v1_operator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2100,7 +2608,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{31}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *StartRequest) GetOperation() string {
@@ -2173,6 +2681,27 @@ func (x *StartRequest) GetNote() string {
 	return ""
 }
 
+func (x *StartRequest) GetHome() *Home {
+	if x != nil {
+		return x.Home
+	}
+	return nil
+}
+
+func (x *StartRequest) GetFailbackPolicy() *FailbackPolicy {
+	if x != nil {
+		return x.FailbackPolicy
+	}
+	return nil
+}
+
+func (x *StartRequest) GetUnplanned() bool {
+	if x != nil {
+		return x.Unplanned
+	}
+	return false
+}
+
 type StartResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -2184,7 +2713,7 @@ type StartResponse struct {
 
 func (x *StartResponse) Reset() {
 	*x = StartResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[32]
+	mi := &file_farshore_v1_operator_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2196,7 +2725,7 @@ func (x *StartResponse) String() string {
 func (*StartResponse) ProtoMessage() {}
 
 func (x *StartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[32]
+	mi := &file_farshore_v1_operator_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2209,7 +2738,7 @@ func (x *StartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResponse.ProtoReflect.Descriptor instead.
 func (*StartResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{32}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *StartResponse) GetId() string {
@@ -2243,7 +2772,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[33]
+	mi := &file_farshore_v1_operator_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2255,7 +2784,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[33]
+	mi := &file_farshore_v1_operator_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2268,7 +2797,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{33}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListRunsRequest) GetMachine() string {
@@ -2294,7 +2823,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[34]
+	mi := &file_farshore_v1_operator_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2306,7 +2835,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[34]
+	mi := &file_farshore_v1_operator_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2319,7 +2848,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{34}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -2338,7 +2867,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[35]
+	mi := &file_farshore_v1_operator_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2350,7 +2879,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[35]
+	mi := &file_farshore_v1_operator_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2363,7 +2892,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{35}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GetRunRequest) GetRun() string {
@@ -2383,7 +2912,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[36]
+	mi := &file_farshore_v1_operator_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2395,7 +2924,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[36]
+	mi := &file_farshore_v1_operator_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2408,7 +2937,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{36}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -2443,7 +2972,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[37]
+	mi := &file_farshore_v1_operator_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2455,7 +2984,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[37]
+	mi := &file_farshore_v1_operator_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2468,7 +2997,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{37}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Run) GetId() string {
@@ -2560,7 +3089,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[38]
+	mi := &file_farshore_v1_operator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2572,7 +3101,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[38]
+	mi := &file_farshore_v1_operator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2585,7 +3114,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{38}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Step) GetName() string {
@@ -2667,7 +3196,7 @@ type CancelRunRequest struct {
 
 func (x *CancelRunRequest) Reset() {
 	*x = CancelRunRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[39]
+	mi := &file_farshore_v1_operator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2679,7 +3208,7 @@ func (x *CancelRunRequest) String() string {
 func (*CancelRunRequest) ProtoMessage() {}
 
 func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[39]
+	mi := &file_farshore_v1_operator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2692,7 +3221,7 @@ func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunRequest.ProtoReflect.Descriptor instead.
 func (*CancelRunRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{39}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *CancelRunRequest) GetRun() string {
@@ -2710,7 +3239,7 @@ type CancelRunResponse struct {
 
 func (x *CancelRunResponse) Reset() {
 	*x = CancelRunResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[40]
+	mi := &file_farshore_v1_operator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2722,7 +3251,7 @@ func (x *CancelRunResponse) String() string {
 func (*CancelRunResponse) ProtoMessage() {}
 
 func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[40]
+	mi := &file_farshore_v1_operator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2735,7 +3264,7 @@ func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunResponse.ProtoReflect.Descriptor instead.
 func (*CancelRunResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{40}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{45}
 }
 
 var File_farshore_v1_operator_proto protoreflect.FileDescriptor
@@ -2806,7 +3335,7 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"\x11GetMachineRequest\x12\x18\n" +
 	"\amachine\x18\x01 \x01(\tR\amachine\"D\n" +
 	"\x12GetMachineResponse\x12.\n" +
-	"\amachine\x18\x01 \x01(\v2\x14.farshore.v1.MachineR\amachine\"\xb5\x05\n" +
+	"\amachine\x18\x01 \x01(\v2\x14.farshore.v1.MachineR\amachine\"\x9f\a\n" +
 	"\aMachine\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12,\n" +
 	"\x04spec\x18\x02 \x01(\v2\x18.farshore.v1.MachineSpecR\x04spec\x12/\n" +
@@ -2827,7 +3356,30 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"vm_address\x18\r \x01(\tR\tvmAddress\x125\n" +
 	"\tlast_test\x18\x0e \x01(\v2\x18.farshore.v1.TestOutcomeR\blastTest\x12;\n" +
 	"\treadiness\x18( \x03(\v2\x1d.farshore.v1.ReadinessFindingR\treadiness\x12%\n" +
-	"\x0ereadiness_unix\x18) \x01(\x03R\rreadinessUnix\"\xd2\x01\n" +
+	"\x0ereadiness_unix\x18) \x01(\x03R\rreadinessUnix\x12D\n" +
+	"\x0ffailback_policy\x18< \x01(\v2\x1b.farshore.v1.FailbackPolicyR\x0efailbackPolicy\x12/\n" +
+	"\bway_home\x18= \x01(\v2\x14.farshore.v1.WayHomeR\awayHome\x123\n" +
+	"\bfailback\x18> \x01(\v2\x17.farshore.v1.HomecomingR\bfailback\x12<\n" +
+	"\rlast_failback\x18? \x01(\v2\x17.farshore.v1.HomecomingR\flastFailback\"\x94\x02\n" +
+	"\aWayHome\x12\x1a\n" +
+	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12%\n" +
+	"\x04home\x18\x02 \x01(\v2\x11.farshore.v1.HomeR\x04home\x12#\n" +
+	"\rmaster_target\x18\x03 \x01(\tR\fmasterTarget\x12%\n" +
+	"\x0eprocess_server\x18\x04 \x01(\tR\rprocessServer\x12\x0e\n" +
+	"\x02vm\x18\x05 \x01(\tR\x02vm\x12/\n" +
+	"\areached\x18\x06 \x01(\v2\x15.farshore.v1.PositionR\areached\x12#\n" +
+	"\rwritten_bytes\x18\a \x01(\x04R\fwrittenBytes\x12\x14\n" +
+	"\x05notes\x18\b \x03(\tR\x05notes\"\xe4\x01\n" +
+	"\n" +
+	"Homecoming\x12\x1a\n" +
+	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x18\n" +
+	"\aplanned\x18\x02 \x01(\bR\aplanned\x120\n" +
+	"\x05point\x18\x03 \x01(\v2\x1a.farshore.v1.RecoveryPointR\x05point\x12%\n" +
+	"\x0ecompared_bytes\x18\x04 \x01(\x04R\rcomparedBytes\x12\x12\n" +
+	"\x04seen\x18\x05 \x01(\bR\x04seen\x12\x14\n" +
+	"\x05notes\x18\x06 \x03(\tR\x05notes\x12\x1d\n" +
+	"\n" +
+	"removed_by\x18\a \x01(\tR\tremovedBy\"\xd2\x01\n" +
 	"\vTestOutcome\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x16\n" +
 	"\x06passed\x18\x02 \x01(\bR\x06passed\x12!\n" +
@@ -2887,7 +3439,38 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"\x15rpo_threshold_seconds\x18\x02 \x01(\rR\x13rpoThresholdSeconds\x12'\n" +
 	"\x0fretention_hours\x18\x03 \x01(\rR\x0eretentionHours\x12.\n" +
 	"\x13crash_every_seconds\x18\x04 \x01(\rR\x11crashEverySeconds\x12*\n" +
-	"\x11app_every_seconds\x18\x05 \x01(\rR\x0fappEverySeconds\"&\n" +
+	"\x11app_every_seconds\x18\x05 \x01(\rR\x0fappEverySeconds\"\xc7\x02\n" +
+	"\x0eFailbackPolicy\x122\n" +
+	"\x15rpo_threshold_seconds\x18\x01 \x01(\rR\x13rpoThresholdSeconds\x12'\n" +
+	"\x0fretention_hours\x18\x02 \x01(\rR\x0eretentionHours\x12.\n" +
+	"\x13crash_every_seconds\x18\x03 \x01(\rR\x11crashEverySeconds\x12*\n" +
+	"\x11app_every_seconds\x18\x04 \x01(\rR\x0fappEverySeconds\x12!\n" +
+	"\fprivate_path\x18\x05 \x01(\bR\vprivatePath\x128\n" +
+	"\x18temporary_process_server\x18\x06 \x01(\bR\x16temporaryProcessServer\x12\x1f\n" +
+	"\vgrace_hours\x18\a \x01(\rR\n" +
+	"graceHours\"\x99\x02\n" +
+	"\x04Home\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12#\n" +
+	"\rmaster_target\x18\x02 \x01(\tR\fmasterTarget\x122\n" +
+	"\avsphere\x18\x03 \x01(\v2\x18.farshore.v1.VSphereHomeR\avsphere\x122\n" +
+	"\x05disks\x18\x04 \x03(\v2\x1c.farshore.v1.Home.DisksEntryR\x05disks\x12\x1c\n" +
+	"\toverwrite\x18\x05 \x01(\bR\toverwrite\x12\x18\n" +
+	"\aaddress\x18\x06 \x01(\tR\aaddress\x1a8\n" +
+	"\n" +
+	"DisksEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd6\x01\n" +
+	"\vVSphereHome\x12\x18\n" +
+	"\avcenter\x18\x01 \x01(\tR\avcenter\x12\x1e\n" +
+	"\n" +
+	"datacenter\x18\x02 \x01(\tR\n" +
+	"datacenter\x12\x16\n" +
+	"\x06folder\x18\x03 \x01(\tR\x06folder\x12\x12\n" +
+	"\x04pool\x18\x04 \x01(\tR\x04pool\x12\x1c\n" +
+	"\tdatastore\x18\x05 \x01(\tR\tdatastore\x12\x18\n" +
+	"\anetwork\x18\x06 \x01(\tR\anetwork\x12\x0e\n" +
+	"\x02vm\x18\a \x01(\tR\x02vm\x12\x19\n" +
+	"\bkeep_mac\x18\b \x01(\bR\akeepMac\"&\n" +
 	"\n" +
 	"CanRequest\x12\x18\n" +
 	"\amachine\x18\x01 \x01(\tR\amachine\"H\n" +
@@ -2902,7 +3485,7 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"\amachine\x18\x01 \x01(\tR\amachine\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\"H\n" +
 	"\x12ListPointsResponse\x122\n" +
-	"\x06points\x18\x01 \x03(\v2\x1a.farshore.v1.RecoveryPointR\x06points\"\xb0\x02\n" +
+	"\x06points\x18\x01 \x03(\v2\x1a.farshore.v1.RecoveryPointR\x06points\"\xbb\x03\n" +
 	"\fStartRequest\x12\x1c\n" +
 	"\toperation\x18\x01 \x01(\tR\toperation\x12\x18\n" +
 	"\amachine\x18\x02 \x01(\tR\amachine\x12\x0e\n" +
@@ -2914,7 +3497,10 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"\x06policy\x18\b \x01(\v2\x1e.farshore.v1.ReplicationPolicyR\x06policy\x12\x14\n" +
 	"\x05disks\x18\t \x03(\tR\x05disks\x12\x12\n" +
 	"\x04note\x18\n" +
-	" \x01(\tR\x04note\"M\n" +
+	" \x01(\tR\x04note\x12%\n" +
+	"\x04home\x18\v \x01(\v2\x11.farshore.v1.HomeR\x04home\x12D\n" +
+	"\x0ffailback_policy\x18\f \x01(\v2\x1b.farshore.v1.FailbackPolicyR\x0efailbackPolicy\x12\x1c\n" +
+	"\tunplanned\x18\r \x01(\bR\tunplanned\"M\n" +
 	"\rStartResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x1a\n" +
@@ -2991,7 +3577,7 @@ func file_farshore_v1_operator_proto_rawDescGZIP() []byte {
 	return file_farshore_v1_operator_proto_rawDescData
 }
 
-var file_farshore_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_farshore_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_farshore_v1_operator_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),            // 0: farshore.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),           // 1: farshore.v1.GetStatusResponse
@@ -3013,97 +3599,114 @@ var file_farshore_v1_operator_proto_goTypes = []any{
 	(*GetMachineRequest)(nil),           // 17: farshore.v1.GetMachineRequest
 	(*GetMachineResponse)(nil),          // 18: farshore.v1.GetMachineResponse
 	(*Machine)(nil),                     // 19: farshore.v1.Machine
-	(*TestOutcome)(nil),                 // 20: farshore.v1.TestOutcome
-	(*MachineState)(nil),                // 21: farshore.v1.MachineState
-	(*Drill)(nil),                       // 22: farshore.v1.Drill
-	(*Replication)(nil),                 // 23: farshore.v1.Replication
-	(*Target)(nil),                      // 24: farshore.v1.Target
-	(*ReplicationPolicy)(nil),           // 25: farshore.v1.ReplicationPolicy
-	(*CanRequest)(nil),                  // 26: farshore.v1.CanRequest
-	(*CanResponse)(nil),                 // 27: farshore.v1.CanResponse
-	(*Permission)(nil),                  // 28: farshore.v1.Permission
-	(*ListPointsRequest)(nil),           // 29: farshore.v1.ListPointsRequest
-	(*ListPointsResponse)(nil),          // 30: farshore.v1.ListPointsResponse
-	(*StartRequest)(nil),                // 31: farshore.v1.StartRequest
-	(*StartResponse)(nil),               // 32: farshore.v1.StartResponse
-	(*ListRunsRequest)(nil),             // 33: farshore.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),            // 34: farshore.v1.ListRunsResponse
-	(*GetRunRequest)(nil),               // 35: farshore.v1.GetRunRequest
-	(*GetRunResponse)(nil),              // 36: farshore.v1.GetRunResponse
-	(*Run)(nil),                         // 37: farshore.v1.Run
-	(*Step)(nil),                        // 38: farshore.v1.Step
-	(*CancelRunRequest)(nil),            // 39: farshore.v1.CancelRunRequest
-	(*CancelRunResponse)(nil),           // 40: farshore.v1.CancelRunResponse
-	nil,                                 // 41: farshore.v1.Target.TagsEntry
-	(*Fault)(nil),                       // 42: farshore.v1.Fault
-	(*MachineSpec)(nil),                 // 43: farshore.v1.MachineSpec
-	(*RecoveryPoint)(nil),               // 44: farshore.v1.RecoveryPoint
-	(*ReadinessFinding)(nil),            // 45: farshore.v1.ReadinessFinding
-	(*Position)(nil),                    // 46: farshore.v1.Position
+	(*WayHome)(nil),                     // 20: farshore.v1.WayHome
+	(*Homecoming)(nil),                  // 21: farshore.v1.Homecoming
+	(*TestOutcome)(nil),                 // 22: farshore.v1.TestOutcome
+	(*MachineState)(nil),                // 23: farshore.v1.MachineState
+	(*Drill)(nil),                       // 24: farshore.v1.Drill
+	(*Replication)(nil),                 // 25: farshore.v1.Replication
+	(*Target)(nil),                      // 26: farshore.v1.Target
+	(*ReplicationPolicy)(nil),           // 27: farshore.v1.ReplicationPolicy
+	(*FailbackPolicy)(nil),              // 28: farshore.v1.FailbackPolicy
+	(*Home)(nil),                        // 29: farshore.v1.Home
+	(*VSphereHome)(nil),                 // 30: farshore.v1.VSphereHome
+	(*CanRequest)(nil),                  // 31: farshore.v1.CanRequest
+	(*CanResponse)(nil),                 // 32: farshore.v1.CanResponse
+	(*Permission)(nil),                  // 33: farshore.v1.Permission
+	(*ListPointsRequest)(nil),           // 34: farshore.v1.ListPointsRequest
+	(*ListPointsResponse)(nil),          // 35: farshore.v1.ListPointsResponse
+	(*StartRequest)(nil),                // 36: farshore.v1.StartRequest
+	(*StartResponse)(nil),               // 37: farshore.v1.StartResponse
+	(*ListRunsRequest)(nil),             // 38: farshore.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),            // 39: farshore.v1.ListRunsResponse
+	(*GetRunRequest)(nil),               // 40: farshore.v1.GetRunRequest
+	(*GetRunResponse)(nil),              // 41: farshore.v1.GetRunResponse
+	(*Run)(nil),                         // 42: farshore.v1.Run
+	(*Step)(nil),                        // 43: farshore.v1.Step
+	(*CancelRunRequest)(nil),            // 44: farshore.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),           // 45: farshore.v1.CancelRunResponse
+	nil,                                 // 46: farshore.v1.Target.TagsEntry
+	nil,                                 // 47: farshore.v1.Home.DisksEntry
+	(*Fault)(nil),                       // 48: farshore.v1.Fault
+	(*MachineSpec)(nil),                 // 49: farshore.v1.MachineSpec
+	(*RecoveryPoint)(nil),               // 50: farshore.v1.RecoveryPoint
+	(*ReadinessFinding)(nil),            // 51: farshore.v1.ReadinessFinding
+	(*Position)(nil),                    // 52: farshore.v1.Position
 }
 var file_farshore_v1_operator_proto_depIdxs = []int32{
 	2,  // 0: farshore.v1.GetStatusResponse.parts:type_name -> farshore.v1.Part
 	7,  // 1: farshore.v1.ListNodesResponse.nodes:type_name -> farshore.v1.Node
-	42, // 2: farshore.v1.Node.faults:type_name -> farshore.v1.Fault
+	48, // 2: farshore.v1.Node.faults:type_name -> farshore.v1.Fault
 	8,  // 3: farshore.v1.Node.process_server:type_name -> farshore.v1.ProcessServerState
 	19, // 4: farshore.v1.ListMachinesResponse.machines:type_name -> farshore.v1.Machine
 	19, // 5: farshore.v1.GetMachineResponse.machine:type_name -> farshore.v1.Machine
-	43, // 6: farshore.v1.Machine.spec:type_name -> farshore.v1.MachineSpec
-	21, // 7: farshore.v1.Machine.state:type_name -> farshore.v1.MachineState
-	24, // 8: farshore.v1.Machine.target:type_name -> farshore.v1.Target
-	25, // 9: farshore.v1.Machine.policy:type_name -> farshore.v1.ReplicationPolicy
-	42, // 10: farshore.v1.Machine.faults:type_name -> farshore.v1.Fault
-	23, // 11: farshore.v1.Machine.replication:type_name -> farshore.v1.Replication
-	44, // 12: farshore.v1.Machine.last_point:type_name -> farshore.v1.RecoveryPoint
-	20, // 13: farshore.v1.Machine.last_test:type_name -> farshore.v1.TestOutcome
-	45, // 14: farshore.v1.Machine.readiness:type_name -> farshore.v1.ReadinessFinding
-	22, // 15: farshore.v1.MachineState.drills:type_name -> farshore.v1.Drill
-	46, // 16: farshore.v1.Replication.durable:type_name -> farshore.v1.Position
-	46, // 17: farshore.v1.Replication.applied:type_name -> farshore.v1.Position
-	41, // 18: farshore.v1.Target.tags:type_name -> farshore.v1.Target.TagsEntry
-	28, // 19: farshore.v1.CanResponse.permissions:type_name -> farshore.v1.Permission
-	42, // 20: farshore.v1.Permission.refusal:type_name -> farshore.v1.Fault
-	44, // 21: farshore.v1.ListPointsResponse.points:type_name -> farshore.v1.RecoveryPoint
-	24, // 22: farshore.v1.StartRequest.target:type_name -> farshore.v1.Target
-	25, // 23: farshore.v1.StartRequest.policy:type_name -> farshore.v1.ReplicationPolicy
-	37, // 24: farshore.v1.ListRunsResponse.runs:type_name -> farshore.v1.Run
-	37, // 25: farshore.v1.GetRunResponse.run:type_name -> farshore.v1.Run
-	38, // 26: farshore.v1.GetRunResponse.steps:type_name -> farshore.v1.Step
-	42, // 27: farshore.v1.Run.fault:type_name -> farshore.v1.Fault
-	42, // 28: farshore.v1.Step.fault:type_name -> farshore.v1.Fault
-	0,  // 29: farshore.v1.OperatorService.GetStatus:input_type -> farshore.v1.GetStatusRequest
-	3,  // 30: farshore.v1.OperatorService.CreateJoinToken:input_type -> farshore.v1.CreateJoinTokenRequest
-	5,  // 31: farshore.v1.OperatorService.ListNodes:input_type -> farshore.v1.ListNodesRequest
-	9,  // 32: farshore.v1.OperatorService.RemoveNode:input_type -> farshore.v1.RemoveNodeRequest
-	11, // 33: farshore.v1.OperatorService.ChangeProcessServer:input_type -> farshore.v1.ChangeProcessServerRequest
-	13, // 34: farshore.v1.OperatorService.RebuildReplica:input_type -> farshore.v1.RebuildReplicaRequest
-	15, // 35: farshore.v1.OperatorService.ListMachines:input_type -> farshore.v1.ListMachinesRequest
-	17, // 36: farshore.v1.OperatorService.GetMachine:input_type -> farshore.v1.GetMachineRequest
-	26, // 37: farshore.v1.OperatorService.Can:input_type -> farshore.v1.CanRequest
-	29, // 38: farshore.v1.OperatorService.ListPoints:input_type -> farshore.v1.ListPointsRequest
-	31, // 39: farshore.v1.OperatorService.Start:input_type -> farshore.v1.StartRequest
-	33, // 40: farshore.v1.OperatorService.ListRuns:input_type -> farshore.v1.ListRunsRequest
-	35, // 41: farshore.v1.OperatorService.GetRun:input_type -> farshore.v1.GetRunRequest
-	39, // 42: farshore.v1.OperatorService.CancelRun:input_type -> farshore.v1.CancelRunRequest
-	1,  // 43: farshore.v1.OperatorService.GetStatus:output_type -> farshore.v1.GetStatusResponse
-	4,  // 44: farshore.v1.OperatorService.CreateJoinToken:output_type -> farshore.v1.CreateJoinTokenResponse
-	6,  // 45: farshore.v1.OperatorService.ListNodes:output_type -> farshore.v1.ListNodesResponse
-	10, // 46: farshore.v1.OperatorService.RemoveNode:output_type -> farshore.v1.RemoveNodeResponse
-	12, // 47: farshore.v1.OperatorService.ChangeProcessServer:output_type -> farshore.v1.ChangeProcessServerResponse
-	14, // 48: farshore.v1.OperatorService.RebuildReplica:output_type -> farshore.v1.RebuildReplicaResponse
-	16, // 49: farshore.v1.OperatorService.ListMachines:output_type -> farshore.v1.ListMachinesResponse
-	18, // 50: farshore.v1.OperatorService.GetMachine:output_type -> farshore.v1.GetMachineResponse
-	27, // 51: farshore.v1.OperatorService.Can:output_type -> farshore.v1.CanResponse
-	30, // 52: farshore.v1.OperatorService.ListPoints:output_type -> farshore.v1.ListPointsResponse
-	32, // 53: farshore.v1.OperatorService.Start:output_type -> farshore.v1.StartResponse
-	34, // 54: farshore.v1.OperatorService.ListRuns:output_type -> farshore.v1.ListRunsResponse
-	36, // 55: farshore.v1.OperatorService.GetRun:output_type -> farshore.v1.GetRunResponse
-	40, // 56: farshore.v1.OperatorService.CancelRun:output_type -> farshore.v1.CancelRunResponse
-	43, // [43:57] is the sub-list for method output_type
-	29, // [29:43] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	49, // 6: farshore.v1.Machine.spec:type_name -> farshore.v1.MachineSpec
+	23, // 7: farshore.v1.Machine.state:type_name -> farshore.v1.MachineState
+	26, // 8: farshore.v1.Machine.target:type_name -> farshore.v1.Target
+	27, // 9: farshore.v1.Machine.policy:type_name -> farshore.v1.ReplicationPolicy
+	48, // 10: farshore.v1.Machine.faults:type_name -> farshore.v1.Fault
+	25, // 11: farshore.v1.Machine.replication:type_name -> farshore.v1.Replication
+	50, // 12: farshore.v1.Machine.last_point:type_name -> farshore.v1.RecoveryPoint
+	22, // 13: farshore.v1.Machine.last_test:type_name -> farshore.v1.TestOutcome
+	51, // 14: farshore.v1.Machine.readiness:type_name -> farshore.v1.ReadinessFinding
+	28, // 15: farshore.v1.Machine.failback_policy:type_name -> farshore.v1.FailbackPolicy
+	20, // 16: farshore.v1.Machine.way_home:type_name -> farshore.v1.WayHome
+	21, // 17: farshore.v1.Machine.failback:type_name -> farshore.v1.Homecoming
+	21, // 18: farshore.v1.Machine.last_failback:type_name -> farshore.v1.Homecoming
+	29, // 19: farshore.v1.WayHome.home:type_name -> farshore.v1.Home
+	52, // 20: farshore.v1.WayHome.reached:type_name -> farshore.v1.Position
+	50, // 21: farshore.v1.Homecoming.point:type_name -> farshore.v1.RecoveryPoint
+	24, // 22: farshore.v1.MachineState.drills:type_name -> farshore.v1.Drill
+	52, // 23: farshore.v1.Replication.durable:type_name -> farshore.v1.Position
+	52, // 24: farshore.v1.Replication.applied:type_name -> farshore.v1.Position
+	46, // 25: farshore.v1.Target.tags:type_name -> farshore.v1.Target.TagsEntry
+	30, // 26: farshore.v1.Home.vsphere:type_name -> farshore.v1.VSphereHome
+	47, // 27: farshore.v1.Home.disks:type_name -> farshore.v1.Home.DisksEntry
+	33, // 28: farshore.v1.CanResponse.permissions:type_name -> farshore.v1.Permission
+	48, // 29: farshore.v1.Permission.refusal:type_name -> farshore.v1.Fault
+	50, // 30: farshore.v1.ListPointsResponse.points:type_name -> farshore.v1.RecoveryPoint
+	26, // 31: farshore.v1.StartRequest.target:type_name -> farshore.v1.Target
+	27, // 32: farshore.v1.StartRequest.policy:type_name -> farshore.v1.ReplicationPolicy
+	29, // 33: farshore.v1.StartRequest.home:type_name -> farshore.v1.Home
+	28, // 34: farshore.v1.StartRequest.failback_policy:type_name -> farshore.v1.FailbackPolicy
+	42, // 35: farshore.v1.ListRunsResponse.runs:type_name -> farshore.v1.Run
+	42, // 36: farshore.v1.GetRunResponse.run:type_name -> farshore.v1.Run
+	43, // 37: farshore.v1.GetRunResponse.steps:type_name -> farshore.v1.Step
+	48, // 38: farshore.v1.Run.fault:type_name -> farshore.v1.Fault
+	48, // 39: farshore.v1.Step.fault:type_name -> farshore.v1.Fault
+	0,  // 40: farshore.v1.OperatorService.GetStatus:input_type -> farshore.v1.GetStatusRequest
+	3,  // 41: farshore.v1.OperatorService.CreateJoinToken:input_type -> farshore.v1.CreateJoinTokenRequest
+	5,  // 42: farshore.v1.OperatorService.ListNodes:input_type -> farshore.v1.ListNodesRequest
+	9,  // 43: farshore.v1.OperatorService.RemoveNode:input_type -> farshore.v1.RemoveNodeRequest
+	11, // 44: farshore.v1.OperatorService.ChangeProcessServer:input_type -> farshore.v1.ChangeProcessServerRequest
+	13, // 45: farshore.v1.OperatorService.RebuildReplica:input_type -> farshore.v1.RebuildReplicaRequest
+	15, // 46: farshore.v1.OperatorService.ListMachines:input_type -> farshore.v1.ListMachinesRequest
+	17, // 47: farshore.v1.OperatorService.GetMachine:input_type -> farshore.v1.GetMachineRequest
+	31, // 48: farshore.v1.OperatorService.Can:input_type -> farshore.v1.CanRequest
+	34, // 49: farshore.v1.OperatorService.ListPoints:input_type -> farshore.v1.ListPointsRequest
+	36, // 50: farshore.v1.OperatorService.Start:input_type -> farshore.v1.StartRequest
+	38, // 51: farshore.v1.OperatorService.ListRuns:input_type -> farshore.v1.ListRunsRequest
+	40, // 52: farshore.v1.OperatorService.GetRun:input_type -> farshore.v1.GetRunRequest
+	44, // 53: farshore.v1.OperatorService.CancelRun:input_type -> farshore.v1.CancelRunRequest
+	1,  // 54: farshore.v1.OperatorService.GetStatus:output_type -> farshore.v1.GetStatusResponse
+	4,  // 55: farshore.v1.OperatorService.CreateJoinToken:output_type -> farshore.v1.CreateJoinTokenResponse
+	6,  // 56: farshore.v1.OperatorService.ListNodes:output_type -> farshore.v1.ListNodesResponse
+	10, // 57: farshore.v1.OperatorService.RemoveNode:output_type -> farshore.v1.RemoveNodeResponse
+	12, // 58: farshore.v1.OperatorService.ChangeProcessServer:output_type -> farshore.v1.ChangeProcessServerResponse
+	14, // 59: farshore.v1.OperatorService.RebuildReplica:output_type -> farshore.v1.RebuildReplicaResponse
+	16, // 60: farshore.v1.OperatorService.ListMachines:output_type -> farshore.v1.ListMachinesResponse
+	18, // 61: farshore.v1.OperatorService.GetMachine:output_type -> farshore.v1.GetMachineResponse
+	32, // 62: farshore.v1.OperatorService.Can:output_type -> farshore.v1.CanResponse
+	35, // 63: farshore.v1.OperatorService.ListPoints:output_type -> farshore.v1.ListPointsResponse
+	37, // 64: farshore.v1.OperatorService.Start:output_type -> farshore.v1.StartResponse
+	39, // 65: farshore.v1.OperatorService.ListRuns:output_type -> farshore.v1.ListRunsResponse
+	41, // 66: farshore.v1.OperatorService.GetRun:output_type -> farshore.v1.GetRunResponse
+	45, // 67: farshore.v1.OperatorService.CancelRun:output_type -> farshore.v1.CancelRunResponse
+	54, // [54:68] is the sub-list for method output_type
+	40, // [40:54] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_farshore_v1_operator_proto_init() }
@@ -3119,7 +3722,7 @@ func file_farshore_v1_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_farshore_v1_operator_proto_rawDesc), len(file_farshore_v1_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   42,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

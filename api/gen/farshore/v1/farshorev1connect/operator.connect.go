@@ -105,7 +105,8 @@ type OperatorServiceClient interface {
 	// ListPoints lists a machine's recovery points, newest first.
 	ListPoints(context.Context, *connect.Request[v1.ListPointsRequest]) (*connect.Response[v1.ListPointsResponse], error)
 	// Start asks for an operation on a machine: enable, disable, pause, resume, test-failover, cleanup-test, failover,
-	// change-recovery-point, commit, cancel-failover. It answers when the operation is accepted or refused; a long one goes
+	// change-recovery-point, commit, cancel-failover, reprotect, cancel-reprotect, failback, commit-failback, cancel-failback,
+	// set-failback-policy. It answers when the operation is accepted or refused; a long one goes
 	// on as a run.
 	Start(context.Context, *connect.Request[v1.StartRequest]) (*connect.Response[v1.StartResponse], error)
 	// ListRuns lists runs, newest first.
@@ -325,7 +326,8 @@ type OperatorServiceHandler interface {
 	// ListPoints lists a machine's recovery points, newest first.
 	ListPoints(context.Context, *connect.Request[v1.ListPointsRequest]) (*connect.Response[v1.ListPointsResponse], error)
 	// Start asks for an operation on a machine: enable, disable, pause, resume, test-failover, cleanup-test, failover,
-	// change-recovery-point, commit, cancel-failover. It answers when the operation is accepted or refused; a long one goes
+	// change-recovery-point, commit, cancel-failover, reprotect, cancel-reprotect, failback, commit-failback, cancel-failback,
+	// set-failback-policy. It answers when the operation is accepted or refused; a long one goes
 	// on as a run.
 	Start(context.Context, *connect.Request[v1.StartRequest]) (*connect.Response[v1.StartResponse], error)
 	// ListRuns lists runs, newest first.
