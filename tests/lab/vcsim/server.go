@@ -21,6 +21,8 @@ import (
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"farshore/tests/lab/qemu"
 )
 
 // The names of what the vCenter has, and who may log in.
@@ -210,8 +212,16 @@ func (s *Server) Machine(name string) *simulator.VirtualMachine {
 	return nil
 }
 
-// SerialLog is what a machine that boots prints on its first serial port.
-func (s *Server) SerialLog(name string) string { return filepath.Join(s.opt.Guests, name+".serial") }
+// Guest is the emulator of a machine that is on and really boots; nil: there is none.
+func (s *Server) Guest(name string) *qemu.VM {
+	vm := s.Machine(name)
+	if vm == nil {
+		return nil
+	}
+	s.shim.mu.Lock()
+	defer s.shim.mu.Unlock()
+	return s.shim.guests[vm.Self]
+}
 
 // Left lists the files that are on the datastore.
 func (s *Server) Left() ([]string, error) {
