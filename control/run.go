@@ -96,6 +96,9 @@ func Run(ctx context.Context, c Config, build string, log *slog.Logger) (err err
 	g.Go(func() error { return s.renew(ctx) })
 	g.Go(func() error { return (&stepsonnodes.Placer{Hub: s.registry, Log: log, Now: time.Now}).Run(ctx) })
 	g.Go(func() error { return s.serveMetrics(ctx) })
+	g.Go(func() error {
+		return (&reaper{nodes: s.registry, machines: machine.Client{Temporal: s.temporal.Client}, home: s.home, log: log}).Run(ctx)
+	})
 	log.Info("the configuration server runs", "listen", listener.Addr(), "vault", s.described.Vault, "ca", s.authority.Pin())
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 		log.Warn("systemd was not told that the server is ready", "err", err)

@@ -115,7 +115,7 @@ func (v *visit) borrow(target *vm, disks []activities.VSphereDisk) (types.Virtua
 				VirtualDeviceFileBackingInfo: types.VirtualDeviceFileBackingInfo{FileName: d.File},
 			}},
 		}, places[i], "")
-		spec.ExtraConfig = append(spec.ExtraConfig, option(markLent+places[i].String(), lent{v.vault, v.Run.ID, d.File}.String()))
+		spec.ExtraConfig = append(spec.ExtraConfig, option(markLent+places[i].String(), lent{v.vault, v.Run.ID, v.Run.Machine, d.File}.String()))
 	}
 	return spec, nil
 }

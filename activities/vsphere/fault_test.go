@@ -298,19 +298,19 @@ func TestDisksThatWereLeftAttachedAreTakenBack(t *testing.T) {
 	l := newLab(t)
 	vm := must(l, activities.VSphereEnsureVM, l.in)
 	must(l, activities.VSphereAttach, l.disks(vm))
-	nobody := func(farshore.RunID) bool { return false }
-	left, err := l.adapter.Reap(t.Context(), "hq", l.target, nobody)
+	nobody := func(context.Context, Left) bool { return false }
+	left, err := l.adapter.Reap(t.Context(), l.target, nobody)
 	if err != nil || len(left) != 0 || len(l.links()) != 3 {
 		t.Fatalf("disks of a run that goes on: %v, %v, %d devices", left, err, len(l.links()))
 	}
 	other := New(l.adapter.config, "vault-2")
 	t.Cleanup(func() { _ = other.Close(context.Background()) })
-	everybody := func(farshore.RunID) bool { return true }
-	if left, err := other.Reap(t.Context(), "hq", l.target, everybody); err != nil || len(left) != 0 {
+	everybody := func(context.Context, Left) bool { return true }
+	if left, err := other.Reap(t.Context(), l.target, everybody); err != nil || len(left) != 0 {
 		t.Fatalf("another installation takes them: %v, %v", left, err)
 	}
-	left, err = l.adapter.Reap(t.Context(), "hq", l.target, everybody)
-	if err != nil || len(left) != 2 || left[0].Run != l.in.Run.ID || len(l.links()) != 1 {
+	left, err = l.adapter.Reap(t.Context(), l.target, everybody)
+	if err != nil || len(left) != 2 || left[0].Run != l.in.Run.ID || left[0].Machine != "web-01" || len(l.links()) != 1 {
 		t.Fatalf("%v, %v, %d devices", left, err, len(l.links()))
 	}
 	must(l, activities.VSpherePowerOn, l.vm(vm))

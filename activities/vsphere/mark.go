@@ -18,7 +18,7 @@ const (
 	markRun      = "farshore.run"      // on a machine's VM: the run that made it
 	markBorrower = "farshore.borrower" // on a machine's VM: BIOS UUID of the VM that has or had its disks
 	markDisk     = "farshore.disk."    // on a machine's VM, with a slot: the disk that lies there
-	markLent     = "farshore.lent."    // on the master target's VM, with a slot: vault, run and file of the disk that is lent to it there
+	markLent     = "farshore.lent."    // on the master target's VM, with a slot: vault, run, machine and file of the disk that is lent to it there
 
 	enableUUID = "disk.EnableUUID" // makes a guest see the disks' UUIDs
 )
@@ -43,18 +43,23 @@ func extra(config *types.VirtualMachineConfigInfo) map[string]string {
 
 // lent is what a mark on the master target's VM says.
 type lent struct {
-	vault string
-	run   farshore.RunID
-	file  string
+	vault   string
+	run     farshore.RunID
+	machine farshore.MachineID
+	file    string
 }
 
-func (l lent) String() string { return l.vault + " " + string(l.run) + " " + l.file }
+func (l lent) String() string {
+	return strings.Join([]string{l.vault, string(l.run), string(l.machine), l.file}, " ")
+}
 
-// parseLent reads a mark; names of vaults and runs have no spaces, paths do.
+// parseLent reads a mark; the names of vaults, runs and machines have no spaces, paths do.
 func parseLent(s string) (lent, bool) {
-	vault, rest, ok := strings.Cut(s, " ")
-	run, file, more := strings.Cut(rest, " ")
-	return lent{vault: vault, run: farshore.RunID(run), file: file}, ok && more
+	parts := strings.SplitN(s, " ", 4)
+	if len(parts) != 4 {
+		return lent{}, false
+	}
+	return lent{parts[0], farshore.RunID(parts[1]), farshore.MachineID(parts[2]), parts[3]}, true
 }
 
 // instanceUUID is the one that a machine's VM is made with: vCenter finds it in one request among thousands of VMs, and no

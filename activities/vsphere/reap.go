@@ -3,6 +3,8 @@ package vsphere
 import (
 	"cmp"
 	"context"
+	"errors"
+	"maps"
 	"slices"
 	"strings"
 
@@ -12,15 +14,28 @@ import (
 
 // Left is a disk that a run left attached to a master target's VM.
 type Left struct {
-	Run  farshore.RunID
-	File string
+	Run     farshore.RunID
+	Machine farshore.MachineID
+	File    string
 }
 
-// Reap detaches, from the VM of a master target, the disks of runs that are over: a disk that stays attached stays locked,
-// and its VM cannot start. Disks that no mark speaks of are left alone. over says whether a run has ended. The files stay.
-// It answers what it detached, also when it could not finish.
-func (a *Adapter) Reap(ctx context.Context, vcenter, masterTarget string, over func(farshore.RunID) bool) ([]Left, error) {
-	v, err := a.enter(ctx, activities.Site{Run: activities.Run{ID: "reaper"}, Home: farshore.VSphereHome{VCenter: vcenter}})
+// Reap detaches, from the VM of a master target, on whatever vCenter it is, the disks of runs that are over: a disk that
+// stays attached stays locked, and its VM cannot start. over says whether the machine needs them no more; it is asked after
+// the marks were read. Disks that no mark of this installation speaks of are left alone, and the files stay. Reap answers
+// what it detached, also when it could not finish.
+func (a *Adapter) Reap(ctx context.Context, masterTarget string, over func(context.Context, Left) bool) ([]Left, error) {
+	var all []Left
+	var errs error
+	for _, name := range slices.Sorted(maps.Keys(a.links)) {
+		site := activities.Site{Run: activities.Run{ID: "reaper"}, Home: farshore.VSphereHome{VCenter: name}}
+		left, err := a.reap(ctx, site, masterTarget, over)
+		all, errs = append(all, left...), errors.Join(errs, err)
+	}
+	return all, errs
+}
+
+func (a *Adapter) reap(ctx context.Context, site activities.Site, masterTarget string, over func(context.Context, Left) bool) ([]Left, error) {
+	v, err := a.enter(ctx, site)
 	if err != nil {
 		return nil, err
 	}
@@ -28,11 +43,8 @@ func (a *Adapter) Reap(ctx context.Context, vcenter, masterTarget string, over f
 	if err != nil || target == nil {
 		return nil, err
 	}
-	left := a.left(target, over)
-	if len(left) == 0 {
-		return nil, nil
-	}
 	files := map[string]bool{}
+	left := slices.DeleteFunc(a.left(target), func(l Left) bool { return !over(ctx, l) })
 	for _, l := range left {
 		files[l.File] = true
 	}
@@ -42,12 +54,12 @@ func (a *Adapter) Reap(ctx context.Context, vcenter, masterTarget string, over f
 	return left, nil
 }
 
-// left lists what the marks on a VM say of runs that are over. A mark whose disk is gone counts: it is removed.
-func (a *Adapter) left(target *vm, over func(farshore.RunID) bool) []Left {
+// left lists what the marks on a VM say. A mark whose disk is gone counts: it is removed.
+func (a *Adapter) left(target *vm) []Left {
 	var all []Left
 	for key, value := range target.extra {
-		if l, ok := parseLent(value); strings.HasPrefix(key, markLent) && ok && l.vault == a.vault && over(l.run) {
-			all = append(all, Left{Run: l.run, File: l.file})
+		if l, ok := parseLent(value); strings.HasPrefix(key, markLent) && ok && l.vault == a.vault {
+			all = append(all, Left{Run: l.run, Machine: l.machine, File: l.file})
 		}
 	}
 	slices.SortFunc(all, func(x, y Left) int { return cmp.Compare(x.File, y.File) })
