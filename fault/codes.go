@@ -213,6 +213,7 @@ var Codes = []Code{
 	{"FS-7010", "a request for a recovery point was overtaken by a later one"},
 	{"FS-7011", "a machine's stream could not be fenced"},
 	{"FS-7012", "the machine at the recovery site did not stop at its last point"},
+	{"FS-7013", "a former master target did not give its disks back"},
 	{"FS-8001", "another server is using the store"},
 	{"FS-8002", "the database file was written by another server version"},
 	{"FS-8003", "the file cannot be used as a database"},

@@ -2,11 +2,15 @@ package workflows
 
 import (
 	"cmp"
+	"fmt"
+	"time"
 
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"farshore"
 	"farshore/activities"
+	"farshore/fault"
 )
 
 // The times that an agent may take until it reports.
@@ -14,6 +18,9 @@ const (
 	agentSeconds = 15 * 60 // of a machine that runs
 	bootedAgent  = 30 * 60 // of one that was just started
 )
+
+// closePatience is how long a former master target may take to give its disks back before another one goes on without it.
+const closePatience = 5 * time.Minute
 
 // ReprotectIn is the input of [ReprotectRun].
 type ReprotectIn struct {
@@ -148,10 +155,33 @@ func (r *reprotect) handOver(ctx workflow.Context) error {
 	r.before("give the disks to master target "+former.MasterTarget.Name+" again", func(ctx workflow.Context) error {
 		return former.reopen(ctx, false)
 	})
-	if err := optional(ctx, &r.record.Notes, former.close); err != nil {
+	if err := optional(ctx, &r.record.Notes, func(ctx workflow.Context) error { return soon(ctx, former.close) }); err != nil {
 		return err
 	}
 	return former.detach(ctx)
+}
+
+// soon does a step and gives it up, with a fault, if it has not ended after closePatience.
+func soon(ctx workflow.Context, step func(workflow.Context) error) error {
+	limited, stop := workflow.WithCancel(ctx)
+	defer stop()
+	late := false
+	timer, stopTimer := workflow.WithCancel(ctx)
+	workflow.GoNamed(timer, "give up", func(timer workflow.Context) {
+		if workflow.NewTimerWithOptions(timer, closePatience, workflow.TimerOptions{Summary: "It does not answer"}).Get(timer, nil) == nil {
+			late = true
+			stop()
+		}
+	})
+	err := step(limited)
+	stopTimer()
+	if late && temporal.IsCanceledError(err) && ctx.Err() == nil {
+		return &fault.Fault{
+			Code: "FS-7013", Kind: fault.Operator, Subject: "the former master target", What: fmt.Sprintf("it did not give the disks back within %s", closePatience),
+			Remedy: "do not use its disks for anything else before it was heard of again",
+		}
+	}
+	return err
 }
 
 func (r *reprotect) give(ctx workflow.Context) error {
