@@ -31,6 +31,9 @@ var signatures = []struct {
 
 // Contents says in a few words what a disk of so many bytes holds, as far as its two ends tell; nothing if they are zeros.
 func Contents(r io.ReaderAt, size int64) (string, error) {
+	if size == 0 {
+		return "", nil
+	}
 	head, tail := Buffer(int(min(edge, size))), Buffer(int(min(edge, size)))
 	for _, part := range []struct {
 		p  []byte

@@ -23,6 +23,8 @@ type medium interface {
 	Zero(offset, n int64) error
 	// Flush returns when all that was written is on stable storage.
 	Flush() error
+	// Size is how many bytes there are.
+	Size() (int64, error)
 	// Fit makes room for so many bytes, if that is possible.
 	Fit(bytes int64) error
 	// Uncache sees that what is read next is what the medium holds.
@@ -142,8 +144,10 @@ func zeroBy(f *os.File, offset, n int64, ways ...uint32) error {
 
 func (d *device) Flush() error { return d.file.Sync() }
 
+func (d *device) Size() (int64, error) { return d.file.Seek(0, 2) }
+
 func (d *device) Fit(bytes int64) error {
-	end, err := d.file.Seek(0, 2)
+	end, err := d.Size()
 	if err == nil && end < bytes {
 		err = fmt.Errorf("it has %d bytes, the machine's disk has %d now", end, bytes)
 	}
@@ -218,6 +222,7 @@ func (f *file) Zero(offset, n int64) error {
 	return zeroBy(f.file, offset, n, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE)
 }
 
+func (f *file) Size() (int64, error)  { return f.file.Seek(0, 2) }
 func (f *file) Flush() error          { return f.file.Sync() }
 func (f *file) Fit(bytes int64) error { return f.file.Truncate(bytes) }
 

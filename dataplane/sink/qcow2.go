@@ -131,6 +131,8 @@ func (q *qcow2) Zero(offset, n int64) error {
 	return nil
 }
 
+func (q *qcow2) Size() (int64, error) { return q.size, nil }
+
 func (q *qcow2) Flush() error { return q.do(nbdFlush, 0, 0, nil, nil) }
 
 func (q *qcow2) Fit(bytes int64) error {

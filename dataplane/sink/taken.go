@@ -74,9 +74,9 @@ func (d *taken) vacant() error {
 	if d.blank || d.sink.Overwrite {
 		return nil
 	}
-	size, err := d.size()
-	if err != nil || size == 0 {
-		return err
+	size, err := d.medium.Size()
+	if err != nil {
+		return d.trouble("its size cannot be told", err)
 	}
 	what, err := disk.Contents(d.medium, size)
 	if err != nil {
@@ -86,18 +86,6 @@ func (d *taken) vacant() error {
 		return refused("FS-4107", d.sink, "it holds "+what, "if that may be lost, confirm the mapping of disks; else give another disk")
 	}
 	return nil
-}
-
-// size is what there is of the medium, up to the size of the machine's disk.
-func (d *taken) size() (int64, error) {
-	if _, ok := d.medium.(*file); !ok {
-		return d.sink.Sectors.Bytes(), nil
-	}
-	st, err := os.Stat(d.sink.Path)
-	if err != nil {
-		return 0, d.trouble("it cannot be looked at", err)
-	}
-	return st.Size() &^ (block.SectorSize - 1), nil
 }
 
 // resume goes on with a sink that was taken before, if it is still the same disk with the same content.
