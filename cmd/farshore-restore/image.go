@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"farshore/dataplane/block"
+	"farshore/dataplane/disk"
 	"farshore/fault"
 )
 
@@ -36,38 +36,19 @@ func createImage(path string, sectors block.Count) (*image, error) {
 	return &image{file: f, path: path, sectors: sectors, blank: true}, nil
 }
 
-// openDevice takes a block device for itself. The kernel refuses if anything of it is mounted or held.
+// openDevice takes a block device for itself, if nothing else uses it.
 func openDevice(path string, sectors block.Count) (*image, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		return nil, unusableOutput(path, "it cannot be looked at", err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFBLK {
-		return nil, unusableOutput(path, "it is no block device", nil)
-	}
-	number := fmt.Sprintf("/sys/dev/block/%d:%d/partition", unix.Major(st.Rdev), unix.Minor(st.Rdev))
-	if _, err := os.Stat(number); err == nil {
-		return nil, unusableOutput(path, "it is a partition; a disk is restored to a whole device", nil)
-	}
-	f, err := os.OpenFile(path, os.O_RDWR|unix.O_EXCL, 0)
-	if errors.Is(err, unix.EBUSY) {
+	f, err := disk.OpenExclusive(path, sectors.Bytes(), 0)
+	var unfit *disk.Unfit
+	if errors.As(err, &unfit) && unfit.Reason == disk.InUse {
 		return nil, &fault.Fault{
-			Code: "FS-3521", Kind: fault.Refused, Subject: "device " + path, What: "something on it is mounted, or the device is in use",
-			Remedy: "unmount it; see: lsblk " + path, Err: err,
+			Code: "FS-3521", Kind: fault.Refused, Subject: "device " + path, What: unfit.What, Remedy: "unmount it; see: lsblk " + path, Err: unfit.Err,
 		}
 	}
-	if err != nil {
-		return nil, unusableOutput(path, "it cannot be opened", err)
+	if errors.As(err, &unfit) {
+		return nil, unusableOutput(path, unfit.What, unfit.Err)
 	}
-	i := &image{file: f, path: path, sectors: sectors}
-	end, err := f.Seek(0, 2)
-	if err == nil && end < sectors.Bytes() {
-		err = fmt.Errorf("it has %d bytes, the disk has %d", end, sectors.Bytes())
-	}
-	if err != nil {
-		return nil, errors.Join(unusableOutput(path, "the disk does not fit on it", err), f.Close())
-	}
-	return i, nil
+	return &image{file: f, path: path, sectors: sectors}, err
 }
 
 func unusableOutput(path, what string, err error) error {

@@ -74,6 +74,12 @@ func (t *Target) Run(ctx context.Context, desired <-chan Desired) (err error) {
 	}
 }
 
+// letGo is how long a former process, or a child of it, may still hold the state folder.
+const (
+	letGo     = 2 * time.Second
+	letGoLook = 20 * time.Millisecond
+)
+
 func (t *Target) lock() (*os.File, error) {
 	for _, dir := range []string{t.sinksDir(), filepath.Dir(t.asideDir("any"))} {
 		if err := host.MakePrivate(dir); err != nil {
@@ -84,10 +90,15 @@ func (t *Target) lock() (*os.File, error) {
 	if err != nil {
 		return nil, badFolder(t.deps.Dir, err)
 	}
-	if err := host.Lock(f); err != nil {
-		return nil, errors.Join(badFolder(t.deps.Dir, err), f.Close())
+	for limit := time.Now().Add(letGo); ; time.Sleep(letGoLook) {
+		err := host.Lock(f)
+		if err == nil {
+			return f, nil
+		}
+		if time.Now().After(limit) {
+			return nil, errors.Join(badFolder(t.deps.Dir, err), f.Close())
+		}
 	}
-	return f, nil
 }
 
 func badFolder(dir string, err error) error {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -76,30 +77,61 @@ func qemuFault(s Sink, what string, err error) error {
 	}
 }
 
-// serve starts qemu-nbd and connects to it.
+// serve starts qemu-nbd and connects to it. One of a former process may be about to end and hold the image still.
 func (q *qcow2) serve(ctx context.Context, path string) (err error) {
 	if q.dir, err = os.MkdirTemp("", "farshore-nbd-"); err != nil {
 		return err
 	}
-	socket := filepath.Join(q.dir, "s")
-	q.cmd = exec.Command("qemu-nbd", "--format=qcow2", "--socket="+socket, "--cache=writeback", "--discard=unmap", path) //nolint:noctx // it ends with the connection
-	q.cmd.Stderr = q.said
-	if err := q.cmd.Start(); err != nil {
-		q.cmd = nil
-		return err
-	}
-	limit := time.Now().Add(qemuPatience)
-	for {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	for limit := time.Now().Add(qemuPatience); ; {
+		q.said.Reset()
+		err := q.try(ctx, path, limit)
 		if err == nil {
-			q.nbdClient, err = nbdConnect(conn)
-			return err
+			return nil
 		}
-		if ctx.Err() != nil || time.Now().After(limit) || unix.Kill(q.cmd.Process.Pid, 0) != nil || q.gone() {
+		err = errors.Join(err, q.end()) // what it said is there when it has ended
+		if ctx.Err() != nil || time.Now().After(limit) || !strings.Contains(q.said.String(), "lock") {
 			return err
 		}
 		time.Sleep(qemuPause)
 	}
+}
+
+func (q *qcow2) try(ctx context.Context, path string, limit time.Time) error {
+	socket := filepath.Join(q.dir, "s")
+	cmd := exec.Command("qemu-nbd", "--format=qcow2", "--socket="+socket, "--cache=writeback", "--discard=unmap", path) //nolint:noctx // it ends with the connection
+	cmd.Stderr = q.said
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // if we die before it has a client
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	q.cmd = cmd
+	for {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		if err == nil {
+			if q.nbdClient, err = nbdConnect(conn); err != nil {
+				err = errors.Join(err, conn.Close())
+			}
+			return err
+		}
+		if ctx.Err() != nil || time.Now().After(limit) || q.gone() {
+			return err
+		}
+		time.Sleep(qemuPause)
+	}
+}
+
+// end sees that qemu-nbd is no more, and takes what it said.
+func (q *qcow2) end() error {
+	if q.cmd == nil {
+		return nil
+	}
+	var err error
+	if q.nbdClient == nil { // it waits for a client that does not come
+		err = ignoreGone(q.cmd.Process.Kill())
+	}
+	q.cmd.Wait() //nolint:errcheck // how it ends says nothing: all that was flushed is on stable storage
+	q.cmd = nil
+	return err
 }
 
 // gone reports whether the process has ended.
@@ -151,12 +183,7 @@ func (q *qcow2) Close() error {
 	if q.nbdClient != nil {
 		err = errors.Join(q.do(nbdDisconnect, 0, 0, nil, nil), q.conn.Close())
 	}
-	if q.cmd != nil {
-		if q.nbdClient == nil { // it waits for a client that does not come
-			err = errors.Join(err, ignoreGone(q.cmd.Process.Kill()))
-		}
-		q.cmd.Wait() //nolint:errcheck // how it ends says nothing: all that was flushed is on stable storage
-	}
+	err = errors.Join(err, q.end())
 	if q.dir != "" {
 		err = errors.Join(err, os.RemoveAll(q.dir))
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -42,7 +43,7 @@ func openDisk(ctx context.Context, dir string, m farshore.MachineID, s Sink) (_ 
 	if err := errors.Join(os.MkdirAll(dir, 0o700), syncFolder(filepath.Dir(dir))); err != nil {
 		return nil, operator("FS-4111", s, "its state cannot be stored in "+dir, "see that the folder can be written", err)
 	}
-	o, err := openMedium(ctx, s)
+	o, err := openSoon(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -67,6 +68,23 @@ func openDisk(ctx context.Context, dir string, m farshore.MachineID, s Sink) (_ 
 		return nil, d.trouble("it cannot be made as large as the machine's disk", err)
 	}
 	return d, d.save()
+}
+
+// letGo is how long a disk may still be held by what a former process has left behind: a child of it that has not begun yet
+// holds its files.
+const (
+	letGo     = time.Second
+	letGoLook = 20 * time.Millisecond
+)
+
+func openSoon(ctx context.Context, s Sink) (opened, error) {
+	for limit := time.Now().Add(letGo); ; {
+		o, err := openMedium(ctx, s)
+		if f, ok := fault.As(err); !ok || f.Code != "FS-4104" || time.Now().After(limit) || ctx.Err() != nil {
+			return o, err
+		}
+		time.Sleep(letGoLook)
+	}
 }
 
 // vacant makes sure that nothing is lost by writing: the disk holds nothing, or a person has confirmed that it may go.
