@@ -46,6 +46,7 @@ type stream struct {
 	content map[farshore.DiskID][]byte
 	points  map[farshore.Position]map[farshore.DiskID][]byte
 	order   []farshore.Position
+	clock   time.Time
 }
 
 func newWorld(t testing.TB, seed uint64) *world {
@@ -73,7 +74,7 @@ func (w *world) machine(m farshore.MachineID) *stream {
 	w.t.Helper()
 	s := &stream{
 		world: w, machine: m, sizes: []segment.Disk{{ID: "sda", Sectors: 6000}, {ID: "sdb", Sectors: 1000}},
-		points: map[farshore.Position]map[farshore.DiskID][]byte{},
+		points: map[farshore.Position]map[farshore.DiskID][]byte{}, clock: time.Unix(1_790_000_000, 0).UTC(),
 	}
 	s.claim(false)
 	return s
@@ -133,7 +134,7 @@ func (s *stream) segment(n int, clean bool) farshore.Position {
 		d.Clean = clean
 		disks[i] = d
 	}
-	p, err := s.writer.Prepare(&b, segment.Header{FirstLSN: first, LastLSN: lsn, UTC: time.Unix(1_790_000_000, int64(lsn)).UTC(), Disks: disks})
+	p, err := s.writer.Prepare(&b, segment.Header{FirstLSN: first, LastLSN: lsn, UTC: s.clock.Add(time.Duration(lsn)), Disks: disks})
 	if err == nil {
 		err = s.writer.Commit(s.t.Context(), p)
 	}
@@ -221,8 +222,8 @@ func (h home) deps() Deps {
 // files are sinks for both disks of a machine.
 func (h home) files(m farshore.MachineID) Machine {
 	wanted := Machine{Machine: m, Run: "b-1"}
-	for id, sectors := range map[farshore.DiskID]block.Count{"sda": 6000, "sdb": 1000} {
-		wanted.Sinks = append(wanted.Sinks, sink.Sink{Disk: id, Kind: farshore.HomeFile, Path: filepath.Join(h.folder, fmt.Sprintf("%s-%s.img", m, id)), Sectors: sectors})
+	for _, d := range []segment.Disk{{ID: "sda", Sectors: 6000}, {ID: "sdb", Sectors: 1000}} {
+		wanted.Sinks = append(wanted.Sinks, sink.Sink{Disk: d.ID, Kind: farshore.HomeFile, Path: filepath.Join(h.folder, fmt.Sprintf("%s-%s.img", m, d.ID)), Sectors: d.Sectors})
 	}
 	return wanted
 }

@@ -1,0 +1,106 @@
+package mastertarget
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"farshore"
+	"farshore/dataplane/applier"
+	"farshore/dataplane/chain"
+	"farshore/dataplane/collector"
+	"farshore/dataplane/journal"
+	"farshore/dataplane/retention"
+	"farshore/dataplane/vault"
+)
+
+// thin lets an applier make bases and a collector remove what the policy lets go.
+func (s *stream) thin(policy string) {
+	s.t.Helper()
+	p, err := retention.Parse(policy)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	reader := journal.Reader{Store: s.store, Vault: s.id, Roots: s.ca.Roots(s.t), Keys: vault.KeyRing{s.key}}
+	deps := journal.Deps{Store: s.store, Vault: s.id, Roots: s.ca.Roots(s.t), Signer: s.ca.Node(s.t, farshore.RoleControl, "control"), Now: time.Now}
+	if err := journal.PutRetention(s.t.Context(), deps, s.machine, p); err != nil {
+		s.t.Fatal(err)
+	}
+	a := applier.New(applier.Deps{
+		Journal: reader, Store: s.store, Replicas: s.replicas, Signer: s.ca.Node(s.t, farshore.RoleApplier, "applier-1"),
+		Settings: applier.Settings{}.WithDefaults(vault.KindFile), Poll: time.Millisecond, Log: slog.New(slog.DiscardHandler),
+	})
+	ctx, cancel := context.WithCancel(s.t.Context())
+	desired, ended := make(chan applier.Desired, 1), make(chan error, 1)
+	desired <- applier.Desired{Machines: []farshore.MachineID{s.machine}}
+	go func() { ended <- a.Run(ctx, desired) }()
+	for !s.vouched(a, reader) {
+		if err := wait(ctx, time.Millisecond); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		s.t.Fatal(err)
+	}
+	deps.Signer = s.ca.Node(s.t, farshore.RoleCollector, "collector-1")
+	c := collector.New(collector.Deps{Journal: deps, Replicas: s.replicas, Every: time.Hour, Log: slog.New(slog.DiscardHandler)})
+	for range 2 { // publish, then carry out: there is no grace here
+		if _, err := c.Machine(s.t.Context(), s.machine); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// vouched reports whether the replica stands at the end and every base but the newest has its manifest.
+func (s *stream) vouched(a *applier.Applier, reader journal.Reader) bool {
+	s.t.Helper()
+	there, err := reader.Manifests(s.t.Context(), s.machine, 1)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	marks := 0
+	for _, err := range s.store.List(s.t.Context(), chain.ReplicaPrefix(s.machine, 1)+"base-", "") {
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		marks++
+	}
+	o := a.Observed()
+	return len(o.Replicas) == 1 && o.Replicas[0].Applied == s.writer.Durable().Position && len(there) == marks-1
+}
+
+func TestDisksBeginWithABaseWhereTheJournalHasLostItsBeginning(t *testing.T) {
+	w := newWorld(t, 9)
+	s := w.machine("web-01")
+	s.segment(60, true)
+	h := w.home("home")
+	r := h.start()
+	wanted := h.files("web-01")
+	r.want(wanted)
+	r.await("web-01", func(o MachineObserved) bool { return o.CaughtUp && o.Applied == s.last() })
+	r.stop() // and it is away while retention goes on
+	for range 14 {
+		s.clock = s.clock.Add(10 * time.Minute)
+		s.segment(10, true)
+	}
+	s.thin("all:15m0s,20m0s:1d")
+	points, err := h.deps().Journal.Points(t.Context(), "web-01")
+	if err != nil || len(points) >= len(s.order) {
+		t.Fatalf("%d of %d points are left, %v", len(points), len(s.order), err)
+	}
+	again := h.start()
+	for _, p := range []farshore.Position{points[len(points)-1].Position, points[1].Position, points[len(points)/2].Position} {
+		wanted.Finish = p
+		again.number++
+		again.want(wanted)
+		o := again.finished("web-01", p)
+		s.judge(wanted, p)
+		t.Logf("%v: %d of %d bytes compared, %d written, %d found equal", p, o.Proof.Compared, o.Proof.Total, o.Written, o.Equal)
+	}
+	wanted.Finish = farshore.Position{}
+	again.want(wanted)
+	s.segment(10, true)
+	again.await("web-01", func(o MachineObserved) bool { return o.CaughtUp && o.Applied == s.last() })
+}
