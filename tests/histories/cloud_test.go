@@ -118,4 +118,10 @@ func (c *cloud) Serve(r worker.ActivityRegistry) {
 	change(activities.DeleteRun, func(run farshore.RunID) { delete(c.runs, run) })
 	change(activities.ListRun, func(farshore.RunID) {})
 	change(activities.KeepRun, func(run farshore.RunID) { c.kept[run] = true })
+	change(activities.UnkeepRun, func(run farshore.RunID) { c.kept[run] = false })
+	for _, s := range []activities.Step[activities.VMIn, activities.None]{activities.StopVM, activities.StartVM} {
+		s.Serve(r, func(ctx context.Context, _ activities.VMIn) (activities.None, error) {
+			return activities.None{}, c.wait(ctx, s.Name)
+		})
+	}
 }

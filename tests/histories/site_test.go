@@ -1,6 +1,7 @@
 package histories
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"slices"
@@ -27,6 +28,8 @@ var (
 	webAgent = farshore.Identity{Role: farshore.RoleAgent, Name: string(web)}
 	hq1      = farshore.Identity{Role: farshore.RoleProcessServer, Name: "hq-1"}
 	west     = farshore.Identity{Role: farshore.RoleApplier, Name: "west"}
+	attic    = farshore.Identity{Role: farshore.RoleMasterTarget, Name: "attic"}
+	cellar   = farshore.Identity{Role: farshore.RoleMasterTarget, Name: "cellar"}
 )
 
 // site is a vault in a folder and a hub in memory whose nodes act at once on what is desired of them. The agent and its
@@ -41,8 +44,9 @@ type site struct {
 	desired map[farshore.Identity]*farshorev1.SyncResponse
 	reports map[farshore.Identity]*farshorev1.SyncRequest
 	session uint64
-	copying bool // the agent is still in its initial replication
-	fresh   bool // the wish for a new generation that stands now was fulfilled
+	bodies  []string // of the machine, the newest first; all of them speak
+	copying bool     // the agent is still in its initial replication
+	fresh   bool     // the wish for a new generation that stands now was fulfilled
 	refused error
 }
 
@@ -65,7 +69,7 @@ func newSite(t *testing.T) *site {
 	}
 	s := &site{
 		t: t, store: store, ca: ca, keys: vault.Recipients{key.Recipient()}, agent: ca.Node(t, farshore.RoleAgent, string(web)),
-		desired: map[farshore.Identity]*farshorev1.SyncResponse{}, reports: map[farshore.Identity]*farshorev1.SyncRequest{},
+		bodies: []string{"source"}, desired: map[farshore.Identity]*farshorev1.SyncResponse{}, reports: map[farshore.Identity]*farshorev1.SyncRequest{},
 	}
 	s.reports[hq1] = &farshorev1.SyncRequest{Observed: &farshorev1.SyncRequest_ProcessServer{
 		ProcessServer: &farshorev1.ProcessServerObserved{Address: "127.0.0.1:9443"},
@@ -97,8 +101,9 @@ func (s *site) report(ctx context.Context, phase farshorev1.AgentPhase) {
 // replicate opens a session and makes recovery points; the error is that of the claim.
 func (s *site) replicate(ctx context.Context, points int, fresh bool) error {
 	s.session++
+	instance := cmp.Or(s.desired[webAgent].GetAgent().GetInstance(), "source")
 	ticket, err := journal.SignTicket(s.agent, journal.Ticket{
-		Machine: web, Server: "hq-1", Session: s.session, Instance: "i", Capture: "c", BootID: "b",
+		Machine: web, Server: "hq-1", Session: s.session, Instance: instance, Capture: "c", BootID: "b",
 		Disks: []journal.TicketDisk{{ID: "d0", Sectors: 1000}}, Time: time.Now(), NewGeneration: fresh,
 	})
 	if err != nil {
@@ -201,18 +206,52 @@ func (s *site) Desired(id farshore.Identity) (*farshorev1.SyncResponse, bool, er
 func (s *site) Observed(id farshore.Identity) (*farshorev1.SyncRequest, time.Time, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if id.Role == farshore.RoleMasterTarget {
+		return s.masterTarget(id), time.Now(), true
+	}
 	report, ok := s.reports[id]
 	return report, time.Now(), ok
 }
 
-func (s *site) Instances(farshore.Identity) []string { return nil } // its machine has one body, without a name
+func (s *site) Instances(farshore.Identity) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.bodies)
+}
 
-func (s *site) ObservedOf(farshore.Identity, string) (*farshorev1.SyncRequest, time.Time, bool) {
-	return nil, time.Time{}, false
+func (s *site) ObservedOf(id farshore.Identity, instance string) (*farshorev1.SyncRequest, time.Time, bool) {
+	if !slices.Contains(s.Instances(id), instance) {
+		return nil, time.Time{}, false
+	}
+	return s.Observed(id)
+}
+
+// appear adds a body of the machine.
+func (s *site) appear(instance string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bodies = append([]string{instance}, s.bodies...)
+}
+
+// masterTarget is what a master target reports that is always done with what is desired of it.
+func (s *site) masterTarget(id farshore.Identity) *farshorev1.SyncRequest {
+	o := &farshorev1.MasterTargetObserved{Folders: []*farshorev1.OfferedFolder{{Path: "/srv/home", FreeBytes: 1 << 40}}}
+	points, err := (journal.Reader{Store: s.store, Vault: vaultID, Roots: s.ca.Roots(s.t)}).Points(context.Background(), web)
+	if err != nil || len(points) == 0 {
+		points = []farshore.RecoveryPoint{{}}
+	}
+	at := hub.PositionMessage(points[len(points)-1].Position)
+	for _, m := range s.desired[id].GetMasterTarget().GetMachines() {
+		o.Machines = append(o.Machines, &farshorev1.SinksObserved{
+			Machine: m.GetMachine(), Run: m.GetRun(), Sinks: m.GetSinks(), Open: true, Applied: at, Clean: at, WrittenBytes: 4096,
+			Finish: m.GetFinish(), Finished: m.GetFinish(), ComparedBytes: 1 << 30,
+		})
+	}
+	return &farshorev1.SyncRequest{Have: s.desired[id].GetVersion(), Observed: &farshorev1.SyncRequest_MasterTarget{MasterTarget: o}}
 }
 
 func (s *site) Enrolled(role farshore.Role) ([]farshore.Identity, error) {
-	return slices.DeleteFunc([]farshore.Identity{webAgent, hq1, west}, func(id farshore.Identity) bool { return id.Role != role }), nil
+	return slices.DeleteFunc([]farshore.Identity{webAgent, hq1, west, cellar, attic}, func(id farshore.Identity) bool { return id.Role != role }), nil
 }
 
 // jobs is what is still desired of the applier besides the replica.
