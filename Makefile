@@ -20,7 +20,7 @@ CRASH_CUTS ?= 200
 CRASH_OUTAGE ?= 600
 SUMMARY  := awk -f $(CURDIR)/tests/summary.awk
 
-.PHONY: help demo test check lint fmt generate build deps clean bench bench-agent crash flips sim fuzz torture kernels agent-windows
+.PHONY: help demo test check lint fmt generate build deps clean bench bench-agent crash flips sim fuzz torture kernels roundtrip agent-windows
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -91,6 +91,9 @@ flips: ## turn bits over in everything that is stored, one at a time: make flips
 
 torture: build ## every file system, load, grade and trouble, and the agent killed 200 times: make torture TORTURE_ROUNDS=200
 	TORTURE_ROUNDS=$(TORTURE_ROUNDS) TORTURE_KILLS=$(TORTURE_KILLS) go test -count=1 -v -timeout 0 ./tests/torture
+
+roundtrip: deps ## a guest replicates its own disk, is recovered with its agent, and goes on with its stream from there
+	ROUNDTRIP=1 go test -count=1 -v -timeout 60m -run TestAMachineGoesOnWithItsStreamFromAnotherBody ./tests/e2e
 
 kernels: deps ## boot Debian's kernels in QEMU and prove the tracker on them, long form (ONLY="debian-11 debian-13" picks some)
 	KERNELS=long go test -count=1 -v -timeout 0 ./tests/kernels

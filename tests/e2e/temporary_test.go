@@ -19,15 +19,16 @@ import (
 	"farshore/tests/lab/armsim"
 	"farshore/tests/lab/need"
 	"farshore/tests/lab/site"
+	"farshore/workers"
 )
 
-// step carries out one step of an adapter, as a worker would.
-func step[In, Out any](t *testing.T, a *azure.Adapter, s activities.Step[In, Out], in In) Out {
+// step carries out one step of a server of steps, as a worker would.
+func step[In, Out any](t *testing.T, of workers.Server, s activities.Step[In, Out], in In) Out {
 	t.Helper()
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestActivityEnvironment()
-	env.SetTestTimeout(10 * time.Minute)
-	a.Serve(env)
+	env.SetTestTimeout(patience)
+	of.Serve(env)
 	var out Out
 	value, err := env.ExecuteActivity(s.Name, in)
 	if err == nil {

@@ -107,6 +107,13 @@ func (s *Site) Reader() journal.Reader {
 	return journal.Reader{Store: s.deps.Store, Vault: s.deps.Vault, Roots: s.deps.Roots, Keys: vault.KeyRing{s.key}}
 }
 
+// Claims is what the configuration server writes claims with.
+func (s *Site) Claims() journal.Deps {
+	deps := s.deps
+	deps.Signer = s.CA.Node(s.t, farshore.RoleControl, "control")
+	return deps
+}
+
 // VaultID names the vault.
 func (s *Site) VaultID() segment.VaultID { return s.deps.Vault }
 
