@@ -56,14 +56,14 @@ func (k *keys) next() int32 {
 
 // seats gives a key of a controller for each bus: of the one that is there, or of a new one that is added to the spec.
 type seats struct {
-	spec  *types.VirtualMachineConfigSpec
-	keys  keys
-	byBus map[int]int32
-	make  func(bus int, key int32) types.BaseVirtualDevice
+	spec       *types.VirtualMachineConfigSpec
+	keys       keys
+	byBus      map[int]int32
+	controller func(bus int, key int32) types.BaseVirtualDevice
 }
 
-func newSeats(m *vm, spec *types.VirtualMachineConfigSpec, make func(bus int, key int32) types.BaseVirtualDevice) *seats {
-	s := &seats{spec: spec, keys: -100, byBus: map[int]int32{}, make: make}
+func newSeats(m *vm, spec *types.VirtualMachineConfigSpec, controller func(bus int, key int32) types.BaseVirtualDevice) *seats {
+	s := &seats{spec: spec, keys: -100, byBus: map[int]int32{}, controller: controller}
 	for _, c := range m.controllers() {
 		s.byBus[int(c.BusNumber)] = c.Key
 	}
@@ -76,7 +76,7 @@ func (s *seats) add(disk *types.VirtualDisk, at slot, operation types.VirtualDev
 	if !ok {
 		key = s.keys.next()
 		s.byBus[at.bus] = key
-		s.spec.DeviceChange = append(s.spec.DeviceChange, added(s.make(at.bus, key), ""))
+		s.spec.DeviceChange = append(s.spec.DeviceChange, added(s.controller(at.bus, key), ""))
 	}
 	disk.Key, disk.ControllerKey, disk.UnitNumber = s.keys.next(), key, types.NewInt32(int32(at.unit))
 	s.spec.DeviceChange = append(s.spec.DeviceChange, added(disk, operation))
