@@ -54,7 +54,7 @@ func (a *Adapter) attach(ctx context.Context, in activities.VSphereDisksIn) (act
 			return activities.VSphereAttachedOut{}, err
 		}
 	}
-	return v.sinks(target, in.VM.Disks)
+	return v.sinks(target, owner, in.VM.Disks)
 }
 
 // unfit says why a VM cannot be a master target's; empty: it can.
@@ -70,13 +70,18 @@ func unfit(target *vm) (what, remedy string) {
 	return "", ""
 }
 
-// owner reads the machine's VM, which must be there.
+// owner reads the machine's VM, which must be there and bear its marks.
 func (v *visit) owner(ctx context.Context, in activities.VSphereVM) (*vm, error) {
 	m, err := v.read(ctx, vmReference(in.Ref))
-	if err == nil && m == nil {
-		err = missing.fault(v.Run, "look at VM "+in.Name, nil)
+	switch {
+	case err != nil:
+		return nil, err
+	case m == nil:
+		return nil, missing.fault(v.Run, "look at VM "+in.Name, nil)
+	case !v.ours(m):
+		return nil, wrongState(v.Run, m, "its marks do not say that it is the machine's", "see who changed its advanced settings, or give the machine's home another name for the VM")
 	}
-	return m, err
+	return m, nil
 }
 
 // lend notes the borrower on the machine's VM. One that has them now must give them back first.
@@ -120,16 +125,19 @@ func (v *visit) borrow(target *vm, disks []activities.VSphereDisk) (types.Virtua
 	return spec, nil
 }
 
-// sinks says where the master target's system sees the disks.
-func (v *visit) sinks(target *vm, disks []activities.VSphereDisk) (activities.VSphereAttachedOut, error) {
+// sinks says where the master target's system sees the disks. What a disk holds may be written over if its mark says that it
+// is this disk of this machine: it is the machine's own past, of an earlier failback or by another master target.
+func (v *visit) sinks(target, owner *vm, disks []activities.VSphereDisk) (activities.VSphereAttachedOut, error) {
 	var out activities.VSphereAttachedOut
 	for _, d := range disks {
 		at, ok := target.drive(d.File)
 		if !ok || at.backing.Uuid == "" {
 			return out, badMasterTarget(v.Run, d.File+" is attached and has no UUID", "see the VM's disks in vCenter, then repeat the operation")
 		}
+		own, _ := owner.drive(d.File)
 		out.Sinks = append(out.Sinks, activities.Sink{
 			Disk: d.Disk, Kind: farshore.HomeDevice, Path: path.Join(v.devices, "scsi-3"+guestForm(at.backing.Uuid)), SizeBytes: d.SizeBytes,
+			Overwrite: own.onSCSI && owner.diskAt(own.slot) == d.Disk,
 		})
 	}
 	return out, nil

@@ -381,6 +381,31 @@ func TestDisksThatAnotherMasterTargetHasAreNotTakenFromIt(t *testing.T) {
 	must(l, activities.VSphereDetach, l.disks(vm)) // attached to nobody
 }
 
+func TestADiskIsWrittenOverOnlyIfItsMarksSayWhoseItIs(t *testing.T) {
+	l := newLab(t)
+	vm := must(l, activities.VSphereEnsureVM, l.in)
+	swapped := types.VirtualMachineConfigSpec{ExtraConfig: []types.BaseOptionValue{option(markDisk+"scsi0:0", "another")}}
+	if err := l.server.Reconfigure(t.Context(), "web-01", swapped); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range must(l, activities.VSphereAttach, l.disks(vm)).Sinks {
+		if s.Overwrite != (s.Disk == "data") {
+			t.Errorf("%+v", s)
+		}
+	}
+	must(l, activities.VSphereDetach, l.disks(vm))
+	stolen := types.VirtualMachineConfigSpec{ExtraConfig: []types.BaseOptionValue{option(markMachine, "web-02")}}
+	if err := l.server.Reconfigure(t.Context(), "web-01", stolen); err != nil {
+		t.Fatal(err)
+	}
+	refused(l, activities.VSphereAttach, l.disks(vm), "FS-5408", fault.Operator)
+	refused(l, activities.VSpherePowerOn, l.vm(vm), "FS-5408", fault.Operator)
+	must(l, activities.VSphereDelete, l.vm(vm))
+	if l.vms() != 2 {
+		t.Errorf("%d VMs", l.vms())
+	}
+}
+
 func TestTwoInstallationsOnOneVCenterKeepOutOfEachOthersWay(t *testing.T) {
 	l := newLab(t)
 	must(l, activities.VSphereEnsureVM, l.in)

@@ -25,7 +25,7 @@ func TestAMachineComesHomeByteForByte(t *testing.T) {
 	out := must(l, activities.VSphereAttach, l.disks(vm))
 	wrote := map[string][]byte{}
 	for i, s := range out.Sinks {
-		if s.Kind != farshore.HomeDevice || s.Disk != vm.Disks[i].Disk || filepath.Base(s.Path) != "scsi-3"+vm.Disks[i].UUID {
+		if s.Kind != farshore.HomeDevice || !s.Overwrite || s.Disk != vm.Disks[i].Disk || filepath.Base(s.Path) != "scsi-3"+vm.Disks[i].UUID {
 			t.Fatalf("%+v of %+v", s, vm.Disks[i])
 		}
 		content := bytes.Repeat([]byte{byte(i + 1), 7}, int(s.SizeBytes/2))

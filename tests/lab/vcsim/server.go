@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -227,7 +227,10 @@ func (s *Server) Guest(name string) *qemu.VM {
 func (s *Server) Left() ([]string, error) {
 	var files []string
 	for _, root := range s.shim.roots() {
-		err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) { // it is being removed
+				return nil
+			}
 			if err == nil && !d.IsDir() {
 				files = append(files, strings.TrimPrefix(path, root+"/"))
 			}
