@@ -102,12 +102,13 @@ func noMasterTarget(in activities.ChooseMasterTargetIn, why []string) error {
 type host struct {
 	name     string
 	observed *farshorev1.MasterTargetObserved
-	load     uint64 // bytes of the disks of other machines
+	load     uint64            // bytes of the disks of other machines
+	taken    map[string]string // machines by the paths of their disks
 	unfit    string
 }
 
 func (s Steps) host(id farshore.Identity, m farshore.MachineID) (host, error) {
-	h := host{name: id.Name}
+	h := host{name: id.Name, taken: map[string]string{}}
 	report, at, ok := s.Hub.Observed(id)
 	if h.observed = report.GetMasterTarget(); !ok || h.observed == nil || s.Now().Sub(at) > lostAfter {
 		h.unfit = "it does not report"
@@ -118,6 +119,7 @@ func (s Steps) host(id farshore.Identity, m farshore.MachineID) (host, error) {
 		for _, k := range other.GetSinks() {
 			if other.GetMachine() != string(m) {
 				h.load += k.GetSizeBytes()
+				h.taken[k.GetPath()] = other.GetMachine()
 			}
 		}
 	}
@@ -144,6 +146,9 @@ func (h host) lacks(m farshore.MachineSpec, home farshore.Home) string {
 		path := home.Disks[d.ID]
 		if path == "" {
 			return fmt.Sprintf("the failback target names nothing for disk %s", d.ID)
+		}
+		if other := h.taken[path]; other != "" {
+			return fmt.Sprintf("%s is given to it for machine %s", path, other)
 		}
 		if home.Kind == farshore.HomeDevice {
 			if what := h.device(path, d.SizeBytes); what != "" {

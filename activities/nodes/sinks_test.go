@@ -56,7 +56,9 @@ func TestAMasterTargetIsChosenByWhatItOffersItsLoadAndItsRoom(t *testing.T) {
 		return &farshorev1.OfferedDevice{Path: path, SizeBytes: bytes, Busy: busy}
 	}
 	disks := farshore.Home{Kind: farshore.HomeDevice, Disks: map[farshore.DiskID]string{"d0": "/dev/disk/by-id/a", "d1": "/dev/disk/by-id/b"}}
-	other := &farshorev1.MachineSinks{Machine: "db-01", Sinks: []*farshorev1.SinkDesired{{SizeBytes: 1 << 30}}}
+	other := &farshorev1.MachineSinks{Machine: "db-01", Sinks: []*farshorev1.SinkDesired{{SizeBytes: 1 << 30, Path: "/srv/db.img"}}}
+	there := files("attic")
+	there.Disks = map[farshore.DiskID]string{"d0": "/srv/a.img", "d1": "/srv/db.img"}
 	for _, c := range []struct {
 		name   string
 		board  *board
@@ -70,6 +72,7 @@ func TestAMasterTargetIsChosenByWhatItOffersItsLoadAndItsRoom(t *testing.T) {
 		{name: "the one that is named, though it carries more", board: homes(roomy, roomy), home: files("attic"), load: attic, want: "attic"},
 		{name: "not one that is named and has no room", board: homes(narrow, roomy), home: files("cellar"), refuse: "bytes are free"},
 		{name: "not one that nobody has enrolled", board: homes(roomy, roomy), home: files("roof"), refuse: "none is named roof"},
+		{name: "not one that writes another machine there", board: homes(roomy, roomy), home: there, load: attic, refuse: "for machine db-01"},
 		{name: "the one that has the devices", board: homes(&farshorev1.MasterTargetObserved{Devices: []*farshorev1.OfferedDevice{
 			device("/dev/disk/by-id/a", 1<<30, ""), device("/dev/disk/by-id/b", 1<<31, ""),
 		}}, roomy), home: disks, want: "cellar"},

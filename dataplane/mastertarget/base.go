@@ -21,7 +21,6 @@ func (w *way) chooseBase(ctx context.Context) error {
 	if err != nil || cut == nil {
 		return err
 	}
-	w.horizon = cut.Horizon
 	h, err := w.deps.Journal.History(ctx, w.stream.Machine)
 	if err != nil {
 		return err
@@ -34,7 +33,9 @@ func (w *way) chooseBase(ctx context.Context) error {
 			}
 		}
 	}
-	w.base, err = w.deps.Journal.Base(ctx, h, w.stream.Machine, to)
+	if w.base, err = w.deps.Journal.Base(ctx, h, w.stream.Machine, to); w.base != nil { // else a pin keeps the beginning
+		w.horizon = cut.Horizon
+	}
 	return err
 }
 

@@ -85,13 +85,18 @@ func TestDisksBeginWithABaseWhereTheJournalHasLostItsBeginning(t *testing.T) {
 		s.clock = s.clock.Add(10 * time.Minute)
 		s.segment(10, true)
 	}
+	pinned := s.order[3]
+	err := h.deps().Journal.Hold(t.Context(), journal.Pin{Machine: "web-01", Position: pinned.String(), Holder: "ann", Why: "to look at it", Time: time.Now().UTC()})
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.thin("all:15m0s,20m0s:1d")
 	points, err := h.deps().Journal.Points(t.Context(), "web-01")
 	if err != nil || len(points) >= len(s.order) {
 		t.Fatalf("%d of %d points are left, %v", len(points), len(s.order), err)
 	}
 	again := h.start()
-	for _, p := range []farshore.Position{points[len(points)-1].Position, points[1].Position, points[len(points)/2].Position} {
+	for _, p := range []farshore.Position{points[len(points)-1].Position, points[1].Position, points[len(points)/2].Position, pinned} {
 		wanted.Finish = p
 		again.number++
 		again.want(wanted)

@@ -16,11 +16,15 @@ import (
 	"farshore/dataplane/journal"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/sink"
+	"farshore/dataplane/vault"
 	"farshore/fault"
 )
 
-// pause is how long after a fault it is tried again; somebody must act first where it is not transient.
-const pause = 5 * time.Second
+// The pauses after a fault. What is corrupt costs a reading of all disks to find again, and somebody must act first.
+const (
+	pauseOther   = 5 * time.Second
+	pauseCorrupt = 5 * time.Minute
+)
 
 // bring writes a machine's disks until ctx is done.
 func (t *Target) bring(ctx context.Context, m Machine) {
@@ -33,6 +37,10 @@ func (t *Target) bring(ctx context.Context, m Machine) {
 		t.observe(m.Machine, func(o *MachineObserved) { o.Fault, o.CaughtUp = f, false })
 		t.deps.Log.Error("disks stand still", "machine", m.Machine, "run", m.Run, "code", f.Code, "err", err)
 		t.changed()
+		pause := pauseOther
+		if f.Kind == fault.Corrupt {
+			pause = pauseCorrupt
+		}
 		if wait(ctx, pause) != nil {
 			return
 		}
@@ -125,7 +133,7 @@ func (w *way) open(ctx context.Context) (err error) {
 // usable reports whether the disks can be brought to where they shall be from where they stand.
 func (w *way) usable(ctx context.Context) (bool, error) {
 	at := w.disks.At().Position
-	if at.Compare(w.horizon) < 0 { // retention has removed what comes next
+	if at.Compare(w.horizon) < 0 && at.Compare(w.base.At.Position) < 0 { // retention has removed what comes next
 		return false, nil
 	}
 	p := w.machine.Finish
@@ -138,18 +146,26 @@ func (w *way) usable(ctx context.Context) (bool, error) {
 	return w.idle(ctx, p, at)
 }
 
-// idle reports whether nothing but seals lies between two positions.
+// idle reports whether nothing but seals lies between two positions: whatever is not there to be read may have been anything.
 func (w *way) idle(ctx context.Context, from, to farshore.Position) (bool, error) {
-	_, headers, err := w.deps.Journal.Behind(ctx, w.stream.Machine, w.stream.Generation)
-	if err != nil {
-		return false, err
-	}
-	for _, h := range headers {
-		if p := h.Position(); from.Compare(p) < 0 && p.Compare(to) <= 0 && !h.Seal {
+	for next := (farshore.Position{Generation: from.Generation, Epoch: from.Epoch, Seq: from.Seq + 1}); next.Compare(to) <= 0; {
+		prefix, err := w.deps.Store.GetRange(ctx, chain.NameOf(w.stream.Machine, next), 0, segment.MaxHeaderBytes)
+		if errors.Is(err, vault.ErrNotFound) {
 			return false, nil
 		}
+		if err != nil {
+			return false, err
+		}
+		h, err := segment.ParseHeader(prefix)
+		if err != nil || !h.Seal || h.Position() != next {
+			return false, err
+		}
+		if next == to {
+			return true, nil
+		}
+		next = farshore.Position{Generation: next.Generation, Epoch: next.Epoch + 1, Seq: 1}
 	}
-	return true, nil
+	return false, nil
 }
 
 func (w *way) forget(ctx context.Context) error {

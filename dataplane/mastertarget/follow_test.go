@@ -280,3 +280,42 @@ func TestMachinesComeHomeThroughTwoMasterTargets(t *testing.T) {
 		}
 	}
 }
+
+func TestADiskOfTheMachineThatHasNoSinkIsLeftOut(t *testing.T) {
+	w := newWorld(t, 10)
+	s := w.machine("web-01")
+	s.story(15)
+	h := w.home("home")
+	r := h.start()
+	wanted := h.files("web-01")
+	wanted.Sinks, wanted.Finish = wanted.Sinks[:1], s.last()
+	r.want(wanted)
+	r.finished("web-01", s.last())
+	s.judge(wanted, s.last())
+	wanted = h.files("web-01") // and is given later
+	s.story(5)
+	wanted.Finish = s.last()
+	r.want(wanted)
+	r.finished("web-01", s.last())
+	s.judge(wanted, s.last())
+}
+
+func TestASealBehindThePointIsNoReasonToBeginAnew(t *testing.T) {
+	w := newWorld(t, 11)
+	s := w.machine("web-01")
+	s.story(10)
+	at := s.last()
+	s.claim(false) // seals the epoch, and writes nothing
+	s.claim(false)
+	h := w.home("home")
+	r := h.start()
+	wanted := h.files("web-01")
+	r.want(wanted)
+	before := r.await("web-01", func(o MachineObserved) bool { return o.CaughtUp && o.Applied.Compare(at) > 0 })
+	wanted.Finish = at
+	r.want(wanted)
+	if o := r.finished("web-01", at); o.Applied != before.Applied || o.Written < before.Written {
+		t.Errorf("it was at %v, and is at %v", before.Applied, o.Applied)
+	}
+	s.judge(wanted, at)
+}

@@ -155,7 +155,7 @@ func (d deadly) settle() {
 
 func TestDisksSurviveKilledMasterTargets(t *testing.T) {
 	d := newDeadly(t, 21)
-	const kills = 15
+	const kills = 10
 	for i := range kills {
 		d.story(3)
 		var finish farshore.Position
@@ -184,10 +184,10 @@ func TestDisksSurviveDeathAtEachStateThatIsStored(t *testing.T) {
 	d := newDeadly(t, 22)
 	d.child.Ends = true
 	deaths := 0
-	for n := range 12 { // each file of the state takes its place by a rename; strace counts those of each thread
+	for n := range 6 { // each file of the state takes its place by a rename; strace counts those of each thread
 		d.story(2)
 		cmd := d.start(d.last(), strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace=renameat,renameat2",
-			"-e", fmt.Sprintf("inject=renameat,renameat2:signal=KILL:when=%d", 1+n/2))
+			"-e", fmt.Sprintf("inject=renameat,renameat2:signal=KILL:when=%d", 1+n))
 		if err := cmd.Wait(); err != nil {
 			deaths++
 		}

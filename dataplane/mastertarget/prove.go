@@ -98,7 +98,13 @@ func (p *prover) headers(ctx context.Context) ([]segment.Header, error) {
 	if end < 0 && p.base != nil && p.base.At.Position == p.machine.Finish {
 		return []segment.Header{p.base.Header()}, nil
 	}
-	if end < 0 || all[end].Seal || !all[end].Clean() {
+	if end < 0 { // it lies in a span that retention has left in front of the horizon
+		if all, err = p.span(ctx); err != nil {
+			return nil, err
+		}
+		end = len(all) - 1
+	}
+	if end < 0 || all[end].Position() != p.machine.Finish || all[end].Seal || !all[end].Clean() {
 		return nil, notReached(p.machine, "the journal has no recovery point there")
 	}
 	all = all[:end+1]
@@ -106,6 +112,24 @@ func (p *prover) headers(ctx context.Context) ([]segment.Header, error) {
 		all = slices.DeleteFunc(all, func(h segment.Header) bool {
 			return h.Position().Compare(p.base.At.Position) <= 0 && h.Position() != p.machine.Finish
 		})
+	}
+	return all, nil
+}
+
+// span reads what lies between the beginning, or the base, and the position.
+func (p *prover) span(ctx context.Context) (all []segment.Header, err error) {
+	from := chain.Start(p.stream)
+	if p.base != nil {
+		from = p.base.At
+	}
+	for seg, err := range p.deps.Journal.Follow(ctx, from) {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, seg.Header())
+		if seg.Header().Position() == p.machine.Finish {
+			break
+		}
 	}
 	return all, nil
 }

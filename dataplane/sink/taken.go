@@ -329,6 +329,9 @@ func (d *taken) complete(ctx context.Context) error {
 	if err := d.flush(); err != nil {
 		return err
 	}
+	if err := d.medium.Uncache(); err != nil {
+		return d.trouble("what is cached of it cannot be dropped", err)
+	}
 	return d.saveKnown()
 }
 
