@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,17 +21,23 @@ import (
 
 const (
 	// shortCuts is how many cuts are tried on each kind of file system in the short form.
-	shortCuts = 3
+	shortCuts = 2
 	// agentEvery is how many cuts there are between two behind which the agent is started too.
 	agentEvery = 3
 	// recorded is how long a line runs whose power will have been cut; strikeEvery is the time between two kills.
 	recorded, strikeEvery = 6 * time.Second, 1500 * time.Millisecond
-	powerBytes            = 128 << 20
+	powerBytes            = 320 << 20 // the smallest xfs
 )
 
-// crashable are ways in which a file system may lose what was not synced. Without the order of data and metadata, a name can
-// be there and what it should hold not.
-var crashable = []string{"noauto_da_alloc", "noauto_da_alloc,data=writeback"}
+// crashable is a way in which a file system may lose what was not synced.
+type crashable struct {
+	system, options string
+}
+
+// ways are those that are tried. Without the order of data and metadata, a name can be there and what it should hold not.
+var ways = []crashable{{"ext4", "noauto_da_alloc"}, {"ext4", "noauto_da_alloc,data=writeback"}, {"xfs", ""}, {"btrfs", ""}}
+
+func (c crashable) String() string { return strings.TrimSpace(c.system + " " + c.options) }
 
 // mark says that at a moment of the disk something had been acknowledged.
 type mark struct {
@@ -41,10 +48,10 @@ type mark struct {
 // powered is a line whose vault, cache and states are on a disk that remembers.
 type powered struct {
 	*line
-	disk    *powercut.Disk
-	options string
-	mnt     string
-	marks   []mark
+	disk  *powercut.Disk
+	way   crashable
+	mnt   string
+	marks []mark
 }
 
 // A power cut at any moment takes nothing that was acknowledged: the stream is whole up to there, the process server and the
@@ -56,24 +63,24 @@ func TestNoPowerCutTakesWhatWasAcknowledged(t *testing.T) {
 	}
 	seed := seedOf(t)
 	cuts := number(t, "CRASH_CUTS", shortCuts)
-	for i, options := range crashable {
-		t.Run(options, func(t *testing.T) {
+	for i, way := range ways {
+		t.Run(way.String(), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 1<<42+uint64(i)))
-			p := record(t, rng, options)
+			p := record(t, rng, way)
 			p.cutAll(cuts)
 		})
 	}
 }
 
 // record runs a line for a while, kills something now and then, and takes its disk away.
-func record(t *testing.T, rng *rand.Rand, options string) *powered {
+func record(t *testing.T, rng *rand.Rand, way crashable) *powered {
 	t.Helper()
-	p := &powered{disk: powercut.New(t, powerBytes), options: options, mnt: filepath.Join(disktest.Dir(t), "mnt")}
+	p := &powered{disk: powercut.New(t, powerBytes), way: way, mnt: filepath.Join(disktest.Dir(t), "mnt")}
 	if err := os.Mkdir(p.mnt, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	loop := p.attachTo(t, p.disk.Path)
-	disktest.Make(t, loop.Path, "ext4")
+	disktest.Make(t, loop.Path, way.system)
 	p.mount(t, loop)
 	p.line = newLineOn(t, rng, place{dir: disktest.Dir(t), stable: p.mnt, cacheBytes: 32 << 20})
 	look := time.NewTicker(10 * time.Millisecond)
@@ -112,7 +119,7 @@ func (p *powered) attachTo(t *testing.T, path string) *disk.Loop {
 
 func (p *powered) mount(t *testing.T, loop *disk.Loop) {
 	t.Helper()
-	if err := unix.Mount(loop.Path, p.mnt, "ext4", 0, p.options); err != nil {
+	if err := unix.Mount(loop.Path, p.mnt, p.way.system, 0, p.way.options); err != nil {
 		t.Fatalf("mount what a power cut left: %v", err)
 	}
 	t.Cleanup(func() { // only if the test broke off
@@ -167,7 +174,7 @@ func (p *powered) cutAll(n int) {
 		}
 	}
 	p.t.Logf("%s: %d operations, %d flushes recorded; %d cuts with %d unsynced writes kept and %d lost; %d points judged, all acknowledged ones there",
-		p.options, p.disk.Moment(), p.disk.Flushes(), n, kept, lost, points)
+		p.way, p.disk.Moment(), p.disk.Flushes(), n, kept, lost, points)
 }
 
 // toldAt is what had been acknowledged at a moment.
