@@ -23,7 +23,7 @@ azure:
   pollEvery: 300ms
   credential:
     kind: lab
-`, s.control(), s.path("control"), s.vaultSection(), s.Ports.Temporal, subscription, account, s.Ports.ARM)
+%s`, s.control(), s.path("control"), s.vaultSection(), s.Ports.Temporal, subscription, account, s.Ports.ARM, s.vsphereSection())
 	file := s.write("control.yaml", config)
 	out, err := s.exec(ctx, "farshore-control", "init", "--config", file, "--operator", "lab", "--keys", s.path("keys"), "-o", "json")
 	if err != nil {

@@ -31,6 +31,7 @@ type Options struct {
 	Sources    []string          // its disks: block devices or image files
 	FileVault  bool              // keep the vault in a folder instead of Azurite
 	Hypervisor armsim.Hypervisor // what boots recovered machines; nil: they are only known to be on
+	VCenter    *VCenter          // where machines may come home to
 	Hooks      string            // folder of the agent's quiesce hooks; "" for none
 	AppEvery   time.Duration     // between app-consistent points, which the hooks make; 0: none
 	FixedPorts bool              // the product's own ports instead of free ones

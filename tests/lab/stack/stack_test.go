@@ -1,6 +1,7 @@
 package stack_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"farshore/tests/lab/need"
 	"farshore/tests/lab/stack"
+	"farshore/tests/lab/vcsim"
 )
 
 // built skips when the programs were not built: go test alone does not.
@@ -24,7 +26,24 @@ func built(t *testing.T) {
 
 func TestEverythingComesUpAndAnswersTheOperator(t *testing.T) {
 	built(t)
-	s, err := stack.Up(t.Context(), stack.Options{Dir: t.TempDir(), Machine: "web-01", FileVault: true, Say: func(what string) { t.Log(what) }})
+	devices := t.TempDir()
+	hq, err := vcsim.Start(t.Context(), vcsim.Options{Devices: devices})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := hq.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	vm, err := hq.MasterTarget(t.Context(), "mt-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := stack.Up(t.Context(), stack.Options{
+		Dir: t.TempDir(), Machine: "web-01", FileVault: true, Say: func(what string) { t.Log(what) },
+		VCenter: &stack.VCenter{URL: hq.URL(), Thumbprint: hq.Thumbprint(), User: vcsim.User, Password: vcsim.Password, Devices: devices},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,6 +52,9 @@ func TestEverythingComesUpAndAnswersTheOperator(t *testing.T) {
 			t.Error(err)
 		}
 	}()
+	if err := s.StartMasterTarget(t.Context(), vm, filepath.Join(devices, "scsi-3*")); err != nil {
+		t.Fatal(err)
+	}
 	for _, args := range [][]string{{"status"}, {"node", "list"}} {
 		out, err := s.CLI(t.Context(), args...)
 		if err != nil {

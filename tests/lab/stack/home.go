@@ -1,0 +1,44 @@
+package stack
+
+import (
+	"context"
+	"fmt"
+
+	"farshore/tests/lab/process"
+)
+
+// MasterTarget is the program that brings machines home, by the name that Kill and Start take.
+const MasterTarget = "master-target"
+
+// VCenter is how the configuration server reaches a vCenter of the lab; it calls it "hq".
+type VCenter struct {
+	URL, Thumbprint, User, Password string
+	Devices                         string // where this host shows the disks of the master target's VM
+}
+
+// vsphereSection is the section `vsphere` of the configuration server's file.
+func (s *Stack) vsphereSection() string {
+	if s.VCenter == nil {
+		return ""
+	}
+	v := s.VCenter
+	return fmt.Sprintf("vsphere:\n  pollEvery: 100ms\n  vcenters:\n    hq:\n      url: %s\n      thumbprint: %q\n      username: %s\n      passwordFile: %s\n      devices: %s\n",
+		v.URL, v.Thumbprint, v.User, s.write("vcenter.password", v.Password), v.Devices)
+}
+
+// StartMasterTarget enrols a master target that says it runs in a VM with the BIOS UUID, which may be empty, and runs it.
+// devices are patterns of names of devices that it may write.
+func (s *Stack) StartMasterTarget(ctx context.Context, vm string, devices ...string) error {
+	config := fmt.Sprintf("control: %s\nstate: %s\nkeyFile: %s\npollSeconds: 1\nvm: %q\ndevices:\n",
+		s.control(), s.path(MasterTarget), s.path("keys", "vault.key"), vm)
+	for _, pattern := range devices {
+		config += "  - " + pattern + "\n"
+	}
+	if err := s.join(ctx, "farshore-dataplane", MasterTarget, "cellar"); err != nil {
+		return err
+	}
+	return s.run(ctx, process.Spec{
+		Name:    MasterTarget,
+		Command: []string{s.program("farshore-dataplane"), MasterTarget, "--config", s.write("master-target.yaml", config+s.vaultSection())},
+	})
+}
