@@ -31,6 +31,7 @@ var Codes = []Code{
 	{"FS-1019", "the change log is damaged"},
 	{"FS-1020", "the agent is allowed too little memory"},
 	{"FS-1021", "another body of the machine is to be replicated; this one rests"},
+	{"FS-1022", "the machine could not be brought to rest, or was written to while it was"},
 	{"FS-1025", "hashes offered for a resync are not believed"},
 	{"FS-1026", "no hashes were offered for a resync: the disk is copied in full"},
 	{"FS-1030", "the free space of a file system cannot be told; it is copied too"},

@@ -57,3 +57,32 @@ func TestProtectionNamesTheBodyThatActs(t *testing.T) {
 		}
 	}
 }
+
+func TestAMachineIsHeldAndLetGo(t *testing.T) {
+	b := site()
+	b.acts = func(id farshore.Identity, b *board) {
+		if id != web {
+			return
+		}
+		c := b.desired[web].GetAgent().GetCut()
+		b.reportLocked(&farshorev1.AgentObserved{
+			CutNumber: c.GetNumber(), Holding: c.GetHoldSeconds() > 0,
+			CutPoint: hub.PointMessage(farshore.RecoveryPoint{Machine: "web-01", Position: farshore.Position{Generation: 1, Epoch: 2, Seq: 3}}),
+		})
+	}
+	in := activities.HoldIn{Machine: "web-01", Operation: "op-1", Seconds: 600}
+	for range 2 { // a step may run again
+		point, err := do(t, b, activities.Hold, in)
+		if err != nil || point.Position.Seq != 3 {
+			t.Errorf("held at %+v, %v", point, err)
+		}
+	}
+	if d, _, _ := b.Desired(web); d.GetAgent().GetCut().GetNumber() != 1 || d.GetAgent().GetCut().GetHoldSeconds() != 600 {
+		t.Errorf("wanted of the agent: %v", d)
+	}
+	if _, err := do(t, b, activities.LetGo, activities.MachineIn{Machine: "web-01"}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := do(t, b, activities.Hold, in) // its time is over: it does not say that the machine is at rest
+	wantFault(t, err, "FS-1022")
+}

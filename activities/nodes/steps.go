@@ -50,6 +50,8 @@ func (s Steps) Serve(r worker.ActivityRegistry) {
 	activities.AwaitSinks.Serve(r, s.awaitSinks)
 	activities.FinishSinks.Serve(r, s.finishSinks)
 	activities.CloseSinks.Serve(r, s.closeSinks)
+	activities.Hold.Serve(r, s.hold)
+	activities.LetGo.Serve(r, s.letGo)
 }
 
 func (s Steps) setProtection(ctx context.Context, in activities.SetProtectionIn) (activities.SetProtectionOut, error) {
@@ -235,36 +237,4 @@ func doing(o *farshorev1.AgentObserved) string {
 func phase(p farshorev1.AgentPhase) string {
 	name := strings.TrimPrefix(p.String(), "AGENT_PHASE_")
 	return strings.ToLower(strings.ReplaceAll(name, "_", " "))
-}
-
-// requestPoint asks for a cut. The request carries the operation in its label: asked again, it keeps its number.
-func (s Steps) requestPoint(ctx context.Context, in activities.RequestPointIn) (farshore.RecoveryPoint, error) {
-	label := strings.TrimSpace(in.Label + " (" + in.Operation + ")")
-	var number uint64
-	err := setAgent(ctx, s.Hub, in.Machine, func(d *farshorev1.AgentDesired) {
-		if c := d.GetCut(); c == nil || c.GetLabel() != label {
-			d.Cut = &farshorev1.CutRequest{Number: d.GetCut().GetNumber() + 1, Consistency: string(in.Consistency), Label: label}
-		}
-		number = d.GetCut().GetNumber()
-	})
-	if err != nil {
-		return farshore.RecoveryPoint{}, err
-	}
-	var point farshore.RecoveryPoint
-	err = activities.Supervise(ctx, s.Every, func(context.Context) (activities.Progress, bool, error) {
-		report, _, _ := s.Hub.Observed(agent(in.Machine))
-		observed := report.GetAgent()
-		if observed.GetCutNumber() < number || observed.GetCutPoint() == nil {
-			return activities.Progress{What: doing(observed)}, false, nil
-		}
-		if observed.GetCutNumber() > number {
-			return activities.Progress{}, true, &fault.Fault{
-				Code: "FS-7010", Kind: fault.Refused, Subject: "machine " + string(in.Machine),
-				What: "a later request for a recovery point has taken the place of this one", Remedy: "see: farshore point list " + string(in.Machine),
-			}
-		}
-		point = hub.Point(observed.GetCutPoint())
-		return activities.Progress{}, true, nil
-	})
-	return point, err
 }

@@ -16,6 +16,7 @@ func desired(m *farshorev1.AgentDesired) agent.Desired {
 		CrashEvery: time.Duration(m.GetCrashEverySeconds()) * time.Second, AppEvery: time.Duration(m.GetAppEverySeconds()) * time.Second,
 		Cut: agent.CutRequest{
 			Number: m.GetCut().GetNumber(), Consistency: farshore.Consistency(m.GetCut().GetConsistency()), Label: m.GetCut().GetLabel(),
+			Hold: time.Duration(m.GetCut().GetHoldSeconds()) * time.Second,
 		},
 	}
 	for _, id := range m.GetDisks() {
@@ -37,7 +38,7 @@ var phases = map[agent.Phase]farshorev1.AgentPhase{
 // observed writes the agent's state for the hub.
 func observed(o agent.Observed) *farshorev1.SyncRequest_Agent {
 	m := &farshorev1.AgentObserved{
-		Instance: o.Instance,
+		Instance: o.Instance, Holding: o.Holding,
 		Machine: hub.MachineMessage(o.Machine), Phase: phases[o.Phase], Grade: o.Grade, GradeWhy: o.GradeWhy, Upgrades: uint64(o.Upgrades), Downgrades: uint64(o.Downgrades),
 		CopyTotalBytes: uint64(o.CopyTotal), CopyDoneBytes: uint64(o.CopyDone), SentBytes: uint64(o.Sent), ReadBytes: uint64(o.Read),
 		PendingBytes: uint64(o.Pending), CutNumber: o.CutNumber, ProcessServer: o.ProcessServer,

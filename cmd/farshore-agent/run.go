@@ -65,17 +65,18 @@ func runAgent(ctx context.Context, c config, log *slog.Logger) error {
 		return err
 	}
 	budgets := c.budgets(log)
+	still := new(host.Stillness)
 	a := agent.New(agent.Deps{
 		RingBytes: c.ring(budgets), ChangeLog: agent.ChangeLog{MemoryBytes: budgets.LogBytes, Path: c.HRL.Path, FileBytes: int64(c.HRL.FileMiB) << 20},
 		Machine: machine, Body: body, Node: node, Sources: c.sources, StateDir: c.State, RunDir: c.Run, PinDir: c.Pins, Hooks: c.hooks(),
 		Watchdog: []string{self, watchdogVerb}, FreezeBound: time.Duration(c.FreezeSeconds) * time.Second,
 		WindowBytes: budgets.WindowBytes, Pressure: footprint.NewWatch(os.DirFS("/"), time.Now).Pressure, CopyRate: int64(c.CopyMiBPerSecond) << 20, Limits: session.DefaultLimits(), Log: log, Now: time.Now,
-		Snapshots: c.snapshots(), Moved: func() error { return hub.ForgetDesired(c.State) },
+		Snapshots: c.snapshots(), Still: still, Moved: func() error { return hub.ForgetDesired(c.State) },
 	})
 	if err := a.Settle(); err != nil { // before anything is read of what was wanted: it may be a predecessor's
 		return err
 	}
-	client := hub.NewClient(hub.Config{Address: c.Control, Node: node, Dir: c.State, Build: commandline.Version(), Now: time.Now, Log: log})
+	client := hub.NewClient(hub.Config{Address: c.Control, Node: node, Dir: c.State, Build: commandline.Version(), Now: time.Now, Log: log, Still: still})
 	watch := &readinessWatch{dir: c.State, look: examiner(), changed: client.Report, now: time.Now, log: log}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.Run(ctx) })
@@ -179,8 +180,9 @@ type news struct {
 	cut    uint64
 	faults int
 	disks  int
+	still  bool
 }
 
 func newsOf(o agent.Observed) news {
-	return news{phase: o.Phase, point: o.LastPoint.Position, copied: o.CopyDone, cut: o.CutNumber, faults: len(o.Faults), disks: len(o.Machine.Disks)}
+	return news{phase: o.Phase, point: o.LastPoint.Position, copied: o.CopyDone, cut: o.CutNumber, faults: len(o.Faults), disks: len(o.Machine.Disks), still: o.Holding}
 }

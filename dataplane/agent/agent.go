@@ -43,6 +43,8 @@ type Deps struct {
 	Log         *slog.Logger
 	Now         func() time.Time
 
+	Still *host.Stillness // begins and ends with a hold: whoever else writes files for the agent asks it
+
 	// Moved is called when the agent finds itself in another body of the machine, before it keeps anything there: what was
 	// wanted of its predecessor is not wanted of it. nil: nothing is to be done.
 	Moved func() error
@@ -60,11 +62,12 @@ type ChangeLog struct {
 
 // Agent is the mobility agent of one machine. Make it with [New].
 type Agent struct {
-	deps    Deps
-	state   *state
-	lock    *os.File // nil: not settled yet
-	freezer *disk.Freezer
-	copying *throttle
+	deps       Deps
+	state      *state
+	lock       *os.File // nil: not settled yet
+	freezer    *disk.Freezer
+	standstill *standstill // nil: the machine runs
+	copying    *throttle
 
 	interrupted map[farshore.DiskID]string // why a disk had to be opened again
 	held        *protection                // of the disks that were wanted last; it outlives a pause and a change of process servers
@@ -109,13 +112,13 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	if err := a.Settle(); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.letGo(), a.freezer.Close(), a.lock.Close()) }()
+	defer func() { err = errors.Join(err, a.letGo(ctx), a.freezer.Close(), a.lock.Close()) }()
 	pause := newPause()
 	for ctx.Err() == nil {
 		wish, changed := a.wish()
 		if !a.wanted(wish) {
 			if a.told() { // before that, what is pending may be wanted
-				a.rest()
+				a.rest(ctx)
 			}
 			a.introduce()
 			await(ctx, changed, nil)
@@ -123,7 +126,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		}
 		err := a.serve(ctx, wish)
 		if errors.Is(err, errReopen) {
-			err = errors.Join(err, a.letGo())
+			err = errors.Join(err, a.letGo(ctx))
 		}
 		if errors.Is(err, errNewShape) || errors.Is(err, errReopen) {
 			pause.Reset()
@@ -201,8 +204,8 @@ func (a *Agent) wanted(wish Desired) bool {
 }
 
 // rest ends tracking: what was tracked is worth nothing once tracking has an end.
-func (a *Agent) rest() {
-	if err := errors.Join(a.letGo(), forget(a.deps)); err != nil {
+func (a *Agent) rest(ctx context.Context) {
+	if err := errors.Join(a.letGo(ctx), forget(a.deps)); err != nil {
 		a.deps.Log.Warn("what was left of tracking could not be removed", "err", err)
 	}
 	for _, place := range places {
@@ -234,6 +237,9 @@ func (a *Agent) describe() (farshore.MachineSpec, error) {
 
 // serve protects the disks of one wish until something else is wanted, a disk changes, or ctx ends.
 func (a *Agent) serve(ctx context.Context, wish Desired) error {
+	if err := a.moveOn(ctx); err != nil { // something else is wanted than rest
+		return err
+	}
 	life := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -268,7 +274,7 @@ func (a *Agent) hold(ctx context.Context, disks []farshore.DiskID) (*protection,
 	if a.held != nil && slices.Equal(a.held.ids(), disks) {
 		return a.held, nil
 	}
-	if err := a.letGo(); err != nil {
+	if err := a.letGo(ctx); err != nil {
 		return nil, err
 	}
 	p, err := a.protect(ctx, disks)
@@ -279,13 +285,14 @@ func (a *Agent) hold(ctx context.Context, disks []farshore.DiskID) (*protection,
 }
 
 // letGo ends the protection that is held. What is pinned goes on tracking.
-func (a *Agent) letGo() error {
+func (a *Agent) letGo(ctx context.Context) error {
+	err := a.moveOn(ctx)
 	if a.held == nil {
-		return nil
+		return err
 	}
 	p := a.held
 	a.held = nil
-	return p.close()
+	return errors.Join(err, p.close())
 }
 
 // causeOf prefers why ctx ended to what broke because of it.

@@ -18,6 +18,9 @@ func (s *sending) imaged(ctx context.Context, asked ask) (err error) {
 	}
 	s.tried = max(s.tried, asked.number)
 	c := cut{ask: asked}
+	if c.ask.hold > 0 {
+		s.cannotHold(&c, errors.New("file systems cannot be held still on this system"))
+	}
 	shot, err := s.shoot(ctx, &c)
 	if err != nil {
 		return s.unmade(ctx, err)

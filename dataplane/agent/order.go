@@ -181,7 +181,7 @@ func (s *sending) orderedPoint(ctx context.Context, c *cut) error {
 			return err
 		}
 	}
-	if c.ask.consistency != farshore.AppConsistent {
+	if c.ask.consistency != farshore.AppConsistent && c.ask.hold == 0 {
 		systems = nil
 	}
 	t, end, err := s.markLog(ctx, systems, c)
@@ -206,20 +206,22 @@ func (s *sending) orderedPoint(ctx context.Context, c *cut) error {
 // of that end. So the interval may be forgotten when a cut there is durable. While file systems are frozen it neither logs
 // nor writes nor sends.
 func (s *sending) markLog(ctx context.Context, systems []disk.FileSystem, c *cut) (t *taken, end uint64, err error) {
-	if len(systems) > 0 {
-		if _, err := s.agent.freezer.Freeze(ctx, systems, s.agent.deps.FreezeBound); err != nil {
-			c.note, systems = "the file systems were not held still: "+err.Error(), nil
+	frozen := len(systems) > 0 || c.ask.hold > 0
+	if frozen {
+		if err := s.freeze(ctx, systems, c); err != nil {
+			c.note, frozen = "the file systems were not held still: "+err.Error(), false
+			if c.ask.hold > 0 {
+				s.cannotHold(c, err)
+			}
 		}
 	}
 	t = &taken{wall: s.agent.deps.Now()}
 	if t.boot, err = host.BootClock(); err == nil {
-		err = s.takePending(ctx, t)
+		err = errors.Join(s.sample(t), s.takePending(ctx, t))
 	}
 	end, broken := s.recorder.mark()
-	if len(systems) > 0 {
-		if _, terr := s.agent.freezer.Thaw(context.WithoutCancel(ctx)); terr != nil && err == nil {
-			err = terr
-		}
+	if frozen {
+		err = errors.Join(err, s.thaw(ctx, c, t, err == nil && t.gap == nil && t.why == "" && broken == ""))
 	}
 	if t.why == "" {
 		t.why = broken

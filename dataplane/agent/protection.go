@@ -239,6 +239,7 @@ func (p *protection) serve(ctx context.Context) error {
 		for _, server := range wish.ProcessServers {
 			var opened bool
 			opened, err = p.session(ctx, server, wish)
+			err = errors.Join(err, p.agent.remain(ctx))
 			if ctx.Err() != nil || errors.Is(err, errReopen) {
 				return err
 			}

@@ -187,6 +187,12 @@ func (s *sending) serve(ctx context.Context, fresh bool) error {
 			return err
 		}
 		s.report()
+		if s.agent.standstill != nil {
+			if err := s.agent.standStill(ctx, s.news); err != nil {
+				return err
+			}
+			continue
+		}
 		if s.ordered || s.upgradable() {
 			if err := s.order(ctx); err != nil {
 				return err
@@ -396,8 +402,9 @@ func (s *sending) confirm(c cut, d session.Durable) error {
 		return nil
 	}
 	s.agent.state.CutNumber, s.agent.state.CutPoint = c.ask.number, point
+	s.agent.answered(c.ask.number) // before the number is told: whoever waits for it must find the machine at rest
 	s.agent.note(func(o *Observed) { o.CutNumber, o.CutPoint = c.ask.number, point })
-	return s.agent.state.save()
+	return s.agent.keep()
 }
 
 // reportEvery bounds how often the bitmaps are counted.

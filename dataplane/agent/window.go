@@ -30,12 +30,17 @@ type ask struct {
 	marker      bool
 	consistency farshore.Consistency
 	label       string
+	hold        time.Duration // the file systems stay frozen behind it; 0: they do not
 }
 
 // asked gives the point that is asked for now.
 func (s *sending) asked(wish Desired, now time.Time) ask {
 	if c := wish.Cut; c.Number != 0 && c.Number != s.agent.state.CutNumber && !s.under(c.Number) {
-		return ask{number: c.Number, marker: true, consistency: c.Consistency, label: c.Label}
+		a := ask{number: c.Number, marker: true, consistency: c.Consistency, label: c.Label, hold: c.Hold}
+		if a.hold > 0 { // hooks could not end in it
+			a.consistency = farshore.CrashConsistent
+		}
+		return a
 	}
 	if wish.AppEvery > 0 && now.Sub(s.lastApp) >= wish.AppEvery {
 		if hooks, err := s.agent.deps.Hooks.Any(); hooks || err != nil || s.agent.deps.Snapshots != nil {
@@ -140,7 +145,7 @@ func (s *sending) point(ctx context.Context, c *cut, freeze bool) error {
 	if err != nil {
 		return err
 	}
-	if s.scans && s.scanTook > s.agent.deps.FreezeBound/2 {
+	if s.scans && c.ask.hold == 0 && s.scanTook > s.agent.deps.FreezeBound/2 {
 		systems = nil // reading the disks takes longer than they may be held
 	}
 	for range heldTries {
@@ -240,19 +245,12 @@ type taken struct {
 // With file systems it is made in a freeze. done is false, with the reason, if it should be tried again: there was no proof.
 // What was read is sent all the same, for it is what was to be sent.
 func (s *sending) window(ctx context.Context, systems []disk.FileSystem, c *cut) (done bool, why string, err error) {
-	if len(systems) > 0 {
-		if _, err := s.agent.freezer.Freeze(ctx, systems, s.agent.deps.FreezeBound); err != nil {
-			return false, err.Error(), nil
-		}
+	if err := s.freeze(ctx, systems, c); err != nil {
+		return false, err.Error(), nil
 	}
 	var t taken
 	err = s.take(ctx, &t)
-	if len(systems) > 0 {
-		// A thaw that came too late, or too early, is no matter: the proof does not rest on the freeze.
-		if _, terr := s.agent.freezer.Thaw(context.WithoutCancel(ctx)); terr != nil {
-			err = errors.Join(err, terr)
-		}
-	}
+	err = errors.Join(err, s.thaw(ctx, c, &t, err == nil && t.gap == nil && t.quiet))
 	if err != nil {
 		return false, "", err
 	}
@@ -279,12 +277,8 @@ func (s *sending) take(ctx context.Context, t *taken) (err error) {
 		return err
 	}
 	t.wall = s.agent.deps.Now()
-	for _, from := range s.sources {
-		before, err := from.device.Stat()
-		if err != nil {
-			return err
-		}
-		t.before = append(t.before, before)
+	if err := s.sample(t); err != nil {
+		return err
 	}
 	for _, from := range s.sources {
 		if err := errors.Join(from.track.Exchange(ctx, from), from.track.Outstanding(false, from)); err != nil {

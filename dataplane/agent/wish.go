@@ -26,6 +26,7 @@ type CutRequest struct {
 	Number      uint64
 	Consistency farshore.Consistency
 	Label       string
+	Hold        time.Duration // the machine stays at rest behind it; 0: it goes on
 }
 
 // defaultCrashEvery serves a desired document without a frequency.
@@ -82,6 +83,7 @@ type Observed struct {
 	LastPoint     farshore.RecoveryPoint
 	CutNumber     uint64 // the last request answered
 	CutPoint      farshore.RecoveryPoint
+	Holding       bool // the machine is at rest: nothing was written behind CutPoint
 	Faults        []*fault.Fault
 	ProcessServer string // in use
 	Checked       time.Time
@@ -97,10 +99,11 @@ const (
 	atResync   = "resync"
 	atLog      = "change log"
 	atInstance = "instance"
+	atHold     = "hold"
 )
 
 // places are all of them, in the order in which they are told.
-var places = []string{atInstance, atDisks, atSession, atTracker, atPoint, atHooks, atResync, atLog}
+var places = []string{atInstance, atDisks, atSession, atTracker, atPoint, atHold, atHooks, atResync, atLog}
 
 // Desire tells the agent what is wanted of it from now on. It may be called at any time.
 func (a *Agent) Desire(d Desired) {

@@ -59,6 +59,16 @@ func (f *Freezer) Freeze(ctx context.Context, systems []FileSystem, bound time.D
 	return a.Skipped, nil
 }
 
+// Extend holds what is frozen for the bound from now on, whatever bound it was frozen with. Held is false if it was let go
+// before.
+func (f *Freezer) Extend(ctx context.Context, bound time.Duration) (held bool, err error) {
+	if len(f.points) == 0 {
+		return true, nil
+	}
+	a, err := f.ask(ctx, order{Extend: true, Bound: bound.Milliseconds()})
+	return a.Held && err == nil, err
+}
+
 // Thaw lets the file systems go. Held is false if they were let go before: the bound was over, or the watchdog was lost.
 func (f *Freezer) Thaw(ctx context.Context) (held bool, err error) {
 	if len(f.points) == 0 {

@@ -32,6 +32,9 @@ func (f *Freezer) Freeze(_ context.Context, systems []FileSystem, _ time.Duratio
 	}
 }
 
+// Extend has nothing to hold.
+func (f *Freezer) Extend(context.Context, time.Duration) (held bool, err error) { return true, nil }
+
 // Thaw has nothing to let go.
 func (f *Freezer) Thaw(context.Context) (held bool, err error) { return true, nil }
 

@@ -23,6 +23,7 @@ const (
 // order is what the agent tells the watchdog, one JSON object on a line.
 type order struct {
 	Freeze []string `json:"freeze,omitempty"` // mount points, in order; empty: thaw
+	Extend bool     `json:"extend,omitempty"` // what is frozen stays so for another bound
 	Bound  int64    `json:"bound,omitempty"`  // milliseconds after which the watchdog thaws by itself
 }
 
@@ -69,6 +70,9 @@ type hold struct {
 }
 
 func (h *hold) obey(o order) answer {
+	if o.Extend {
+		return answer{Held: h.extend(time.Duration(o.Bound) * time.Millisecond)}
+	}
 	if len(o.Freeze) == 0 {
 		return answer{Held: h.thaw()}
 	}
@@ -123,6 +127,13 @@ func (h *hold) add(dir *os.File) error {
 	}
 	h.release()
 	return errors.New("freezing took longer than its bound")
+}
+
+// extend sets the time anew at which everything is thawed, and reports whether it is held until then.
+func (h *hold) extend(bound time.Duration) (held bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.timer != nil && !h.over && h.timer.Reset(bound)
 }
 
 // thaw lets everything go and reports whether it had been held until now.

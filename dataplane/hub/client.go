@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -42,12 +43,14 @@ type Client struct {
 	build   string
 	now     func() time.Time
 	log     *slog.Logger
+	still   *host.Stillness
 	http    *http.Client
 	service farshorev1connect.HubServiceClient
 	changed chan struct{}
 
 	mu      sync.Mutex // held while a document is judged, saved and acted on: one at a time, in order
 	have    *farshorev1.SyncResponse
+	later   bool         // have is not on disk, for nothing may be written now
 	unsaved *fault.Fault // why have is not on disk; nil: it is
 }
 
@@ -60,13 +63,14 @@ type Config struct {
 	Now     func() time.Time
 	Log     *slog.Logger
 	Proxy   func(*http.Request) (*url.URL, error) // nil: the configuration server is dialled directly
+	Still   *host.Stillness                       // while it lasts nothing is written; nil: never
 }
 
 // NewClient makes a client; it does nothing before [Client.Run].
 func NewClient(c Config) *Client {
 	client := through(c.Node, c.Proxy)
 	return &Client{
-		address: c.Address, node: c.Node, dir: c.Dir, build: c.Build, now: c.Now, log: c.Log,
+		address: c.Address, node: c.Node, dir: c.Dir, build: c.Build, now: c.Now, log: c.Log, still: c.Still,
 		http: client, service: service(client, c.Address), changed: make(chan struct{}, 1),
 	}
 }
@@ -214,7 +218,10 @@ func (c *Client) accept(document *farshorev1.SyncResponse, act func(*farshorev1.
 
 // save keeps a document on disk and notes whether that was possible. The caller holds the lock.
 func (c *Client) save(document *farshorev1.SyncResponse) {
-	err := saveDesired(c.dir, document)
+	done, err := c.still.Write(func() error { return saveDesired(c.dir, document) })
+	if c.later = !done; c.later {
+		return
+	}
 	if err == nil {
 		c.unsaved = nil
 		return
@@ -233,7 +240,7 @@ func (c *Client) save(document *farshorev1.SyncResponse) {
 func (c *Client) saveAgain() *fault.Fault {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.unsaved != nil {
+	if c.unsaved != nil || c.later {
 		c.save(c.have)
 	}
 	return c.unsaved
@@ -328,7 +335,11 @@ func (c *Client) Renew(ctx context.Context) error {
 	if err != nil {
 		return Error(c.address, err)
 	}
-	if err := c.node.SaveChain(answer.Msg.GetChain()); err != nil {
+	done, err := c.still.Write(func() error { return c.node.SaveChain(answer.Msg.GetChain()) })
+	if err == nil && !done {
+		err = errors.New("nothing may be written now")
+	}
+	if err != nil {
 		return fmt.Errorf("renew the certificate: %w", err)
 	}
 	c.http.CloseIdleConnections() // the next call shows the new one
