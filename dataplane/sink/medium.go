@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"farshore"
+	"farshore/dataplane/block"
 	"farshore/dataplane/disk"
 	"farshore/dataplane/host"
 )
@@ -59,7 +62,7 @@ func alignedBuffer(n int) []byte { return disk.Buffer(n) }
 
 // openDevice takes a block device for itself.
 func openDevice(s Sink) (opened, error) {
-	f, err := disk.OpenExclusive(s.Path, s.Sectors.Bytes(), unix.O_DIRECT)
+	f, err := disk.OpenExclusive(s.Path, max(0, s.Sectors.Bytes()-slack), unix.O_DIRECT)
 	var unfit *disk.Unfit
 	if errors.As(err, &unfit) {
 		return opened{}, unfitDevice(s, unfit)
@@ -71,7 +74,11 @@ func openDevice(s Sink) (opened, error) {
 	if err != nil {
 		return opened{}, errors.Join(operator("FS-4103", s, "it cannot be told which disk it is", "see: lsblk "+s.Path, err), f.Close())
 	}
-	return opened{medium: &device{file: f}, identity: identity}, nil
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return opened{}, errors.Join(operator("FS-4103", s, "its size cannot be told", "see: lsblk "+s.Path, err), f.Close())
+	}
+	return opened{medium: &device{sink: s, file: f, end: end}, identity: identity}, nil
 }
 
 func unfitDevice(s Sink, u *disk.Unfit) error {
@@ -87,19 +94,46 @@ func unfitDevice(s Sink, u *disk.Unfit) error {
 	return operator("FS-4103", s, u.What, "give a whole disk with sectors of 512 bytes", u.Err)
 }
 
+// slack is by how much a device may be too short: a disk that went away with a size of its own comes back from a cloud that
+// knows whole MiB only. What is behind the end of the device must be zeros, and is read as zeros.
+const slack = 1<<20 - block.SectorSize
+
 // device is a block device, read and written past the page cache.
-type device struct{ file *os.File }
+type device struct {
+	sink Sink
+	file *os.File
+	end  int64
+}
+
+func (d *device) tooShort(what string) error {
+	return refused("FS-4105", d.sink, fmt.Sprintf("it has %d bytes, and the machine's disk %s", d.end, what), "give a disk of at least the size of the machine's")
+}
 
 func (d *device) ReadAt(p []byte, offset int64) (int, error) {
-	return direct(d.file.ReadAt, p, offset, false)
+	there := p[:min(int64(len(p)), max(0, d.end-offset))]
+	if n, err := direct(d.file.ReadAt, there, offset, false); err != nil || n < len(there) {
+		return n, err
+	}
+	clear(p[len(there):])
+	return len(p), nil
 }
 
 func (d *device) WriteAt(p []byte, offset int64) (int, error) {
-	return direct(d.file.WriteAt, p, offset, true)
+	there := p[:min(int64(len(p)), max(0, d.end-offset))]
+	if slices.ContainsFunc(p[len(there):], func(b byte) bool { return b != 0 }) {
+		return 0, d.tooShort("has content behind that")
+	}
+	if n, err := direct(d.file.WriteAt, there, offset, true); err != nil || n < len(there) {
+		return n, err
+	}
+	return len(p), nil
 }
 
 // direct does a transfer of whole sectors with memory that the kernel takes for direct I/O.
 func direct(transfer func([]byte, int64) (int, error), p []byte, offset int64, write bool) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
 	if disk.InBuffer(p) {
 		return transfer(p, offset)
 	}
@@ -117,11 +151,14 @@ func direct(transfer func([]byte, int64) (int, error), p []byte, offset int64, w
 func (d *device) Zero(offset, n int64) error {
 	punch := uint32(unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE) // zeros without writing them, or refused
 	zero := uint32(unix.FALLOC_FL_ZERO_RANGE | unix.FALLOC_FL_KEEP_SIZE)  // the kernel writes them if it must
-	return zeroBy(d.file, offset, n, punch, zero)
+	return zeroBy(d.file, offset, min(n, max(0, d.end-offset)), punch, zero)
 }
 
 // zeroBy tries ways to make bytes zero, and writes zeros at last.
 func zeroBy(f *os.File, offset, n int64, ways ...uint32) error {
+	if n == 0 {
+		return nil
+	}
 	for _, mode := range ways {
 		err := unix.Fallocate(int(f.Fd()), mode, offset, n)
 		if err == nil {
@@ -144,14 +181,13 @@ func zeroBy(f *os.File, offset, n int64, ways ...uint32) error {
 
 func (d *device) Flush() error { return d.file.Sync() }
 
-func (d *device) Size() (int64, error) { return d.file.Seek(0, 2) }
+func (d *device) Size() (int64, error) { return d.end, nil }
 
 func (d *device) Fit(bytes int64) error {
-	end, err := d.Size()
-	if err == nil && end < bytes {
-		err = fmt.Errorf("it has %d bytes, the machine's disk has %d now", end, bytes)
+	if d.end+slack < bytes {
+		return d.tooShort(fmt.Sprintf("has %d now", bytes))
 	}
-	return err
+	return nil
 }
 
 func (d *device) Uncache() error { return nil } // nothing of it was ever cached

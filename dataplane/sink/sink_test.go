@@ -128,7 +128,7 @@ func TestADeviceThatMustNotBeWrittenIsRefusedAndNotWritten(t *testing.T) {
 	p.refuse("a kind that is none", change(func(c *Sink) { c.Kind = "tape" }), "FS-4103", "no kind")
 	p.refuse("a name of nothing", change(func(c *Sink) { c.Path = filepath.Join(p.names, "gone") }), "FS-4103", "looked at")
 	p.refuse("a file in a device's place", change(func(c *Sink) { c.Path = p.named(filepath.Join(p.folder, ".."), "folder") }), "FS-4103", "no block device")
-	p.refuse("one that is too small", change(func(c *Sink) { c.Sectors = sectors + 1 }), "FS-4105", "has")
+	p.refuse("one that is too small", change(func(c *Sink) { c.Sectors = sectors + 2048 }), "FS-4105", "has")
 
 	if err := unix.IoctlSetPointerInt(int(loop.Node().Fd()), unix.BLKROSET, 1); err != nil {
 		t.Fatal(err)
@@ -422,6 +422,30 @@ func TestADiskThatShrinksAndGrowsComesBackAsZeros(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A disk that was in a cloud for a while has whole MiB; the one that it came from had not.
+func TestADeviceMayBeShorterByLessThanAMiBIfThatIsZeros(t *testing.T) {
+	const grown = sectors + 2047
+	p := newPlace(t)
+	s, _ := p.device("metal")
+	s.Sectors = grown
+	set, d := p.begun(s)
+	content := append(bytes.Repeat([]byte("f"), int(sectors.Bytes())), make([]byte, (grown-sectors).Bytes())...)
+	const first = 1 << 20
+	err := errors.Join(d.WriteAt(t.Context(), content[:first], 0), d.WriteAt(t.Context(), content[first:], first/block.SectorSize), d.Zero(t.Context(), block.Extent{Start: block.Sector(sectors - 8), Count: 100}),
+		d.Zero(t.Context(), block.Extent{Start: block.Sector(sectors + 8), Count: 100}), d.SetState(t.Context(), []byte("at")), set.Complete(t.Context()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(content[(sectors - 8).Bytes():])
+	got := bytes.Repeat([]byte("g"), int(grown.Bytes()))
+	if err := set.Reread("sda", got, 0); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("it holds something else, %v", err)
+	}
+	err = d.WriteAt(t.Context(), bytes.Repeat([]byte("f"), 512), block.Sector(sectors))
+	wantCode(t, "content behind the end", err, "FS-4105", "content behind that")
+	wantCode(t, "a MiB more", d.Resize(t.Context(), grown+1), "FS-4105", "now")
 }
 
 func TestAFormerWriterIsFenced(t *testing.T) {
