@@ -50,7 +50,8 @@ func TestAWayHomeIsAConnectionThatIsUpAndCoversTheAddress(t *testing.T) {
 		{"a private peering that is off", []armsim.Path{{Name: "er", Express: true, Status: "Connected", Learned: home, Peering: "Disabled"}}, "FS-5208", fault.Operator, "circuit er"},
 		{"no route", []armsim.Path{{Name: "hq", Status: "Connected", Prefixes: []string{"192.168.1.0/24"}}}, "FS-5209", fault.Operator, "routes: 192.168.1.0/24"},
 		{
-			"several at once", []armsim.Path{{Name: "a", Status: "NotConnected"}, {Name: "b", Status: "Connected", Prefixes: []string{"172.16.0.0/12"}}},
+			"several at once",
+			[]armsim.Path{{Name: "a", Status: "NotConnected"}, {Name: "b", Status: "Connected", Prefixes: []string{"172.16.0.0/12"}}},
 			"FS-5209", fault.Operator, "FS-5206: connection a is not connected",
 		},
 	}

@@ -18,5 +18,5 @@ func (s *Server) Furnish(f Furnishing) {
 	s.keep(network, object{"addressSpace": object{"addressPrefixes": []any{"10.1.0.0/16"}}, "subnets": []any{subnet}})
 	body := s.resources[strings.ToLower(network)]
 	s.resources[strings.ToLower(group)]["location"], body["location"] = f.Location, f.Location
-	s.acceptNetwork(strings.ToLower(network), body)
+	s.keepSubnets(strings.ToLower(network), body)
 }

@@ -14,7 +14,7 @@ func (s *Server) accept(key string, body object) (work, *armError) {
 	case strings.Contains(key, "/microsoft.network/virtualnetworks/") && strings.Contains(key, "/subnets/"):
 		return nil, s.acceptSubnet(key, body)
 	case strings.Contains(key, "/microsoft.network/virtualnetworks/"):
-		return nil, s.acceptNetwork(key, body)
+		s.keepSubnets(key, body)
 	case strings.Contains(key, "/microsoft.compute/disks/"):
 		return s.acceptDisk(key, body)
 	case strings.Contains(key, "/microsoft.compute/virtualmachines/"):
@@ -23,8 +23,8 @@ func (s *Server) accept(key string, body object) (work, *armError) {
 	return nil, nil
 }
 
-// acceptNetwork keeps the subnets that a network's body brings along as resources of their own, as ARM does.
-func (s *Server) acceptNetwork(key string, body object) *armError {
+// keepSubnets keeps the subnets that a network's body brings along as resources of their own, as ARM does.
+func (s *Server) keepSubnets(key string, body object) {
 	for _, subnet := range list(body, "properties.subnets") {
 		name := text(subnet, "name")
 		subnet["id"] = text(body, "id") + "/subnets/" + name
@@ -32,7 +32,6 @@ func (s *Server) acceptNetwork(key string, body object) *armError {
 		properties(subnet)["provisioningState"] = "Succeeded"
 		s.resources[key+"/subnets/"+strings.ToLower(name)] = subnet
 	}
-	return nil
 }
 
 func (s *Server) acceptSubnet(key string, body object) *armError {
