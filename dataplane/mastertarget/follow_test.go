@@ -203,14 +203,14 @@ func TestAByteThatDiffersIsFoundAndSaid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close() //nolint:errcheck // it was written through
+	defer f.Close() // it was written through
 	d := h.deps()
 	target := New(d)
 	k := way{Target: target, machine: wanted}
 	if k.set, err = sink.Open(t.Context(), sink.Offer{Folders: []string{h.folder}}, target.machineDir("web-01"), "web-01", wanted.Sinks); err != nil {
 		t.Fatal(err)
 	}
-	defer k.set.Close() //nolint:errcheck // nothing is written by it
+	defer k.set.Close() // nothing is written by it
 	if err := k.begin(t.Context()); err != nil {
 		t.Fatal(err)
 	}

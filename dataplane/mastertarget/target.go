@@ -112,6 +112,7 @@ func (t *Target) sinksDir() string { return filepath.Join(t.deps.Dir, "sinks") }
 func (t *Target) asideDir(m farshore.MachineID) string {
 	return filepath.Join(t.deps.Dir, "aside", string(m))
 }
+
 func (t *Target) machineDir(m farshore.MachineID) string {
 	return filepath.Join(t.sinksDir(), string(m))
 }

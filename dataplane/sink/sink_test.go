@@ -233,7 +233,7 @@ func (p place) begun(s Sink) (*Set, vault.ReplicaDisk) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.t.Cleanup(func() { set.Close() }) //nolint:errcheck // it may be closed already
+	p.t.Cleanup(func() { set.Close() }) // it may be closed already
 	if err := set.Create(p.t.Context(), name, s.Sectors); err != nil && !errors.Is(err, vault.ErrExists) {
 		p.t.Fatal(err)
 	}
@@ -259,14 +259,14 @@ func TestAnotherDiskInTheSamePlaceIsNoticed(t *testing.T) {
 	} else if err := again.Close(); err != nil {
 		t.Error(err)
 	}
-	real, err := os.Readlink(s.Path)
+	first, err := os.Readlink(s.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	other := disktest.NewLoop(t, sectors.Bytes())
 	p.named(other.Path, "disk")
 	p.refuse("another disk under the name", s, "FS-4108", "and was")
-	p.named(real, "disk")
+	p.named(first, "disk")
 	p.write(s.Path, 100, []byte("someone"))
 	p.refuse("a disk that somebody wrote to", s, "FS-4108", "not what was left")
 }
