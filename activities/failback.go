@@ -114,6 +114,8 @@ type PathIn struct {
 type VMIn struct {
 	Place
 	VMID string `json:"vmId"`
+	// Held says that the guest is at rest (see [Hold]) and could not shut down in order: its power is cut.
+	Held bool `json:"held,omitempty"`
 }
 
 // ProcessServerIn asks for a temporary process server at the recovery site.
@@ -181,7 +183,7 @@ var (
 		Name: "nodes.LetGo", Limits: quick,
 		Summary: func(in MachineIn) string { return "Let " + string(in.Machine) + " run on" },
 	}
-	// StopVM shuts a VM down and gives its processors back; its disks stay.
+	// StopVM shuts a VM down, or cuts its power if it is held, and gives its processors back; its disks stay.
 	StopVM = Step[VMIn, None]{
 		Name: "azure.StopVM", Limits: cloud,
 		Summary: func(in VMIn) string { return "Stop the machine of run " + string(in.Run.ID) },

@@ -92,7 +92,9 @@ func (f *failback) stop(ctx workflow.Context) error {
 		_, err := activities.StartVM.Do(ctx, f.recovered())
 		return err
 	})
-	_, err := activities.StopVM.Do(ctx, f.recovered())
+	vm := f.recovered()
+	vm.Held = f.in.Planned
+	_, err := activities.StopVM.Do(ctx, vm)
 	return err
 }
 

@@ -111,7 +111,8 @@ func (w *world) registerBodies(r worker.ActivityRegistry) {
 		h.held = false
 		return activities.None{}, nil
 	})
-	serve(w, r, activities.StopVM, func(activities.VMIn) (activities.None, error) {
+	serve(w, r, activities.StopVM, func(in activities.VMIn) (activities.None, error) {
+		h.never("a machine that cannot write was asked to shut down in order", h.held && !in.Held)
 		h.vmOn, h.held = false, false
 		return activities.None{}, nil
 	})

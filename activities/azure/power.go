@@ -26,8 +26,8 @@ const (
 	powerGone        power = "" // there is no such VM
 )
 
-// stopVM implements [activities.StopVM]: the guest is asked to shut down, then the processors are given back whether it did
-// or not. A VM that is not there runs no more.
+// stopVM implements [activities.StopVM]: the guest is asked to shut down, or loses its power if it is held, then the processors
+// are given back whether it did or not. A VM that is not there runs no more.
 func (a *Adapter) stopVM(ctx context.Context, in activities.VMIn) (activities.None, error) {
 	state, vm, err := a.powerOf(ctx, in)
 	if err != nil || state == powerGone || state == powerDeallocated {
@@ -36,7 +36,7 @@ func (a *Adapter) stopVM(ctx context.Context, in activities.VMIn) (activities.No
 	o, machines := resume(ctx), a.compute.NewVirtualMachinesClient()
 	if state != powerStopped {
 		_, err := carryOut(ctx, a, o, vm.Name+" shutdown", func(token string) (*runtime.Poller[armcompute.VirtualMachinesClientPowerOffResponse], error) {
-			return machines.BeginPowerOff(ctx, vm.ResourceGroupName, vm.Name, &armcompute.VirtualMachinesClientBeginPowerOffOptions{ResumeToken: token})
+			return machines.BeginPowerOff(ctx, vm.ResourceGroupName, vm.Name, &armcompute.VirtualMachinesClientBeginPowerOffOptions{ResumeToken: token, SkipShutdown: &in.Held})
 		})
 		if ctx.Err() != nil || isStopping(err) {
 			return activities.None{}, explain(in.Place, "shut "+vm.Name+" down", err)

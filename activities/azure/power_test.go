@@ -42,6 +42,14 @@ func TestAStoppedMachineGivesItsProcessorsBackAndStartsAsTheSameMachine(t *testi
 	}
 }
 
+func TestAMachineThatIsHeldLosesItsPower(t *testing.T) {
+	c := newCloud(t, activities.FailoverRun)
+	must(c, activities.StopVM, activities.VMIn{Place: c.place, VMID: c.startVM("").ID, Held: true})
+	if got := c.actions(); len(c.running.On()) != 0 || !slices.Equal(got, []string{"powerOff?skipShutdown=true", "deallocate"}) {
+		t.Errorf("running %v after %v", c.running.On(), got)
+	}
+}
+
 func TestAGuestThatDoesNotShutDownIsStoppedAllTheSame(t *testing.T) {
 	c := newCloud(t, activities.FailoverRun)
 	vm := activities.VMIn{Place: c.place, VMID: c.startVM("").ID}

@@ -94,7 +94,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.requests = append(s.requests, r.Method+" "+r.URL.Path)
+	request := r.Method + " " + r.URL.Path
+	if r.URL.Query().Get("skipShutdown") == "true" {
+		request += "?skipShutdown=true"
+	}
+	s.requests = append(s.requests, request)
 	if err := s.admit(w, r); err != nil {
 		answerError(w, err)
 		return
