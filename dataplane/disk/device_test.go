@@ -132,42 +132,40 @@ func TestDisksAreNamedByTheirPartitionTableAndElseByTheirFile(t *testing.T) {
 	}
 }
 
-func TestABareDiskIsKnownByWhatStandsOnItWhereverItIs(t *testing.T) {
-	tool, err := exec.LookPath("mkfs.ext4")
-	if err != nil {
-		t.Skipf("SKIPPED: needs mkfs.ext4: %v", err)
-	}
-	dir := t.TempDir()
-	path := filepath.Join(dir, "db.img")
-	if err := os.WriteFile(path, make([]byte, 8<<20), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.CommandContext(t.Context(), tool, "-q", "-F", path).CombinedOutput(); err != nil {
-		t.Fatalf("mkfs.ext4: %v\n%s", err, out)
-	}
-	names := new(disk.Names)
-	called := func(path, body string) string {
-		v, err := disk.Take("web-01", []disk.Source{{Path: path}}, body, names)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := v.Close(); err != nil {
-			t.Fatal(err)
-		}
-		return string(v.Spec.Disks[0].ID)
-	}
-	if got := called(path, "metal"); got != "name-db.img" {
-		t.Errorf("it is called %s", got)
-	}
-	moved := filepath.Join(dir, "lun0")
-	if err := os.Rename(path, moved); err != nil {
-		t.Fatal(err)
-	}
-	if got := called(moved, "vm"); got != "name-db.img" {
-		t.Errorf("in another body it is called %s", got)
-	}
-	if got := called(moved, "vm"); got != "name-db.img" {
-		t.Errorf("and the next time %s", got)
+func TestABareDiskKeepsItsNameWhereverItIs(t *testing.T) {
+	for what, maker := range map[string][]string{"by what stands on it": {"mkfs.ext4", "-q", "-F"}, "by its size": {"true"}} {
+		t.Run(what, func(t *testing.T) {
+			dir := t.TempDir()
+			path, moved := filepath.Join(dir, "db.img"), filepath.Join(dir, "lun0")
+			if err := os.WriteFile(path, make([]byte, 8<<20), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := exec.CommandContext(t.Context(), maker[0], append(maker[1:], path)...).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %v\n%s", maker, err, out)
+			}
+			names := new(disk.Names)
+			called := func(path, body string) string {
+				v, err := disk.Take("web-01", []disk.Source{{Path: path}}, body, names)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := v.Close(); err != nil {
+					t.Fatal(err)
+				}
+				return string(v.Spec.Disks[0].ID)
+			}
+			if got := called(path, "metal"); got != "name-db.img" {
+				t.Errorf("it is called %s", got)
+			}
+			if err := os.Rename(path, moved); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				if got := called(moved, "vm"); got != "name-db.img" {
+					t.Errorf("in another body it is called %s", got)
+				}
+			}
+		})
 	}
 }
 

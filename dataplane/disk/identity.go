@@ -30,10 +30,15 @@ func Identify(d *Device) (farshore.DiskID, error) {
 		id = table
 	}
 	if id == "" {
-		id = "name-" + filepath.Base(backingName(d))
+		id = nodeName(d)
 	}
 	return farshore.ParseDiskID(clean(id))
 }
+
+const nodePrefix = "name-"
+
+// nodeName is what a disk is called of which nothing else is known.
+func nodeName(d *Device) string { return nodePrefix + filepath.Base(backingName(d)) }
 
 // tableName reads the identity in the first sectors: the GUID of a GPT header, else the signature of an MBR.
 func tableName(d *Device) (string, error) {

@@ -1,8 +1,10 @@
 package disk
 
 import (
+	"cmp"
 	"io"
 	"slices"
+	"strings"
 
 	"farshore"
 	"farshore/dataplane/block"
@@ -24,7 +26,7 @@ const NamesVersion = 1
 // Name is what one disk is called, and what it is known by.
 type Name struct {
 	ID       farshore.DiskID `json:"id"`
-	Hardware string          `json:"hardware,omitempty"` // wwn-... or serial-...
+	Hardware string          `json:"hardware,omitempty"` // wwn-..., serial-..., or else name-...
 	Content  string          `json:"content,omitempty"`  // gpt-..., mbr-..., or what stands on the bare disk, as xfs-UUID
 	Sectors  block.Count     `json:"sectors"`
 }
@@ -62,14 +64,21 @@ func (n *Names) name(body string, devices []*Device) ([]farshore.DiskID, error) 
 	return ids, nil
 }
 
+// nameless reports whether the hardware does not call the disk anything: the name of its node may be another's tomorrow.
+func (n Name) nameless() bool { return strings.HasPrefix(n.Hardware, nodePrefix) }
+
 // recognise gives the disks that are known their names, and returns the names of disks that are not there. In the body that
-// the names are of, hardware decides, and content only for what has no hardware; in another one, content and then size.
+// the names are of, hardware decides, and for what has none content, or the node's name as long as there is no content; in
+// another one, content and then size.
 func (n *Names) recognise(body string, found []Name) (left []Name) {
 	moved := n.Body != body
 	left = slices.Clone(n.Disks)
-	match(found, &left, func(f, k Name) bool { return !moved && f.Hardware != "" && f.Hardware == k.Hardware })
+	match(found, &left, func(f, k Name) bool { return !moved && !f.nameless() && f.Hardware == k.Hardware })
 	match(found, &left, func(f, k Name) bool {
-		return (moved || f.Hardware == "") && f.Content != "" && f.Content == k.Content
+		return (moved || f.nameless()) && f.Content != "" && f.Content == k.Content
+	})
+	match(found, &left, func(f, k Name) bool {
+		return !moved && f.nameless() && f.Hardware == k.Hardware && (f.Content == "" || k.Content == "")
 	})
 	if moved {
 		match(found, &left, func(f, k Name) bool { return f.Sectors >= k.Sectors && f.Sectors < k.Sectors+slack })
@@ -112,7 +121,7 @@ func match(found []Name, names *[]Name, fits func(found, known Name) bool) {
 
 // look tells what a disk could be known by.
 func look(d *Device) (Name, error) {
-	n := Name{Hardware: clean(hardwareName(d))}
+	n := Name{Hardware: clean(cmp.Or(hardwareName(d), nodeName(d)))}
 	var err error
 	if n.Sectors, err = d.Sectors(); err != nil {
 		return Name{}, err

@@ -44,7 +44,16 @@ func TestDisksKeepTheirNamesInAnotherBody(t *testing.T) {
 			"vm", was, []Name{{Content: "gpt-1", Sectors: 1_000_001}, {Content: "gpt-1", Sectors: 2_000_000}}, [2]farshore.DiskID{"a", "b"},
 		},
 		"image files have no hardware and are known by content": {
-			"metal", []Name{{ID: "a", Content: "gpt-1"}, {ID: "b", Content: "xfs-2"}}, []Name{{Content: "xfs-2"}, {Content: "gpt-1"}}, [2]farshore.DiskID{"b", "a"},
+			"metal",
+			[]Name{{ID: "a", Hardware: "name-1", Content: "gpt-1"}, {ID: "b", Hardware: "name-2", Content: "xfs-2"}},
+			[]Name{{Hardware: "name-1", Content: "xfs-2"}, {Hardware: "name-2", Content: "gpt-1"}},
+			[2]farshore.DiskID{"b", "a"},
+		},
+		"with nothing on them, by their nodes": {
+			"metal", []Name{{ID: "a", Hardware: "name-1"}, {ID: "b", Hardware: "name-2"}}, []Name{{Hardware: "name-2"}, {Hardware: "name-1", Content: "xfs-new"}}, [2]farshore.DiskID{"b", "a"},
+		},
+		"a node with other content is another disk": {
+			"metal", []Name{{ID: "a", Hardware: "name-1", Content: "gpt-1"}}, []Name{{Hardware: "name-1", Content: "gpt-9"}, {Hardware: "name-2"}}, [2]farshore.DiskID{"", ""},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
