@@ -193,14 +193,10 @@ func (f *failback) meet(ctx workflow.Context) error {
 	})
 }
 
-// elsewhere are the bodies of a machine that are not the one that came home. The source is not among them unless a new VM
-// was made: its disks may have been written, or its VM found again.
+// elsewhere are the bodies of a machine that are not the one that came home: the source, and the one at the recovery site.
+// Also on the source's own hardware the machine that came home is another body: its disks say that they were elsewhere.
 func elsewhere(way activities.ReprotectRecord, over activities.FailoverRecord) []string {
-	others := []string{way.Instance}
-	if way.VM.Made && over.Source != "" {
-		others = append(others, over.Source)
-	}
-	return slices.DeleteFunc(others, func(s string) bool { return s == "" })
+	return slices.DeleteFunc([]string{way.Instance, over.Source}, func(s string) bool { return s == "" })
 }
 
 // SettleFailbackIn is the input of [CommitFailbackRun] and [CancelFailbackRun].

@@ -3,6 +3,7 @@ package stack
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"farshore/tests/lab/process"
 )
@@ -28,11 +29,16 @@ func (s *Stack) vsphereSection() string {
 
 // StartMasterTarget enrols a master target that says it runs in a VM with the BIOS UUID, which may be empty, and runs it.
 // devices are patterns of names of devices that it may write.
+// A pattern that ends with a slash is a folder for files. One of each can be given.
 func (s *Stack) StartMasterTarget(ctx context.Context, vm string, devices ...string) error {
-	config := fmt.Sprintf("control: %s\nstate: %s\nkeyFile: %s\npollSeconds: 1\nvm: %q\ndevices:\n",
+	config := fmt.Sprintf("control: %s\nstate: %s\nkeyFile: %s\npollSeconds: 1\nvm: %q\n",
 		s.control(), s.path(MasterTarget), s.path("keys", "vault.key"), vm)
 	for _, pattern := range devices {
-		config += "  - " + pattern + "\n"
+		if strings.HasSuffix(pattern, "/") {
+			config += "folders: [" + strings.TrimSuffix(pattern, "/") + "]\n"
+			continue
+		}
+		config += "devices: [" + pattern + "]\n"
 	}
 	if err := s.join(ctx, "farshore-dataplane", MasterTarget, "cellar"); err != nil {
 		return err

@@ -63,7 +63,7 @@ func (s *Stack) startARM(ctx context.Context) error {
 	if hypervisor == nil {
 		hypervisor = &armsim.Switchboard{}
 	}
-	var blobs armsim.Blobs = armsim.MemoryBlobs{}
+	var blobs armsim.Blobs = armsim.FileBlobs{}
 	if s.Azurite != nil {
 		var err error
 		if blobs, err = armsim.NewSharedKeyBlobs(s.Azurite.Account, s.Azurite.Key); err != nil {
