@@ -1,7 +1,6 @@
 package azblob
 
 import (
-	"bytes"
 	"context"
 	"crypto/md5" //nolint:gosec // the service's transfer checksum, no protection against anybody
 	"encoding/base64"
@@ -12,7 +11,6 @@ import (
 	"net/http"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
@@ -154,7 +152,7 @@ func (d *disk) WriteAt(ctx context.Context, p []byte, at block.Sector) error {
 	}
 	sum := md5.Sum(p) //nolint:gosec // see the import
 	part := blob.HTTPRange{Offset: at.Offset(), Count: int64(len(p))}
-	_, err = d.client.UploadPages(surely(ctx, part.Count), streaming.NopCloser(bytes.NewReader(p)), part, &pageblob.UploadPagesOptions{
+	_, err = d.client.UploadPages(surely(ctx, part.Count), sending(p), part, &pageblob.UploadPagesOptions{
 		SequenceNumberAccessConditions: writer, TransactionalValidation: blob.TransferValidationTypeMD5(sum[:]),
 	})
 	if err != nil {

@@ -1,7 +1,6 @@
 package azblob
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -14,7 +13,6 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
@@ -54,7 +52,7 @@ func (s *store) PutIfAbsent(ctx context.Context, name string, body []byte) (vaul
 	}
 	sum := sha256.Sum256(body)
 	hash := hex.EncodeToString(sum[:])
-	_, err = b.Upload(readily(ctx, int64(len(body))), streaming.NopCloser(bytes.NewReader(body)), &blockblob.UploadOptions{
+	_, err = b.Upload(readily(ctx, int64(len(body))), sending(body), &blockblob.UploadOptions{
 		Metadata:         map[string]*string{hashKey: &hash},
 		AccessConditions: absent(),
 	})
