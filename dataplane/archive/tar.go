@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"farshore/dataplane/vault"
@@ -55,7 +56,13 @@ func (t *tarFile) kept(_ context.Context, name string) ([]byte, error) {
 	}
 	header, body, err := nextEntry(t.reader)
 	if err == nil && header.Name == name {
-		t.whole += tarBlock + (int64(len(body))+tarBlock-1)/tarBlock*tarBlock
+		end := t.whole + tarBlock + int64(len(body))
+		whole := (end + tarBlock - 1) / tarBlock * tarBlock
+		padding := make([]byte, whole-end)
+		if n, err := t.file.ReadAt(padding, end); n < len(padding) && err != nil || slices.ContainsFunc(padding, func(b byte) bool { return b != 0 }) {
+			return nil, t.cut() // it was broken off behind the body
+		}
+		t.whole = whole
 		return body, nil
 	}
 	if f, ok := fault.As(err); ok { // of an entry that no archive has
