@@ -17,6 +17,7 @@ import (
 	"farshore/dataplane/journal"
 	"farshore/dataplane/manifest"
 	"farshore/dataplane/segment"
+	"farshore/dataplane/sink"
 	"farshore/dataplane/vault"
 	"farshore/fault"
 )
@@ -92,6 +93,8 @@ func (in *inspection) explain(ctx context.Context, v *opened, body []byte) error
 		return in.hashes(body)
 	case bytes.HasPrefix(body, []byte("FSCL")):
 		return in.chunks(body)
+	case bytes.HasPrefix(body, []byte(sink.KnownMagic)):
+		return in.granules(body)
 	case bytes.HasPrefix(body, []byte("-----BEGIN FARSHORE")):
 		return in.keys(body)
 	}
@@ -159,6 +162,16 @@ func (in *inspection) chunks(body []byte) error {
 	})
 }
 
+// granules says how much a master target knows of a disk.
+func (in *inspection) granules(body []byte) error {
+	known, all, err := sink.CountKnown(body)
+	if err != nil {
+		return in.broken(err)
+	}
+	in.Kind, in.State = "what is known of a sink", "structure and checksum are right"
+	return in.describe(map[string]any{"known": known, "granules": all})
+}
+
 // keys says what a key file holds, never the key.
 func (in *inspection) keys(body []byte) error {
 	notes, err := vault.DescribeKeys(body)
@@ -215,6 +228,7 @@ func (in *inspection) signed(v *opened, body []byte) error {
 var plainKinds = []struct{ field, kind, state string }{
 	{"holder", "pin", "whoever makes a false one only keeps something"},
 	{"intent", "state of a replica disk", "not signed: the journal makes it again"},
+	{"identity", "state of a sink", "not signed: the journal makes its disk again"},
 	{"utc", "checkpoint", "not signed: the journal makes it again"},
 	{"parts", "head of an archive", "the sums of the archive vouch for it"},
 	{"started", "incarnation of a configuration server", "for people"},

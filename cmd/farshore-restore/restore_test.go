@@ -376,7 +376,7 @@ func TestEveryGoldenFileIsExplained(t *testing.T) {
 	}
 	for _, kind := range []string{
 		"segment", "seal", "claim", "ticket", "spec", "description", "recipients", "rewrap", "key file", "hashes", "offer", "change log", "archive",
-		"state of a replica disk", "checkpoint",
+		"state of a replica disk", "checkpoint", "state of a sink", "what is known of a sink",
 	} {
 		if seen[kind] == 0 {
 			t.Errorf("there is no golden file of a %s among %v", kind, seen)

@@ -14,10 +14,11 @@ import (
 // granule is the unit in which it is noted what a sink knows of its disk.
 const granule = block.Count(256 << 10 / block.SectorSize)
 
-// The file of what is known: magic, version, number of granules (little-endian), a bit for each, CRC-32C of all before.
+// The file of what is known of a sink (docs/formats/sink.md): KnownMagic, number of granules (little-endian), a bit for each,
+// CRC-32C of all before.
 const (
-	knownMagic  = "FSKNOWN\x01"
-	knownHeader = len(knownMagic) + 8
+	KnownMagic  = "FSKNOWN\x01"
+	knownHeader = len(KnownMagic) + 8
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -80,8 +81,8 @@ func (k *known) save(path string) error {
 	if !k.dirty {
 		return nil
 	}
-	body := append([]byte(knownMagic), make([]byte, 8)...)
-	binary.LittleEndian.PutUint64(body[len(knownMagic):], uint64(k.count))
+	body := append([]byte(KnownMagic), make([]byte, 8)...)
+	binary.LittleEndian.PutUint64(body[len(KnownMagic):], uint64(k.count))
 	body = append(body, k.bits...)
 	body = binary.LittleEndian.AppendUint32(body, crc32.Checksum(body, castagnoli))
 	if err := store(path, body); err != nil {
@@ -91,23 +92,41 @@ func (k *known) save(path string) error {
 	return nil
 }
 
+// CountKnown says of how many granules, and of how many in all, a file of what is known of a sink tells.
+func CountKnown(body []byte) (known, all int, err error) {
+	k, err := parseKnown(body)
+	if err != nil {
+		return 0, 0, err
+	}
+	for g := range k.count {
+		if k.has(g) {
+			known++
+		}
+	}
+	return known, k.count, nil
+}
+
 // loadKnown reads what is known of a disk that has so many sectors now.
 func loadKnown(path string, sectors block.Count) (*known, error) {
 	body, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
+	k, err := parseKnown(body)
+	if err == nil && k.count != granulesOf(sectors) { // a resize was broken off
+		k.resize(sectors)
+	}
+	return k, err
+}
+
+func parseKnown(body []byte) (*known, error) {
 	end := len(body) - 4
-	if end < knownHeader || string(body[:len(knownMagic)]) != knownMagic || binary.LittleEndian.Uint32(body[end:]) != crc32.Checksum(body[:end], castagnoli) {
+	if end < knownHeader || string(body[:len(KnownMagic)]) != KnownMagic || binary.LittleEndian.Uint32(body[end:]) != crc32.Checksum(body[:end], castagnoli) {
 		return nil, errors.New("the list of what is known is damaged")
 	}
-	n := binary.LittleEndian.Uint64(body[len(knownMagic):])
+	n := binary.LittleEndian.Uint64(body[len(KnownMagic):])
 	if n > uint64(granulesOf(vault.MaxDiskSectors)) || end != knownHeader+int(n+7)/8 {
 		return nil, errors.New("the list of what is known has another length than it says")
 	}
-	k := &known{bits: body[knownHeader:end], count: int(n)}
-	if k.count != granulesOf(sectors) { // a resize was broken off
-		k.resize(sectors)
-	}
-	return k, nil
+	return &known{bits: body[knownHeader:end], count: int(n)}, nil
 }
