@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -17,6 +18,7 @@ import (
 	"farshore/tests/lab/need"
 	"farshore/tests/lab/rig"
 	"farshore/tests/lab/stack"
+	"farshore/tests/lab/vcsim"
 )
 
 // loopOf puts an image behind a loop device until the test ends.
@@ -81,25 +83,35 @@ func scribble(r *rig.Rig, device string, draw *rand.Rand) {
 
 func sameBytes(r *rig.Rig, a, b string) {
 	r.Helper()
-	x, errA := os.Open(a)
-	y, errB := os.Open(b)
-	if errA != nil || errB != nil {
-		r.Fatal(errA, errB)
+	if err := compare(a, b); err != nil {
+		r.Fatal(err)
+	}
+}
+
+// compare says where two disks differ.
+func compare(a, b string) error {
+	x, err := os.Open(a)
+	if err != nil {
+		return err
 	}
 	defer x.Close()
+	y, err := os.Open(b)
+	if err != nil {
+		return err
+	}
 	defer y.Close()
 	p, q := make([]byte, 1<<20), make([]byte, 1<<20)
 	for at := 0; at < rig.DiskBytes; at += len(p) {
-		if _, err := io.ReadFull(x, p); err != nil {
-			r.Fatal(err)
-		}
-		if _, err := io.ReadFull(y, q); err != nil {
-			r.Fatal(err)
+		_, errP := io.ReadFull(x, p)
+		_, errQ := io.ReadFull(y, q)
+		if err := errors.Join(errP, errQ); err != nil {
+			return err
 		}
 		if !bytes.Equal(p, q) {
-			r.Fatalf("%s and %s differ in the MiB at %d", a, b, at)
+			return fmt.Errorf("%s and %s differ in the MiB at %d", a, b, at)
 		}
 	}
+	return nil
 }
 
 // wantLittle says what was sent, and wants that to be little of the disk, and no new generation.
@@ -112,59 +124,137 @@ func wantLittle(r *rig.Rig, what string, m *farshorev1.Machine) {
 	}
 }
 
-// The whole way, with real programs: the machine is failed over, its agent goes on in the recovered disk, the master target
-// brings that home into a file, and the agent goes on from there. Each body is a loop device and a copy of the agent's files, as
-// an image of the machine's disk would have them.
-func TestAMachineGoesOutAndComesHomeWithWhatWasChangedOnly(t *testing.T) {
-	r := rig.Up(t, "home-1")
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	draw := rand.New(rand.NewPCG(seed, 0))
+// goOut fails the machine over and lets its agent go on in the recovered disk, which it gives.
+func goOut(r *rig.Rig) (disk, there string) {
+	r.Helper()
 	r.AwaitPoints(3)
-	m, err := r.AwaitMachine(t.Context(), func(m *farshorev1.Machine) bool { return m.GetState().GetProtection() == "protected" })
+	m, err := r.AwaitMachine(r.Context(), func(m *farshorev1.Machine) bool { return m.GetState().GetProtection() == "protected" })
 	if err != nil || len(m.GetSpec().GetDisks()) != 1 {
-		t.Fatalf("machine %v, %v", m, err)
+		r.Fatalf("machine %v, %v", m, err)
 	}
 	r.Writer.Kill()
-	disk := m.GetSpec().GetDisks()[0].GetId()
 	must(r, "failover", "start", r.Machine)
 	must(r, "failover", "commit", r.Machine)
 	images, err := filepath.Glob(filepath.Join(r.Dir, "farshore", "disks", "*"))
 	if err != nil || len(images) != 1 {
-		t.Fatalf("disks of the recovered machine: %v, %v", images, err)
+		r.Fatalf("disks of the recovered machine: %v, %v", images, err)
 	}
-	there := loopOf(r, images[0])
-	if err := r.StartBody(t.Context(), "recovered", there); err != nil {
-		t.Fatal(err)
+	there = loopOf(r, images[0])
+	if err := r.StartBody(r.Context(), "recovered", there); err != nil {
+		r.Fatal(err)
 	}
+	return m.GetSpec().GetDisks()[0].GetId(), there
+}
+
+// reprotect brings the machine home to what a file says.
+func reprotect(r *rig.Rig, home string) {
+	r.Helper()
+	path := filepath.Join(r.Dir, "home.yaml")
+	if err := os.WriteFile(path, []byte(home), 0o600); err != nil {
+		r.Fatal(err)
+	}
+	must(r, "reprotect", "start", r.Machine, "--home", path, "--points-every", "1s")
+	m, err := r.Show(r.Context())
+	if err != nil {
+		r.Fatal(err)
+	}
+	wantLittle(r, "replicated home", m)
+}
+
+// goOn commits the failback and writes at home.
+func goOn(r *rig.Rig, device string, draw *rand.Rand) {
+	r.Helper()
+	m, err := r.Show(r.Context())
+	if err != nil {
+		r.Fatal(err)
+	}
+	must(r, "failback", "commit", r.Machine)
+	scribble(r, device, draw)
+	wantLittle(r, "protected from home again", awaitPointBehind(r, m))
+}
+
+func drawn(t *testing.T) *rand.Rand {
+	t.Helper()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// The whole way, with real programs: the machine is failed over, its agent goes on in the recovered disk, the master target
+// brings that home into a file, and the agent goes on from there. Each body is a loop device and a copy of the agent's files, as
+// an image of the machine's disk would have them.
+func TestAMachineGoesOutAndComesHomeWithWhatWasChangedOnly(t *testing.T) {
+	r, draw := rig.Up(t, "home-1"), drawn(t)
+	disk, there := goOut(r)
 	folder := t.TempDir()
 	if err := r.StartMasterTarget(t.Context(), "", folder+"/"); err != nil {
 		t.Fatal(err)
 	}
-	image, home := filepath.Join(folder, "home.img"), filepath.Join(folder, "home.yaml")
-	text := fmt.Sprintf("kind: file\ndisks: {%q: %q}\n", disk, image)
-	if err := os.WriteFile(home, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	must(r, "reprotect", "start", r.Machine, "--home", home, "--points-every", "1s")
-	m, err = r.Show(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantLittle(r, "replicated home", m)
+	image := filepath.Join(folder, "home.img")
+	reprotect(r, fmt.Sprintf("kind: file\ndisks: {%q: %q}\n", disk, image))
 	scribble(r, there, draw)
 	must(r, "failback", "start", r.Machine)
 	sameBytes(r, there, image)
-
 	again := loopOf(r, image)
 	if err := r.StartBody(t.Context(), "home", again); err != nil {
 		t.Fatal(err)
 	}
-	if m, err = r.Show(t.Context()); err != nil {
+	goOn(r, again, draw)
+}
+
+// The same to vSphere, as the lab's vCenter plays it: the VM is made, its disk attached to the master target, detached and
+// started; then the agent goes on in its VMDK.
+func TestAMachineComesHomeToVSphere(t *testing.T) {
+	devices := t.TempDir()
+	t.Setenv("TMPDIR", t.TempDir()) // the simulator keeps its datastore there
+	hq, err := vcsim.Start(t.Context(), vcsim.Options{Devices: devices, Loop: true})
+	if err != nil {
 		t.Fatal(err)
 	}
-	must(r, "failback", "commit", r.Machine)
-	scribble(r, again, draw)
-	m = awaitPointBehind(r, m)
-	wantLittle(r, "protected from home again", m)
+	t.Cleanup(func() {
+		if err := hq.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	target, err := hq.MasterTarget(t.Context(), "mt-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := rig.UpWith(t, "home-2", &stack.VCenter{URL: hq.URL(), Thumbprint: hq.Thumbprint(), User: vcsim.User, Password: vcsim.Password, Devices: devices})
+	draw := drawn(t)
+	_, there := goOut(r)
+	if err := r.StartMasterTarget(t.Context(), target, filepath.Join(devices, "scsi-3*")); err != nil {
+		t.Fatal(err)
+	}
+	reprotect(r, fmt.Sprintf("kind: vsphere\nvsphere: {vcenter: hq, datastore: %s, network: %s}\n", vcsim.Datastore, vcsim.Network))
+	scribble(r, there, draw)
+	home := make(chan string, 1)
+	go func() { home <- bodyAtHome(r, hq, there) }()
+	must(r, "failback", "start", r.Machine) // ends when the agent at home has reported
+	goOn(r, <-home, draw)
+}
+
+// bodyAtHome waits until the machine's VM at home is on, compares its disk with the one at the recovery site, and starts the
+// agent in it. It gives the disk.
+func bodyAtHome(r *rig.Rig, hq *vcsim.Server, there string) string {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for len(hq.DevicesOf(r.Machine)) == 0 {
+		select {
+		case <-tick.C:
+		case <-r.Context().Done():
+			return ""
+		}
+	}
+	device, err := filepath.EvalSymlinks(hq.DevicesOf(r.Machine)[0])
+	if err == nil {
+		err = compare(there, device)
+	}
+	if err == nil {
+		err = r.StartBody(r.Context(), "home", device)
+	}
+	if err != nil {
+		r.Error(err)
+	}
+	return device
 }

@@ -38,12 +38,18 @@ type Rig struct {
 // recovery point. It skips, loudly, where that cannot be done. Everything ends with the test.
 func Up(t *testing.T, machine string) *Rig {
 	t.Helper()
+	return UpWith(t, machine, nil)
+}
+
+// UpWith is Up with a vCenter where machines may come home to.
+func UpWith(t *testing.T, machine string, vcenter *stack.VCenter) *Rig {
+	t.Helper()
 	ready(t)
 	r := &Rig{T: t, Dir: t.TempDir()}
 	r.Device = r.loop()
 	r.Writer = r.startWriter()
 	s, err := stack.Up(t.Context(), stack.Options{
-		Dir: filepath.Join(r.Dir, "farshore"), Machine: machine, Sources: []string{r.Device}, FileVault: true,
+		Dir: filepath.Join(r.Dir, "farshore"), Machine: machine, Sources: []string{r.Device}, FileVault: true, VCenter: vcenter,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -212,6 +212,15 @@ func (s *Server) Machine(name string) *simulator.VirtualMachine {
 	return nil
 }
 
+// DevicesOf are the names under which this host shows the disks of a machine that is on.
+func (s *Server) DevicesOf(name string) []string {
+	vm := s.Machine(name)
+	if vm == nil {
+		return nil
+	}
+	return s.shim.devicesOf(vm.Self)
+}
+
 // Guest is the emulator of a machine that is on and really boots; nil: there is none.
 func (s *Server) Guest(name string) *qemu.VM {
 	vm := s.Machine(name)

@@ -146,6 +146,18 @@ func (s *shim) unplug(vm types.ManagedObjectReference, kept map[string]bool) {
 	}
 }
 
+// devicesOf lists the links of a VM's disks.
+func (s *shim) devicesOf(vm types.ManagedObjectReference) (links []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for link, d := range s.devices {
+		if d.vm == vm {
+			links = append(links, link)
+		}
+	}
+	return links
+}
+
 func (s *shim) drop(ctx context.Context, link string, d device) error {
 	err := os.Remove(link)
 	if errors.Is(err, fs.ErrNotExist) { // the test's folder is gone already
