@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -16,7 +17,7 @@ import (
 //go:embed startup.sh
 var startup string
 
-// serverCacheBytes fits the smallest disk of the images that are used, with room for the system.
+// serverCacheBytes is what the cache of a process server has where there is room for it.
 const serverCacheBytes = 16 << 30
 
 // serverStart is what differs from one temporary process server to the next.
@@ -34,7 +35,7 @@ func (c *ProcessServerConfig) customData(s serverStart) (string, error) {
 	}
 	script := strings.NewReplacer(
 		"@PROGRAM@", quote(c.Program), "@SHA256@", quote(c.SHA256), "@CONFIG@", config, "@OWN@", s.address,
-		"@CONTROL@", quote(c.Control), "@TOKEN@", quote(s.token), "@PIN@", quote(s.pin), "@NAME@", quote(s.name),
+		"@CACHE@", strconv.Itoa(serverCacheBytes), "@CONTROL@", quote(c.Control), "@TOKEN@", quote(s.token), "@PIN@", quote(s.pin), "@NAME@", quote(s.name),
 	).Replace(startup)
 	return base64.StdEncoding.EncodeToString([]byte(script)), nil
 }

@@ -15,7 +15,11 @@ python3 -c 'import sys, urllib.request; urllib.request.urlretrieve(sys.argv[1], 
 echo @SHA256@"  $program" | sha256sum -c -
 chmod 755 "$program"
 
-sed -e "s|@LISTEN@|${FARSHORE_LISTEN:-0.0.0.0:9443}|" -e "s|@ADDRESS@|${FARSHORE_ADDRESS:-@OWN@:9443}|" -e "s|@ROOT@|$root|" >"$config" <<'END'
+# The cache has @CACHE@ bytes, or half of what is free if that is less.
+half=$(($(df --output=avail -B1 "$root/var/cache/farshore/process-server" | tail -n 1) / 2))
+bytes=$((half < @CACHE@ ? half : @CACHE@))
+
+sed -e "s|^  bytes: .*|  bytes: $bytes|" -e "s|@LISTEN@|${FARSHORE_LISTEN:-0.0.0.0:9443}|" -e "s|@ADDRESS@|${FARSHORE_ADDRESS:-@OWN@:9443}|" -e "s|@ROOT@|$root|" >"$config" <<'END'
 @CONFIG@
 END
 "$program" join --control @CONTROL@ --token @TOKEN@ --ca-pin @PIN@ --role process-server --name @NAME@ --state "$state"
