@@ -122,7 +122,7 @@ func (p *protection) reprotected(ctx workflow.Context, former *activities.Reprot
 func (p *protection) ended(what string, err error) (cancelled bool) {
 	p.stopMove = func() {}
 	cancelled, p.Moving = p.Moving != "", ""
-	if err != nil && !(cancelled && temporal.IsCanceledError(err)) {
+	if err != nil && (!cancelled || !temporal.IsCanceledError(err)) {
 		p.Problem = what + ": " + trouble(err)
 	}
 	return cancelled

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -50,7 +49,7 @@ func TestACollectorNeedsAnIdentityOfItsOwn(t *testing.T) {
 	if err := c.complete("test"); err != nil {
 		t.Fatal(err)
 	}
-	err := runCollector(t.Context(), c, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	err := runCollector(t.Context(), c, slog.New(slog.DiscardHandler))
 	if _, ok := fault.As(err); !ok {
 		t.Errorf("got %v, want a fault", err)
 	}

@@ -51,11 +51,11 @@ func TestAMachineAtRestIsWhatItsLastPointSays(t *testing.T) {
 			a, stop := w.start()
 			w.await(a, "its grade", func(o agent.Observed) bool { return protected(o) && o.Grade == string(grade) })
 			load := transactions(t, filepath.Join(mnt, "log"), filepath.Join(mnt, "data")) // no mappings: who waits for a page cannot be stopped
-			o := w.await(a, "a point under load", beyond(a.Observe().LastPoint.Position))
+			w.await(a, "a point under load", beyond(a.Observe().LastPoint.Position))
 			wish := w.part.Desired
 			wish.Cut = agent.CutRequest{Number: 7, Label: "the last one", Hold: longHold}
 			a.Desire(wish)
-			o = w.await(a, "the machine to be at rest", holding)
+			o := w.await(a, "the machine to be at rest", holding)
 			point := o.CutPoint
 			if o.CutNumber != 7 || point != o.LastPoint || point.Consistency != farshore.CrashConsistent {
 				t.Errorf("at rest, the agent observes %+v", o)
