@@ -79,7 +79,7 @@ func killed(r *rig.Rig, rng *rand.Rand, program string) {
 // end when it is cleaned up, and leave nothing.
 func goesOnWorking(r *rig.Rig) {
 	r.Helper()
-	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(r.Context(), 8*time.Minute)
 	defer cancel()
 	before := len(r.ARM.Resources())
 	run, err := r.Operate(ctx, "failover", "test", r.Machine)
