@@ -148,14 +148,8 @@ func (w *readinessWatch) save(known map[string]int64) error {
 	if err != nil {
 		return fmt.Errorf("keep since when findings are there: %w", err)
 	}
-	path := filepath.Join(w.dir, sinceFile)
-	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
+	if err := host.Write(filepath.Join(w.dir, sinceFile), content); err != nil {
 		return fmt.Errorf("keep since when findings are there: %w", err)
 	}
-	_, err = f.Write(content)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("keep since when findings are there: %w", err)
-	}
-	return host.Replace(path+".new", path)
+	return nil
 }

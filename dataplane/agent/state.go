@@ -114,17 +114,7 @@ func writeJSON(path string, members any) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	tmp := path + ".new"
-	file, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	_, err = file.Write(body)
-	err = errors.Join(err, file.Sync(), file.Close())
-	if err == nil {
-		err = host.Replace(tmp, path)
-	}
-	if err != nil {
+	if err := host.Write(path, body); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil

@@ -106,3 +106,22 @@ func TestABootHasOneNameAndAClockThatRuns(t *testing.T) {
 		t.Errorf("the boot clock went from %v to %v, %v", a, b, err)
 	}
 }
+
+func TestAFileIsReplacedWholeForItsOwnerAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	for _, content := range []string{"a longer first", "second"} {
+		if err := host.Write(path, []byte(content)); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(path)
+		if err != nil || string(got) != content {
+			t.Errorf("it holds %q, %v", got, err)
+		}
+	}
+	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", st, err)
+	}
+	if err := host.Write(filepath.Join(path, "below"), nil); err == nil {
+		t.Error("a file was made below a file")
+	}
+}

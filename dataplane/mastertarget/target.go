@@ -268,15 +268,7 @@ func save(path string, members any) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(body)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return host.Replace(path+".new", path)
+	return host.Write(path, body)
 }
 
 func (t *Target) changed() {

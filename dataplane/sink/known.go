@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"farshore/dataplane/block"
+	"farshore/dataplane/host"
 	"farshore/dataplane/vault"
 )
 
@@ -85,7 +86,7 @@ func (k *known) save(path string) error {
 	binary.LittleEndian.PutUint64(body[len(KnownMagic):], uint64(k.count))
 	body = append(body, k.bits...)
 	body = binary.LittleEndian.AppendUint32(body, crc32.Checksum(body, castagnoli))
-	if err := store(path, body); err != nil {
+	if err := host.Write(path, body); err != nil {
 		return err
 	}
 	k.dirty = false

@@ -35,19 +35,6 @@ type record struct {
 	Signature string `json:"signature,omitempty"` // of its content at rest; empty: it is being written
 }
 
-// store writes a file of the sink's folder. It is on stable storage when store returns nil.
-func store(path string, body []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(body)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return host.Replace(path+".new", path)
-}
-
 func syncFolder(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -63,7 +50,7 @@ func (d *taken) knownPath() string  { return filepath.Join(d.dir, "known") }
 func (d *taken) save() error {
 	body, err := document.Encode(d.record)
 	if err == nil {
-		err = store(d.recordPath(), body)
+		err = host.Write(d.recordPath(), body)
 	}
 	if err != nil {
 		return operator("FS-4111", d.sink, "its state cannot be stored in "+d.dir, "free space there, and see that the folder can be written", err)
