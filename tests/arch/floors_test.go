@@ -11,22 +11,23 @@ import (
 // its own tree. The table is explained in docs/ARCHITECTURE.md.
 var floors = [][]string{
 	{"fault"},
-	{"dataplane/readiness/initramfs", "dataplane/readiness/volume"},
+	{"dataplane/readiness/initramfs", "dataplane/readiness/volume", "dataplane/rescue/initrd", "dataplane/rescue/bootentry"},
 	{"dataplane/readiness"},
 	{"dataplane/readiness/survey"},
 	{"dataplane/readiness/repair"},
 	{"."},
 	{"dataplane/block"},
 	{"dataplane/segment", "dataplane/vhd", "dataplane/document"},
-	{"dataplane/chain", "dataplane/session", "dataplane/hashes", "dataplane/hrl", "dataplane/manifest", "dataplane/pace", "dataplane/retention"},
+	{"dataplane/chain", "dataplane/session", "dataplane/group", "dataplane/hashes", "dataplane/hrl", "dataplane/manifest", "dataplane/pace", "dataplane/retention"},
 	{"dataplane/wire"},
 	{"dataplane/host", "dataplane/windows"},
 	{"dataplane/disk", "dataplane/changelog", "dataplane/footprint", "dataplane/vault", "dataplane/credential", "api/gen"},
 	{"dataplane/proxy"},
-	{"dataplane/tracker", "dataplane/journal", "dataplane/transport", "dataplane/hub", "dataplane/sink"},
-	{"dataplane/uplink", "dataplane/archive"},
+	{"dataplane/tracker", "dataplane/journal", "dataplane/transport", "dataplane/group/peers", "dataplane/hub", "dataplane/sink"},
+	{"dataplane/uplink", "dataplane/archive", "dataplane/scrub"},
 	{"dataplane/agent", "dataplane/processserver", "dataplane/applier", "dataplane/collector"},
 	{"dataplane/mastertarget"},
+	{"dataplane/rescue"},
 	{"activities"},
 	{"workflows"},
 	{"workers"},
@@ -40,8 +41,8 @@ var floors = [][]string{
 // pure are the trees that do no I/O: they may not import these packages.
 var (
 	pure = []string{
-		".", "fault", "dataplane/block", "dataplane/segment", "dataplane/vhd", "dataplane/document", "dataplane/chain", "dataplane/session", "dataplane/hashes", "dataplane/hrl", "dataplane/manifest", "dataplane/pace", "dataplane/retention", "dataplane/wire",
-		"dataplane/readiness", "dataplane/readiness/initramfs", "dataplane/readiness/volume",
+		".", "fault", "dataplane/block", "dataplane/segment", "dataplane/vhd", "dataplane/document", "dataplane/chain", "dataplane/session", "dataplane/group", "dataplane/hashes", "dataplane/hrl", "dataplane/manifest", "dataplane/pace", "dataplane/retention", "dataplane/wire",
+		"dataplane/readiness", "dataplane/readiness/initramfs", "dataplane/readiness/volume", "dataplane/rescue/bootentry",
 	}
 	forbidden = []string{"os", "net", "net/http", "os/exec", "syscall", "math/rand", "crypto/rand", "golang.org/x/sys/unix", "context"}
 )
