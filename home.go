@@ -15,6 +15,21 @@ type Home struct {
 	Overwrite bool `json:"overwrite,omitempty"`
 	// Address is a host:port at home that the recovery site must reach if the failback policy asks for a private path.
 	Address string `json:"address,omitempty"`
+	// Unready lets a machine come home of which its agent says that it would not start there.
+	Unready bool `json:"unready,omitempty"`
+}
+
+// StartsOn is what the machine meets at home when it starts, in the words of its readiness.
+func (h Home) StartsOn() string {
+	switch h.Kind {
+	case HomeVSphere:
+		return "vmware"
+	case HomeDevice:
+		return "metal"
+	case HomeFile, HomeQCOW2:
+		return "kvm"
+	}
+	return ""
 }
 
 // HomeKind says what the disks of a home are.
@@ -64,8 +79,10 @@ type VSphereHome struct {
 type FailbackPolicy struct {
 	RPOThresholdSeconds int `json:"rpoThresholdSeconds"`
 	RetentionHours      int `json:"retentionHours"`
-	CrashEverySeconds   int `json:"crashEverySeconds"`
-	AppEverySeconds     int `json:"appEverySeconds"`
+	// Keep is tiers of retention instead of the preset, as in [ReplicationPolicy].
+	Keep              string `json:"keep,omitempty"`
+	CrashEverySeconds int    `json:"crashEverySeconds"`
+	AppEverySeconds   int    `json:"appEverySeconds"`
 	// PrivatePath asks for a VPN or ExpressRoute that is connected and covers the way before a reprotect begins.
 	PrivatePath bool `json:"privatePath,omitempty"`
 	// TemporaryProcessServer asks for a process server that is made at the recovery site and removed after the failback.

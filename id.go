@@ -21,6 +21,9 @@ type DiskID string
 // The ids of its workflow, its cloud resources and its disks are all derived from it.
 type RunID string
 
+// GroupID names a replication group: same form as a MachineID. It is given once and stands in blob names.
+type GroupID string
+
 var (
 	slugForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 	diskForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
@@ -50,6 +53,14 @@ func ParseRunID(s string) (RunID, error) {
 	return RunID(s), nil
 }
 
+// ParseGroupID checks the form of a group's name. The error is a *fault.Fault (FS-6001).
+func ParseGroupID(s string) (GroupID, error) {
+	if !slugForm.MatchString(s) {
+		return "", badName("group", s, "use 1 to 63 of a-z, 0-9 and '-', with a letter or a digit at both ends")
+	}
+	return GroupID(s), nil
+}
+
 func badName(noun, s, remedy string) error {
 	return &fault.Fault{
 		Code: "FS-6001", Kind: fault.Refused,
@@ -68,6 +79,10 @@ type Seq uint64
 
 // LSN counts the change records of a generation, from 1; copies of blocks consume none.
 type LSN uint64
+
+// Round numbers the tries of a group to make a point together: each is higher than every one that any of its members has
+// answered, and no lower than the milliseconds since 1970 of its coordinator's clock, so that it is a number of its own.
+type Round uint64
 
 // Position is the end of one segment of a machine's stream. The zero Position is before every segment.
 type Position struct {

@@ -24,6 +24,7 @@ const (
 	CommitFailback      Operation = "commit-failback"       // declare that it stays at home; replication goes on from there
 	CancelFailback      Operation = "cancel-failback"       // take an uncommitted failback back
 	SetFailbackPolicy   Operation = "set-failback-policy"   // change how it is replicated home
+	SetPolicy           Operation = "set-policy"            // change how it is replicated, and how long its points stay
 )
 
 // Operations lists the operations in the order of a machine's life.
@@ -31,6 +32,7 @@ func Operations() []Operation {
 	return []Operation{
 		Enable, Disable, Pause, Resume, Resync, TestFailover, CleanupTest, Failover, ChangeRecoveryPoint, Commit,
 		CancelFailover, Reprotect, CancelReprotect, Failback, CommitFailback, CancelFailback, SetFailbackPolicy,
+		SetPolicy,
 	}
 }
 
@@ -177,4 +179,7 @@ var refusals = []refusal{
 
 	{SetFailbackPolicy, condition{protection: []Protection{Unprotected}}, "it is not protected", enableIt},
 	{SetFailbackPolicy, condition{protection: []Protection{Disabling}}, "its protection is just being disabled", waitFor},
+
+	{SetPolicy, condition{protection: []Protection{Unprotected}}, "it is not protected", enableIt},
+	{SetPolicy, condition{protection: []Protection{Enabling, Disabling}}, "its protection is just being changed", waitFor},
 }

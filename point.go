@@ -43,14 +43,14 @@ func ParseSelector(s string) (Selector, error) {
 	case "latest-app":
 		return Selector{LatestApp: true}, nil
 	}
-	if p, err := ParsePosition(s); err == nil {
+	if p, err := ParsePosition(s); err == nil && !p.IsZero() { // the zero position is a place before all points
 		return Selector{Position: p}, nil
 	}
 	t, err := time.Parse(time.RFC3339Nano, s)
-	if err != nil {
+	if err != nil || t.IsZero() {
 		return Selector{}, fmt.Errorf("parse recovery point %q: want latest, latest-app, an RFC 3339 time or a position such as g1.e2.s345", s)
 	}
-	return Selector{At: t}, nil
+	return Selector{At: t.UTC()}, nil
 }
 
 // String is the inverse of [ParseSelector].

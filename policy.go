@@ -8,6 +8,7 @@ type ReplicationPolicy struct {
 	Name                string `json:"name"`
 	RPOThresholdSeconds int    `json:"rpoThresholdSeconds"` // health turns bad when the newest point is older
 	RetentionHours      int    `json:"retentionHours"`
+	Keep                string `json:"keep,omitempty"` // tiers of retention instead of the preset: all:2h,hourly:1d,daily:30d
 	CrashEverySeconds   int    `json:"crashEverySeconds"`
 	AppEverySeconds     int    `json:"appEverySeconds"` // 0: no app-consistent points
 }
@@ -23,7 +24,7 @@ func DefaultPolicy() ReplicationPolicy {
 // Replication is the failback policy in the form of a replication policy: what the nodes keep to on the way home.
 func (p FailbackPolicy) Replication() ReplicationPolicy {
 	return ReplicationPolicy{
-		Name: "failback", RPOThresholdSeconds: p.RPOThresholdSeconds, RetentionHours: p.RetentionHours,
+		Name: "failback", RPOThresholdSeconds: p.RPOThresholdSeconds, RetentionHours: p.RetentionHours, Keep: p.Keep,
 		CrashEverySeconds: p.CrashEverySeconds, AppEverySeconds: p.AppEverySeconds,
 	}
 }

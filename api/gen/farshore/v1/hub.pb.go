@@ -91,21 +91,24 @@ type ApplierJobKind int32
 
 const (
 	ApplierJobKind_APPLIER_JOB_KIND_UNSPECIFIED ApplierJobKind = 0
-	ApplierJobKind_APPLIER_JOB_KIND_MATERIALISE ApplierJobKind = 1 // clone the newest checkpoint, replay to position, write the VHD footer
-	ApplierJobKind_APPLIER_JOB_KIND_DISCARD     ApplierJobKind = 2 // remove the disks of a run
+	ApplierJobKind_APPLIER_JOB_KIND_MATERIALISE ApplierJobKind = 1  // clone the newest checkpoint, replay to position, write the VHD footer
+	ApplierJobKind_APPLIER_JOB_KIND_DISCARD     ApplierJobKind = 2  // remove the disks of a run
+	ApplierJobKind_APPLIER_JOB_KIND_SCRUB       ApplierJobKind = 70 // read a machine's journal and its replica, and say what is not what was written
 )
 
 // Enum value maps for ApplierJobKind.
 var (
 	ApplierJobKind_name = map[int32]string{
-		0: "APPLIER_JOB_KIND_UNSPECIFIED",
-		1: "APPLIER_JOB_KIND_MATERIALISE",
-		2: "APPLIER_JOB_KIND_DISCARD",
+		0:  "APPLIER_JOB_KIND_UNSPECIFIED",
+		1:  "APPLIER_JOB_KIND_MATERIALISE",
+		2:  "APPLIER_JOB_KIND_DISCARD",
+		70: "APPLIER_JOB_KIND_SCRUB",
 	}
 	ApplierJobKind_value = map[string]int32{
 		"APPLIER_JOB_KIND_UNSPECIFIED": 0,
 		"APPLIER_JOB_KIND_MATERIALISE": 1,
 		"APPLIER_JOB_KIND_DISCARD":     2,
+		"APPLIER_JOB_KIND_SCRUB":       70,
 	}
 )
 
@@ -1227,7 +1230,9 @@ type AgentDesired struct {
 	AppEverySeconds   uint32                 `protobuf:"varint,6,opt,name=app_every_seconds,json=appEverySeconds,proto3" json:"app_every_seconds,omitempty"` // 0: none
 	Cut               *CutRequest            `protobuf:"bytes,7,opt,name=cut,proto3" json:"cut,omitempty"`                                                   // a point that was asked for
 	NewGeneration     bool                   `protobuf:"varint,8,opt,name=new_generation,json=newGeneration,proto3" json:"new_generation,omitempty"`         // start a new full copy instead of going on with the stream
+	Group             *AgentGroup            `protobuf:"bytes,80,opt,name=group,proto3" json:"group,omitempty"`                                              // absent: it belongs to none
 	Instance          string                 `protobuf:"bytes,60,opt,name=instance,proto3" json:"instance,omitempty"`                                        // the body of the machine that shall act on this; any other one rests. Empty: whoever reads it
+	Compare           *CompareRequest        `protobuf:"bytes,61,opt,name=compare,proto3" json:"compare,omitempty"`                                          // a comparison of the disks with their replica that was asked for
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -1318,9 +1323,197 @@ func (x *AgentDesired) GetNewGeneration() bool {
 	return false
 }
 
+func (x *AgentDesired) GetGroup() *AgentGroup {
+	if x != nil {
+		return x.Group
+	}
+	return nil
+}
+
 func (x *AgentDesired) GetInstance() string {
 	if x != nil {
 		return x.Instance
+	}
+	return ""
+}
+
+func (x *AgentDesired) GetCompare() *CompareRequest {
+	if x != nil {
+		return x.Compare
+	}
+	return nil
+}
+
+// CompareRequest asks for one comparison. A node acts on a number once.
+type CompareRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Run           string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`    // that asked for it
+	Stop          bool                   `protobuf:"varint,3,opt,name=stop,proto3" json:"stop,omitempty"` // it is taken back
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareRequest) Reset() {
+	*x = CompareRequest{}
+	mi := &file_farshore_v1_hub_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareRequest) ProtoMessage() {}
+
+func (x *CompareRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_hub_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareRequest.ProtoReflect.Descriptor instead.
+func (*CompareRequest) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *CompareRequest) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *CompareRequest) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *CompareRequest) GetStop() bool {
+	if x != nil {
+		return x.Stop
+	}
+	return false
+}
+
+// AgentGroup is the replication group that a machine makes points with.
+type AgentGroup struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	EverySeconds  uint32                 `protobuf:"varint,2,opt,name=every_seconds,json=everySeconds,proto3" json:"every_seconds,omitempty"` // between points of the group
+	Members       []*AgentGroupMember    `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`                                // the machine itself among them
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentGroup) Reset() {
+	*x = AgentGroup{}
+	mi := &file_farshore_v1_hub_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentGroup) ProtoMessage() {}
+
+func (x *AgentGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_hub_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentGroup.ProtoReflect.Descriptor instead.
+func (*AgentGroup) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *AgentGroup) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AgentGroup) GetEverySeconds() uint32 {
+	if x != nil {
+		return x.EverySeconds
+	}
+	return 0
+}
+
+func (x *AgentGroup) GetMembers() []*AgentGroupMember {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+type AgentGroupMember struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Machine       string                 `protobuf:"bytes,1,opt,name=machine,proto3" json:"machine,omitempty"`
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // host:port that the others dial; the machine listens on its port
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentGroupMember) Reset() {
+	*x = AgentGroupMember{}
+	mi := &file_farshore_v1_hub_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentGroupMember) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentGroupMember) ProtoMessage() {}
+
+func (x *AgentGroupMember) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_hub_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentGroupMember.ProtoReflect.Descriptor instead.
+func (*AgentGroupMember) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *AgentGroupMember) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *AgentGroupMember) GetAddress() string {
+	if x != nil {
+		return x.Address
 	}
 	return ""
 }
@@ -1338,7 +1531,7 @@ type CutRequest struct {
 
 func (x *CutRequest) Reset() {
 	*x = CutRequest{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[14]
+	mi := &file_farshore_v1_hub_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1350,7 +1543,7 @@ func (x *CutRequest) String() string {
 func (*CutRequest) ProtoMessage() {}
 
 func (x *CutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[14]
+	mi := &file_farshore_v1_hub_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1363,7 +1556,7 @@ func (x *CutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutRequest.ProtoReflect.Descriptor instead.
 func (*CutRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{14}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CutRequest) GetNumber() uint64 {
@@ -1418,13 +1611,15 @@ type AgentObserved struct {
 	ReadinessUnix      int64                  `protobuf:"varint,41,opt,name=readiness_unix,json=readinessUnix,proto3" json:"readiness_unix,omitempty"`                    // when that was looked at; 0: not yet
 	Instance           string                 `protobuf:"bytes,60,opt,name=instance,proto3" json:"instance,omitempty"`                                                    // which body of the machine reports
 	Holding            bool                   `protobuf:"varint,61,opt,name=holding,proto3" json:"holding,omitempty"`                                                     // the machine is at rest: nothing was written behind cut_point
+	Configuration      []*ConfigurationFile   `protobuf:"bytes,62,rep,name=configuration,proto3" json:"configuration,omitempty"`                                          // of the machine's system, looked at together with readiness
+	Comparison         *ComparisonObserved    `protobuf:"bytes,63,opt,name=comparison,proto3" json:"comparison,omitempty"`                                                // the last one, or the one under way; absent: none
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
 
 func (x *AgentObserved) Reset() {
 	*x = AgentObserved{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[15]
+	mi := &file_farshore_v1_hub_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1436,7 +1631,7 @@ func (x *AgentObserved) String() string {
 func (*AgentObserved) ProtoMessage() {}
 
 func (x *AgentObserved) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[15]
+	mi := &file_farshore_v1_hub_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1449,7 +1644,7 @@ func (x *AgentObserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentObserved.ProtoReflect.Descriptor instead.
 func (*AgentObserved) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{15}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AgentObserved) GetMachine() *MachineSpec {
@@ -1606,6 +1801,314 @@ func (x *AgentObserved) GetHolding() bool {
 	return false
 }
 
+func (x *AgentObserved) GetConfiguration() []*ConfigurationFile {
+	if x != nil {
+		return x.Configuration
+	}
+	return nil
+}
+
+func (x *AgentObserved) GetComparison() *ComparisonObserved {
+	if x != nil {
+		return x.Comparison
+	}
+	return nil
+}
+
+// ComparisonObserved is agent.Comparison.
+type ComparisonObserved struct {
+	state            protoimpl.MessageState  `protogen:"open.v1"`
+	Number           uint64                  `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"` // of the request
+	Done             bool                    `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"`
+	Waiting          string                  `protobuf:"bytes,3,opt,name=waiting,proto3" json:"waiting,omitempty"` // what it waits for
+	Why              []string                `protobuf:"bytes,4,rep,name=why,proto3" json:"why,omitempty"`         // why something was left out that nobody wrote
+	At               string                  `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`           // the end of the stream at which the replica's hashes were made
+	TotalBytes       uint64                  `protobuf:"varint,6,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
+	ReadBytes        uint64                  `protobuf:"varint,7,opt,name=read_bytes,json=readBytes,proto3" json:"read_bytes,omitempty"` // so far
+	EqualBytes       uint64                  `protobuf:"varint,8,opt,name=equal_bytes,json=equalBytes,proto3" json:"equal_bytes,omitempty"`
+	ChangedBytes     uint64                  `protobuf:"varint,9,opt,name=changed_bytes,json=changedBytes,proto3" json:"changed_bytes,omitempty"` // written meanwhile, not compared
+	UnspecifiedBytes uint64                  `protobuf:"varint,10,opt,name=unspecified_bytes,json=unspecifiedBytes,proto3" json:"unspecified_bytes,omitempty"`
+	UnclearBytes     uint64                  `protobuf:"varint,11,opt,name=unclear_bytes,json=unclearBytes,proto3" json:"unclear_bytes,omitempty"`
+	DifferentBytes   uint64                  `protobuf:"varint,12,opt,name=different_bytes,json=differentBytes,proto3" json:"different_bytes,omitempty"`
+	BytesPerSecond   uint64                  `protobuf:"varint,13,opt,name=bytes_per_second,json=bytesPerSecond,proto3" json:"bytes_per_second,omitempty"` // of late
+	EndUnix          int64                   `protobuf:"varint,14,opt,name=end_unix,json=endUnix,proto3" json:"end_unix,omitempty"`                        // when it will be done at that rate; 0: not known
+	Differences      []*DifferenceFromSource `protobuf:"bytes,15,rep,name=differences,proto3" json:"differences,omitempty"`
+	Left             uint32                  `protobuf:"varint,16,opt,name=left,proto3" json:"left,omitempty"`         // differences that are not told one by one
+	Unproven         bool                    `protobuf:"varint,17,opt,name=unproven,proto3" json:"unproven,omitempty"` // that no write was missed could not be proven
+	Healed           *RecoveryPoint          `protobuf:"bytes,18,opt,name=healed,proto3" json:"healed,omitempty"`      // the first point that holds the source's bytes again
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *ComparisonObserved) Reset() {
+	*x = ComparisonObserved{}
+	mi := &file_farshore_v1_hub_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ComparisonObserved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ComparisonObserved) ProtoMessage() {}
+
+func (x *ComparisonObserved) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_hub_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ComparisonObserved.ProtoReflect.Descriptor instead.
+func (*ComparisonObserved) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ComparisonObserved) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *ComparisonObserved) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *ComparisonObserved) GetWaiting() string {
+	if x != nil {
+		return x.Waiting
+	}
+	return ""
+}
+
+func (x *ComparisonObserved) GetWhy() []string {
+	if x != nil {
+		return x.Why
+	}
+	return nil
+}
+
+func (x *ComparisonObserved) GetAt() string {
+	if x != nil {
+		return x.At
+	}
+	return ""
+}
+
+func (x *ComparisonObserved) GetTotalBytes() uint64 {
+	if x != nil {
+		return x.TotalBytes
+	}
+	return 0
+}
+
+func (x *ComparisonObserved) GetReadBytes() uint64 {
+	if x != nil {
+		return x.ReadBytes
+	}
+	return 0
+}
+
+func (x *ComparisonObserved) GetEqualBytes() uint64 {
+	if x != nil {
+		return x.EqualBytes
+	}
+	return 0
+}
+
+func (x *ComparisonObserved) GetChangedBytes() uint64 {
+	if x != nil {
+		return x.ChangedBytes
+	}
+	return 0
+}
+
+func (x *ComparisonObserved) GetUnspecifiedBytes() uint64 {
+	if x != nil {
+		return x.UnspecifiedBytes
+	}
+	return 0
+}
+
+func (x *ComparisonObserved) GetUnclearBytes() uint64 {
+	if x != nil {
+		return x.UnclearBytes
+	}
+	return 0
+}
+
+func (x *ComparisonObserved) GetDifferentBytes() uint64 {
+	if x != nil {
+		return x.DifferentBytes
+	}
+	return 0
+}
+
+func (x *ComparisonObserved) GetBytesPerSecond() uint64 {
+	if x != nil {
+		return x.BytesPerSecond
+	}
+	return 0
+}
+
+func (x *ComparisonObserved) GetEndUnix() int64 {
+	if x != nil {
+		return x.EndUnix
+	}
+	return 0
+}
+
+func (x *ComparisonObserved) GetDifferences() []*DifferenceFromSource {
+	if x != nil {
+		return x.Differences
+	}
+	return nil
+}
+
+func (x *ComparisonObserved) GetLeft() uint32 {
+	if x != nil {
+		return x.Left
+	}
+	return 0
+}
+
+func (x *ComparisonObserved) GetUnproven() bool {
+	if x != nil {
+		return x.Unproven
+	}
+	return false
+}
+
+func (x *ComparisonObserved) GetHealed() *RecoveryPoint {
+	if x != nil {
+		return x.Healed
+	}
+	return nil
+}
+
+type DifferenceFromSource struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Disk          string                 `protobuf:"bytes,1,opt,name=disk,proto3" json:"disk,omitempty"`
+	Offset        uint64                 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	Bytes         uint64                 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DifferenceFromSource) Reset() {
+	*x = DifferenceFromSource{}
+	mi := &file_farshore_v1_hub_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DifferenceFromSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DifferenceFromSource) ProtoMessage() {}
+
+func (x *DifferenceFromSource) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_hub_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DifferenceFromSource.ProtoReflect.Descriptor instead.
+func (*DifferenceFromSource) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *DifferenceFromSource) GetDisk() string {
+	if x != nil {
+		return x.Disk
+	}
+	return ""
+}
+
+func (x *DifferenceFromSource) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *DifferenceFromSource) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+// ConfigurationFile is readiness.ConfigurationFile.
+type ConfigurationFile struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // "/etc/fstab"
+	Sha256        []byte                 `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfigurationFile) Reset() {
+	*x = ConfigurationFile{}
+	mi := &file_farshore_v1_hub_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfigurationFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfigurationFile) ProtoMessage() {}
+
+func (x *ConfigurationFile) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_hub_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfigurationFile.ProtoReflect.Descriptor instead.
+func (*ConfigurationFile) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ConfigurationFile) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ConfigurationFile) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
+}
+
 // ReadinessFinding is readiness.Finding, with the time since when it was found.
 type ReadinessFinding struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1624,7 +2127,7 @@ type ReadinessFinding struct {
 
 func (x *ReadinessFinding) Reset() {
 	*x = ReadinessFinding{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[16]
+	mi := &file_farshore_v1_hub_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1636,7 +2139,7 @@ func (x *ReadinessFinding) String() string {
 func (*ReadinessFinding) ProtoMessage() {}
 
 func (x *ReadinessFinding) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[16]
+	mi := &file_farshore_v1_hub_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1649,7 +2152,7 @@ func (x *ReadinessFinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadinessFinding.ProtoReflect.Descriptor instead.
 func (*ReadinessFinding) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{16}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReadinessFinding) GetCode() string {
@@ -1722,13 +2225,15 @@ type ProcessServerDesired struct {
 	Drain         bool                   `protobuf:"varint,51,opt,name=drain,proto3" json:"drain,omitempty"`                                                                                                       // take no session, let those that are open go elsewhere, empty the cache
 	Listen        string                 `protobuf:"bytes,52,opt,name=listen,proto3" json:"listen,omitempty"`                                                                                                      // host:port, instead of what its configuration says
 	Address       string                 `protobuf:"bytes,53,opt,name=address,proto3" json:"address,omitempty"`                                                                                                    // host:port that agents dial then; empty: as listen
+	Reserved      bool                   `protobuf:"varint,54,opt,name=reserved,proto3" json:"reserved,omitempty"`                                                                                                 // only its guests are placed on it: a temporary one, which is near to nobody else
+	Guests        []string               `protobuf:"bytes,55,rep,name=guests,proto3" json:"guests,omitempty"`                                                                                                      // machines that use it before all others
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ProcessServerDesired) Reset() {
 	*x = ProcessServerDesired{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[17]
+	mi := &file_farshore_v1_hub_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1740,7 +2245,7 @@ func (x *ProcessServerDesired) String() string {
 func (*ProcessServerDesired) ProtoMessage() {}
 
 func (x *ProcessServerDesired) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[17]
+	mi := &file_farshore_v1_hub_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1753,7 +2258,7 @@ func (x *ProcessServerDesired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessServerDesired.ProtoReflect.Descriptor instead.
 func (*ProcessServerDesired) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{17}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ProcessServerDesired) GetMachines() []string {
@@ -1791,6 +2296,20 @@ func (x *ProcessServerDesired) GetAddress() string {
 	return ""
 }
 
+func (x *ProcessServerDesired) GetReserved() bool {
+	if x != nil {
+		return x.Reserved
+	}
+	return false
+}
+
+func (x *ProcessServerDesired) GetGuests() []string {
+	if x != nil {
+		return x.Guests
+	}
+	return nil
+}
+
 type ProcessServerObserved struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	Address         string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // host:port that agents dial
@@ -1806,7 +2325,7 @@ type ProcessServerObserved struct {
 
 func (x *ProcessServerObserved) Reset() {
 	*x = ProcessServerObserved{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[18]
+	mi := &file_farshore_v1_hub_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1818,7 +2337,7 @@ func (x *ProcessServerObserved) String() string {
 func (*ProcessServerObserved) ProtoMessage() {}
 
 func (x *ProcessServerObserved) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[18]
+	mi := &file_farshore_v1_hub_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1831,7 +2350,7 @@ func (x *ProcessServerObserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessServerObserved.ProtoReflect.Descriptor instead.
 func (*ProcessServerObserved) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{18}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ProcessServerObserved) GetAddress() string {
@@ -1898,7 +2417,7 @@ type StreamObserved struct {
 
 func (x *StreamObserved) Reset() {
 	*x = StreamObserved{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[19]
+	mi := &file_farshore_v1_hub_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1910,7 +2429,7 @@ func (x *StreamObserved) String() string {
 func (*StreamObserved) ProtoMessage() {}
 
 func (x *StreamObserved) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[19]
+	mi := &file_farshore_v1_hub_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1923,7 +2442,7 @@ func (x *StreamObserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamObserved.ProtoReflect.Descriptor instead.
 func (*StreamObserved) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{19}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *StreamObserved) GetMachine() string {
@@ -1986,7 +2505,7 @@ type ApplierDesired struct {
 
 func (x *ApplierDesired) Reset() {
 	*x = ApplierDesired{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[20]
+	mi := &file_farshore_v1_hub_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1998,7 +2517,7 @@ func (x *ApplierDesired) String() string {
 func (*ApplierDesired) ProtoMessage() {}
 
 func (x *ApplierDesired) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[20]
+	mi := &file_farshore_v1_hub_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2011,7 +2530,7 @@ func (x *ApplierDesired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplierDesired.ProtoReflect.Descriptor instead.
 func (*ApplierDesired) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{20}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ApplierDesired) GetMachines() []string {
@@ -2049,7 +2568,7 @@ type ApplierJob struct {
 
 func (x *ApplierJob) Reset() {
 	*x = ApplierJob{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[21]
+	mi := &file_farshore_v1_hub_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2061,7 +2580,7 @@ func (x *ApplierJob) String() string {
 func (*ApplierJob) ProtoMessage() {}
 
 func (x *ApplierJob) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[21]
+	mi := &file_farshore_v1_hub_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2074,7 +2593,7 @@ func (x *ApplierJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplierJob.ProtoReflect.Descriptor instead.
 func (*ApplierJob) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{21}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ApplierJob) GetId() string {
@@ -2123,7 +2642,7 @@ type ApplierObserved struct {
 
 func (x *ApplierObserved) Reset() {
 	*x = ApplierObserved{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[22]
+	mi := &file_farshore_v1_hub_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2135,7 +2654,7 @@ func (x *ApplierObserved) String() string {
 func (*ApplierObserved) ProtoMessage() {}
 
 func (x *ApplierObserved) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[22]
+	mi := &file_farshore_v1_hub_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2148,7 +2667,7 @@ func (x *ApplierObserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplierObserved.ProtoReflect.Descriptor instead.
 func (*ApplierObserved) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{22}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ApplierObserved) GetReplicas() []*ReplicaObserved {
@@ -2182,13 +2701,16 @@ type ReplicaObserved struct {
 	CaughtUp              bool                   `protobuf:"varint,51,opt,name=caught_up,json=caughtUp,proto3" json:"caught_up,omitempty"`                                            // there was nothing behind it when the applier last looked
 	AppliedBytesPerSecond uint64                 `protobuf:"varint,52,opt,name=applied_bytes_per_second,json=appliedBytesPerSecond,proto3" json:"applied_bytes_per_second,omitempty"` // of late
 	Rebuilt               uint64                 `protobuf:"varint,53,opt,name=rebuilt,proto3" json:"rebuilt,omitempty"`                                                              // the rebuild that it comes from
+	ReplaySeconds         uint32                 `protobuf:"varint,54,opt,name=replay_seconds,json=replaySeconds,proto3" json:"replay_seconds,omitempty"`                             // estimate of replaying what was applied since the checkpoint
+	GoalSeconds           uint32                 `protobuf:"varint,55,opt,name=goal_seconds,json=goalSeconds,proto3" json:"goal_seconds,omitempty"`                                   // what replaying shall take at most; 0: not told
+	Fault                 *Fault                 `protobuf:"bytes,56,opt,name=fault,proto3" json:"fault,omitempty"`                                                                   // what keeps it from following its stream
 	unknownFields         protoimpl.UnknownFields
 	sizeCache             protoimpl.SizeCache
 }
 
 func (x *ReplicaObserved) Reset() {
 	*x = ReplicaObserved{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[23]
+	mi := &file_farshore_v1_hub_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2200,7 +2722,7 @@ func (x *ReplicaObserved) String() string {
 func (*ReplicaObserved) ProtoMessage() {}
 
 func (x *ReplicaObserved) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[23]
+	mi := &file_farshore_v1_hub_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2213,7 +2735,7 @@ func (x *ReplicaObserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaObserved.ProtoReflect.Descriptor instead.
 func (*ReplicaObserved) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{23}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ReplicaObserved) GetMachine() string {
@@ -2272,6 +2794,27 @@ func (x *ReplicaObserved) GetRebuilt() uint64 {
 	return 0
 }
 
+func (x *ReplicaObserved) GetReplaySeconds() uint32 {
+	if x != nil {
+		return x.ReplaySeconds
+	}
+	return 0
+}
+
+func (x *ReplicaObserved) GetGoalSeconds() uint32 {
+	if x != nil {
+		return x.GoalSeconds
+	}
+	return 0
+}
+
+func (x *ReplicaObserved) GetFault() *Fault {
+	if x != nil {
+		return x.Fault
+	}
+	return nil
+}
+
 type ApplierJobObserved struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -2280,13 +2823,14 @@ type ApplierJobObserved struct {
 	DoneBytes     uint64                 `protobuf:"varint,4,opt,name=done_bytes,json=doneBytes,proto3" json:"done_bytes,omitempty"`
 	Disks         []*MaterialisedDisk    `protobuf:"bytes,5,rep,name=disks,proto3" json:"disks,omitempty"`
 	Fault         *Fault                 `protobuf:"bytes,6,opt,name=fault,proto3" json:"fault,omitempty"`
+	Scrubbed      *Scrubbed              `protobuf:"bytes,70,opt,name=scrubbed,proto3" json:"scrubbed,omitempty"` // SCRUB: what was found so far
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ApplierJobObserved) Reset() {
 	*x = ApplierJobObserved{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[24]
+	mi := &file_farshore_v1_hub_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2298,7 +2842,7 @@ func (x *ApplierJobObserved) String() string {
 func (*ApplierJobObserved) ProtoMessage() {}
 
 func (x *ApplierJobObserved) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[24]
+	mi := &file_farshore_v1_hub_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2311,7 +2855,7 @@ func (x *ApplierJobObserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplierJobObserved.ProtoReflect.Descriptor instead.
 func (*ApplierJobObserved) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{24}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ApplierJobObserved) GetId() string {
@@ -2356,6 +2900,238 @@ func (x *ApplierJobObserved) GetFault() *Fault {
 	return nil
 }
 
+func (x *ApplierJobObserved) GetScrubbed() *Scrubbed {
+	if x != nil {
+		return x.Scrubbed
+	}
+	return nil
+}
+
+// Scrubbed is what a scrub of a machine has read, and what it found.
+type Scrubbed struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Segments       uint64                 `protobuf:"varint,1,opt,name=segments,proto3" json:"segments,omitempty"`                                // read and right
+	Bytes          uint64                 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`                                      // of them, as stored
+	Points         uint32                 `protobuf:"varint,3,opt,name=points,proto3" json:"points,omitempty"`                                    // that can be restored
+	At             *Position              `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`                                             // where the replica was compared with the journal; absent: it was not
+	TotalBytes     uint64                 `protobuf:"varint,5,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`          // of its disks
+	ComparedBytes  uint64                 `protobuf:"varint,6,opt,name=compared_bytes,json=comparedBytes,proto3" json:"compared_bytes,omitempty"` // what does not matter is left out
+	DifferentBytes uint64                 `protobuf:"varint,7,opt,name=different_bytes,json=differentBytes,proto3" json:"different_bytes,omitempty"`
+	NotCompared    string                 `protobuf:"bytes,8,opt,name=not_compared,json=notCompared,proto3" json:"not_compared,omitempty"` // why the replica, or a part of it, was not compared
+	Findings       []*ScrubFinding        `protobuf:"bytes,9,rep,name=findings,proto3" json:"findings,omitempty"`
+	Left           uint32                 `protobuf:"varint,10,opt,name=left,proto3" json:"left,omitempty"` // findings that are not told one by one
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Scrubbed) Reset() {
+	*x = Scrubbed{}
+	mi := &file_farshore_v1_hub_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Scrubbed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Scrubbed) ProtoMessage() {}
+
+func (x *Scrubbed) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_hub_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Scrubbed.ProtoReflect.Descriptor instead.
+func (*Scrubbed) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Scrubbed) GetSegments() uint64 {
+	if x != nil {
+		return x.Segments
+	}
+	return 0
+}
+
+func (x *Scrubbed) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Scrubbed) GetPoints() uint32 {
+	if x != nil {
+		return x.Points
+	}
+	return 0
+}
+
+func (x *Scrubbed) GetAt() *Position {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Scrubbed) GetTotalBytes() uint64 {
+	if x != nil {
+		return x.TotalBytes
+	}
+	return 0
+}
+
+func (x *Scrubbed) GetComparedBytes() uint64 {
+	if x != nil {
+		return x.ComparedBytes
+	}
+	return 0
+}
+
+func (x *Scrubbed) GetDifferentBytes() uint64 {
+	if x != nil {
+		return x.DifferentBytes
+	}
+	return 0
+}
+
+func (x *Scrubbed) GetNotCompared() string {
+	if x != nil {
+		return x.NotCompared
+	}
+	return ""
+}
+
+func (x *Scrubbed) GetFindings() []*ScrubFinding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+func (x *Scrubbed) GetLeft() uint32 {
+	if x != nil {
+		return x.Left
+	}
+	return 0
+}
+
+type ScrubFinding struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`      // "journal", "replica", "snapshot", "document"
+	Object        string                 `protobuf:"bytes,2,opt,name=object,proto3" json:"object,omitempty"`  // its name in the vault
+	Disk          string                 `protobuf:"bytes,3,opt,name=disk,proto3" json:"disk,omitempty"`      // empty: of no disk, or not known
+	Offset        uint64                 `protobuf:"varint,4,opt,name=offset,proto3" json:"offset,omitempty"` // on the disk
+	Bytes         uint64                 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Code          string                 `protobuf:"bytes,6,opt,name=code,proto3" json:"code,omitempty"`
+	What          string                 `protobuf:"bytes,7,opt,name=what,proto3" json:"what,omitempty"`
+	Since         *Position              `protobuf:"bytes,8,opt,name=since,proto3" json:"since,omitempty"` // replica: the segment that wrote these bytes last
+	Lost          []*Position            `protobuf:"bytes,9,rep,name=lost,proto3" json:"lost,omitempty"`   // journal: recovery points that are lost by it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScrubFinding) Reset() {
+	*x = ScrubFinding{}
+	mi := &file_farshore_v1_hub_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScrubFinding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScrubFinding) ProtoMessage() {}
+
+func (x *ScrubFinding) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_hub_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScrubFinding.ProtoReflect.Descriptor instead.
+func (*ScrubFinding) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ScrubFinding) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *ScrubFinding) GetObject() string {
+	if x != nil {
+		return x.Object
+	}
+	return ""
+}
+
+func (x *ScrubFinding) GetDisk() string {
+	if x != nil {
+		return x.Disk
+	}
+	return ""
+}
+
+func (x *ScrubFinding) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *ScrubFinding) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *ScrubFinding) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *ScrubFinding) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *ScrubFinding) GetSince() *Position {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *ScrubFinding) GetLost() []*Position {
+	if x != nil {
+		return x.Lost
+	}
+	return nil
+}
+
 type MaterialisedDisk struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Disk          string                 `protobuf:"bytes,1,opt,name=disk,proto3" json:"disk,omitempty"`
@@ -2368,7 +3144,7 @@ type MaterialisedDisk struct {
 
 func (x *MaterialisedDisk) Reset() {
 	*x = MaterialisedDisk{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[25]
+	mi := &file_farshore_v1_hub_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2380,7 +3156,7 @@ func (x *MaterialisedDisk) String() string {
 func (*MaterialisedDisk) ProtoMessage() {}
 
 func (x *MaterialisedDisk) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[25]
+	mi := &file_farshore_v1_hub_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2393,7 +3169,7 @@ func (x *MaterialisedDisk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MaterialisedDisk.ProtoReflect.Descriptor instead.
 func (*MaterialisedDisk) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{25}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *MaterialisedDisk) GetDisk() string {
@@ -2433,7 +3209,7 @@ type CollectorDesired struct {
 
 func (x *CollectorDesired) Reset() {
 	*x = CollectorDesired{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[26]
+	mi := &file_farshore_v1_hub_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2445,7 +3221,7 @@ func (x *CollectorDesired) String() string {
 func (*CollectorDesired) ProtoMessage() {}
 
 func (x *CollectorDesired) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[26]
+	mi := &file_farshore_v1_hub_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2458,7 +3234,7 @@ func (x *CollectorDesired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectorDesired.ProtoReflect.Descriptor instead.
 func (*CollectorDesired) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{26}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{34}
 }
 
 type CollectorObserved struct {
@@ -2471,7 +3247,7 @@ type CollectorObserved struct {
 
 func (x *CollectorObserved) Reset() {
 	*x = CollectorObserved{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[27]
+	mi := &file_farshore_v1_hub_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2483,7 +3259,7 @@ func (x *CollectorObserved) String() string {
 func (*CollectorObserved) ProtoMessage() {}
 
 func (x *CollectorObserved) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[27]
+	mi := &file_farshore_v1_hub_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2496,7 +3272,7 @@ func (x *CollectorObserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectorObserved.ProtoReflect.Descriptor instead.
 func (*CollectorObserved) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{27}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CollectorObserved) GetMachines() []*MachineCollected {
@@ -2534,7 +3310,7 @@ type MachineCollected struct {
 
 func (x *MachineCollected) Reset() {
 	*x = MachineCollected{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[28]
+	mi := &file_farshore_v1_hub_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2546,7 +3322,7 @@ func (x *MachineCollected) String() string {
 func (*MachineCollected) ProtoMessage() {}
 
 func (x *MachineCollected) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[28]
+	mi := &file_farshore_v1_hub_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2559,7 +3335,7 @@ func (x *MachineCollected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MachineCollected.ProtoReflect.Descriptor instead.
 func (*MachineCollected) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{28}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *MachineCollected) GetMachine() string {
@@ -2655,7 +3431,7 @@ type MasterTargetDesired struct {
 
 func (x *MasterTargetDesired) Reset() {
 	*x = MasterTargetDesired{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[29]
+	mi := &file_farshore_v1_hub_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2667,7 +3443,7 @@ func (x *MasterTargetDesired) String() string {
 func (*MasterTargetDesired) ProtoMessage() {}
 
 func (x *MasterTargetDesired) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[29]
+	mi := &file_farshore_v1_hub_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2680,7 +3456,7 @@ func (x *MasterTargetDesired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MasterTargetDesired.ProtoReflect.Descriptor instead.
 func (*MasterTargetDesired) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{29}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *MasterTargetDesired) GetMachines() []*MachineSinks {
@@ -2704,7 +3480,7 @@ type MachineSinks struct {
 
 func (x *MachineSinks) Reset() {
 	*x = MachineSinks{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[30]
+	mi := &file_farshore_v1_hub_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2716,7 +3492,7 @@ func (x *MachineSinks) String() string {
 func (*MachineSinks) ProtoMessage() {}
 
 func (x *MachineSinks) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[30]
+	mi := &file_farshore_v1_hub_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2729,7 +3505,7 @@ func (x *MachineSinks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MachineSinks.ProtoReflect.Descriptor instead.
 func (*MachineSinks) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{30}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *MachineSinks) GetMachine() string {
@@ -2780,7 +3556,7 @@ type SinkDesired struct {
 
 func (x *SinkDesired) Reset() {
 	*x = SinkDesired{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[31]
+	mi := &file_farshore_v1_hub_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2792,7 +3568,7 @@ func (x *SinkDesired) String() string {
 func (*SinkDesired) ProtoMessage() {}
 
 func (x *SinkDesired) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[31]
+	mi := &file_farshore_v1_hub_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2805,7 +3581,7 @@ func (x *SinkDesired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SinkDesired.ProtoReflect.Descriptor instead.
 func (*SinkDesired) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{31}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SinkDesired) GetDisk() string {
@@ -2856,7 +3632,7 @@ type MasterTargetObserved struct {
 
 func (x *MasterTargetObserved) Reset() {
 	*x = MasterTargetObserved{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[32]
+	mi := &file_farshore_v1_hub_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2868,7 +3644,7 @@ func (x *MasterTargetObserved) String() string {
 func (*MasterTargetObserved) ProtoMessage() {}
 
 func (x *MasterTargetObserved) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[32]
+	mi := &file_farshore_v1_hub_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2881,7 +3657,7 @@ func (x *MasterTargetObserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MasterTargetObserved.ProtoReflect.Descriptor instead.
 func (*MasterTargetObserved) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{32}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *MasterTargetObserved) GetMachines() []*SinksObserved {
@@ -2944,7 +3720,7 @@ type SinksObserved struct {
 
 func (x *SinksObserved) Reset() {
 	*x = SinksObserved{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[33]
+	mi := &file_farshore_v1_hub_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2956,7 +3732,7 @@ func (x *SinksObserved) String() string {
 func (*SinksObserved) ProtoMessage() {}
 
 func (x *SinksObserved) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[33]
+	mi := &file_farshore_v1_hub_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2969,7 +3745,7 @@ func (x *SinksObserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SinksObserved.ProtoReflect.Descriptor instead.
 func (*SinksObserved) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{33}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SinksObserved) GetMachine() string {
@@ -3090,13 +3866,16 @@ type OfferedDevice struct {
 	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
 	SizeBytes     uint64                 `protobuf:"varint,2,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
 	Busy          string                 `protobuf:"bytes,3,opt,name=busy,proto3" json:"busy,omitempty"` // why it cannot be taken now; empty: it can
+	Model         string                 `protobuf:"bytes,4,opt,name=model,proto3" json:"model,omitempty"`
+	Serial        string                 `protobuf:"bytes,5,opt,name=serial,proto3" json:"serial,omitempty"`
+	Holds         string                 `protobuf:"bytes,6,opt,name=holds,proto3" json:"holds,omitempty"` // in a few words; empty: nothing, or not looked at because it is busy
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *OfferedDevice) Reset() {
 	*x = OfferedDevice{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[34]
+	mi := &file_farshore_v1_hub_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3108,7 +3887,7 @@ func (x *OfferedDevice) String() string {
 func (*OfferedDevice) ProtoMessage() {}
 
 func (x *OfferedDevice) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[34]
+	mi := &file_farshore_v1_hub_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3121,7 +3900,7 @@ func (x *OfferedDevice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OfferedDevice.ProtoReflect.Descriptor instead.
 func (*OfferedDevice) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{34}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *OfferedDevice) GetPath() string {
@@ -3145,6 +3924,27 @@ func (x *OfferedDevice) GetBusy() string {
 	return ""
 }
 
+func (x *OfferedDevice) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *OfferedDevice) GetSerial() string {
+	if x != nil {
+		return x.Serial
+	}
+	return ""
+}
+
+func (x *OfferedDevice) GetHolds() string {
+	if x != nil {
+		return x.Holds
+	}
+	return ""
+}
+
 // OfferedFolder is where files and images may be made.
 type OfferedFolder struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3156,7 +3956,7 @@ type OfferedFolder struct {
 
 func (x *OfferedFolder) Reset() {
 	*x = OfferedFolder{}
-	mi := &file_farshore_v1_hub_proto_msgTypes[35]
+	mi := &file_farshore_v1_hub_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3168,7 +3968,7 @@ func (x *OfferedFolder) String() string {
 func (*OfferedFolder) ProtoMessage() {}
 
 func (x *OfferedFolder) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_hub_proto_msgTypes[35]
+	mi := &file_farshore_v1_hub_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3181,7 +3981,7 @@ func (x *OfferedFolder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OfferedFolder.ProtoReflect.Descriptor instead.
 func (*OfferedFolder) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{35}
+	return file_farshore_v1_hub_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *OfferedFolder) GetPath() string {
@@ -3279,7 +4079,7 @@ const file_farshore_v1_hub_proto_rawDesc = "" +
 	"\aNicSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x1c\n" +
-	"\taddresses\x18\x03 \x03(\tR\taddresses\"\xc9\x02\n" +
+	"\taddresses\x18\x03 \x03(\tR\taddresses\"\xaf\x03\n" +
 	"\fAgentDesired\x12\x18\n" +
 	"\aprotect\x18\x01 \x01(\bR\aprotect\x12\x16\n" +
 	"\x06paused\x18\x02 \x01(\bR\x06paused\x12\x14\n" +
@@ -3288,14 +4088,28 @@ const file_farshore_v1_hub_proto_rawDesc = "" +
 	"\x13crash_every_seconds\x18\x05 \x01(\rR\x11crashEverySeconds\x12*\n" +
 	"\x11app_every_seconds\x18\x06 \x01(\rR\x0fappEverySeconds\x12)\n" +
 	"\x03cut\x18\a \x01(\v2\x17.farshore.v1.CutRequestR\x03cut\x12%\n" +
-	"\x0enew_generation\x18\b \x01(\bR\rnewGeneration\x12\x1a\n" +
-	"\binstance\x18< \x01(\tR\binstance\"\x7f\n" +
+	"\x0enew_generation\x18\b \x01(\bR\rnewGeneration\x12-\n" +
+	"\x05group\x18P \x01(\v2\x17.farshore.v1.AgentGroupR\x05group\x12\x1a\n" +
+	"\binstance\x18< \x01(\tR\binstance\x125\n" +
+	"\acompare\x18= \x01(\v2\x1b.farshore.v1.CompareRequestR\acompare\"N\n" +
+	"\x0eCompareRequest\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x10\n" +
+	"\x03run\x18\x02 \x01(\tR\x03run\x12\x12\n" +
+	"\x04stop\x18\x03 \x01(\bR\x04stop\"~\n" +
+	"\n" +
+	"AgentGroup\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
+	"\revery_seconds\x18\x02 \x01(\rR\feverySeconds\x127\n" +
+	"\amembers\x18\x03 \x03(\v2\x1d.farshore.v1.AgentGroupMemberR\amembers\"F\n" +
+	"\x10AgentGroupMember\x12\x18\n" +
+	"\amachine\x18\x01 \x01(\tR\amachine\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\x7f\n" +
 	"\n" +
 	"CutRequest\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12 \n" +
 	"\vconsistency\x18\x02 \x01(\tR\vconsistency\x12\x14\n" +
 	"\x05label\x18\x03 \x01(\tR\x05label\x12!\n" +
-	"\fhold_seconds\x18< \x01(\rR\vholdSeconds\"\xed\x06\n" +
+	"\fhold_seconds\x18< \x01(\rR\vholdSeconds\"\xf4\a\n" +
 	"\rAgentObserved\x122\n" +
 	"\amachine\x18\x01 \x01(\v2\x18.farshore.v1.MachineSpecR\amachine\x12-\n" +
 	"\x05phase\x18\x02 \x01(\x0e2\x17.farshore.v1.AgentPhaseR\x05phase\x12\x14\n" +
@@ -3325,7 +4139,41 @@ const file_farshore_v1_hub_proto_rawDesc = "" +
 	"\treadiness\x18( \x03(\v2\x1d.farshore.v1.ReadinessFindingR\treadiness\x12%\n" +
 	"\x0ereadiness_unix\x18) \x01(\x03R\rreadinessUnix\x12\x1a\n" +
 	"\binstance\x18< \x01(\tR\binstance\x12\x18\n" +
-	"\aholding\x18= \x01(\bR\aholding\"\xf1\x01\n" +
+	"\aholding\x18= \x01(\bR\aholding\x12D\n" +
+	"\rconfiguration\x18> \x03(\v2\x1e.farshore.v1.ConfigurationFileR\rconfiguration\x12?\n" +
+	"\n" +
+	"comparison\x18? \x01(\v2\x1f.farshore.v1.ComparisonObservedR\n" +
+	"comparison\"\xeb\x04\n" +
+	"\x12ComparisonObserved\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
+	"\x04done\x18\x02 \x01(\bR\x04done\x12\x18\n" +
+	"\awaiting\x18\x03 \x01(\tR\awaiting\x12\x10\n" +
+	"\x03why\x18\x04 \x03(\tR\x03why\x12\x0e\n" +
+	"\x02at\x18\x05 \x01(\tR\x02at\x12\x1f\n" +
+	"\vtotal_bytes\x18\x06 \x01(\x04R\n" +
+	"totalBytes\x12\x1d\n" +
+	"\n" +
+	"read_bytes\x18\a \x01(\x04R\treadBytes\x12\x1f\n" +
+	"\vequal_bytes\x18\b \x01(\x04R\n" +
+	"equalBytes\x12#\n" +
+	"\rchanged_bytes\x18\t \x01(\x04R\fchangedBytes\x12+\n" +
+	"\x11unspecified_bytes\x18\n" +
+	" \x01(\x04R\x10unspecifiedBytes\x12#\n" +
+	"\runclear_bytes\x18\v \x01(\x04R\funclearBytes\x12'\n" +
+	"\x0fdifferent_bytes\x18\f \x01(\x04R\x0edifferentBytes\x12(\n" +
+	"\x10bytes_per_second\x18\r \x01(\x04R\x0ebytesPerSecond\x12\x19\n" +
+	"\bend_unix\x18\x0e \x01(\x03R\aendUnix\x12C\n" +
+	"\vdifferences\x18\x0f \x03(\v2!.farshore.v1.DifferenceFromSourceR\vdifferences\x12\x12\n" +
+	"\x04left\x18\x10 \x01(\rR\x04left\x12\x1a\n" +
+	"\bunproven\x18\x11 \x01(\bR\bunproven\x122\n" +
+	"\x06healed\x18\x12 \x01(\v2\x1a.farshore.v1.RecoveryPointR\x06healed\"X\n" +
+	"\x14DifferenceFromSource\x12\x12\n" +
+	"\x04disk\x18\x01 \x01(\tR\x04disk\x12\x16\n" +
+	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\"?\n" +
+	"\x11ConfigurationFile\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\fR\x06sha256\"\xf1\x01\n" +
 	"\x10ReadinessFinding\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x1a\n" +
 	"\bseverity\x18\x02 \x01(\tR\bseverity\x12\x18\n" +
@@ -3336,14 +4184,16 @@ const file_farshore_v1_hub_proto_rawDesc = "" +
 	"\bcommands\x18\a \x03(\tR\bcommands\x12\x18\n" +
 	"\afixable\x18\b \x01(\bR\afixable\x12\x1d\n" +
 	"\n" +
-	"since_unix\x18\t \x01(\x03R\tsinceUnix\"\x8d\x02\n" +
+	"since_unix\x18\t \x01(\x03R\tsinceUnix\"\xc1\x02\n" +
 	"\x14ProcessServerDesired\x12\x1a\n" +
 	"\bmachines\x18\x01 \x03(\tR\bmachines\x12R\n" +
 	"\vrpo_seconds\x182 \x03(\v21.farshore.v1.ProcessServerDesired.RpoSecondsEntryR\n" +
 	"rpoSeconds\x12\x14\n" +
 	"\x05drain\x183 \x01(\bR\x05drain\x12\x16\n" +
 	"\x06listen\x184 \x01(\tR\x06listen\x12\x18\n" +
-	"\aaddress\x185 \x01(\tR\aaddress\x1a=\n" +
+	"\aaddress\x185 \x01(\tR\aaddress\x12\x1a\n" +
+	"\breserved\x186 \x01(\bR\breserved\x12\x16\n" +
+	"\x06guests\x187 \x03(\tR\x06guests\x1a=\n" +
 	"\x0fRpoSecondsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xa0\x02\n" +
@@ -3380,7 +4230,7 @@ const file_farshore_v1_hub_proto_rawDesc = "" +
 	"\x0fApplierObserved\x128\n" +
 	"\breplicas\x18\x01 \x03(\v2\x1c.farshore.v1.ReplicaObservedR\breplicas\x123\n" +
 	"\x04jobs\x18\x02 \x03(\v2\x1f.farshore.v1.ApplierJobObservedR\x04jobs\x12*\n" +
-	"\x06faults\x18\x03 \x03(\v2\x12.farshore.v1.FaultR\x06faults\"\xd4\x02\n" +
+	"\x06faults\x18\x03 \x03(\v2\x12.farshore.v1.FaultR\x06faults\"\xc8\x03\n" +
 	"\x0fReplicaObserved\x12\x18\n" +
 	"\amachine\x18\x01 \x01(\tR\amachine\x12/\n" +
 	"\aapplied\x18\x02 \x01(\v2\x15.farshore.v1.PositionR\aapplied\x125\n" +
@@ -3391,7 +4241,10 @@ const file_farshore_v1_hub_proto_rawDesc = "" +
 	"\x11applied_unix_nano\x182 \x01(\x03R\x0fappliedUnixNano\x12\x1b\n" +
 	"\tcaught_up\x183 \x01(\bR\bcaughtUp\x127\n" +
 	"\x18applied_bytes_per_second\x184 \x01(\x04R\x15appliedBytesPerSecond\x12\x18\n" +
-	"\arebuilt\x185 \x01(\x04R\arebuilt\"\xf7\x01\n" +
+	"\arebuilt\x185 \x01(\x04R\arebuilt\x12%\n" +
+	"\x0ereplay_seconds\x186 \x01(\rR\rreplaySeconds\x12!\n" +
+	"\fgoal_seconds\x187 \x01(\rR\vgoalSeconds\x12(\n" +
+	"\x05fault\x188 \x01(\v2\x12.farshore.v1.FaultR\x05fault\"\xaa\x02\n" +
 	"\x12ApplierJobObserved\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x122\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1c.farshore.v1.ApplierJobStateR\x05state\x12\x1f\n" +
@@ -3400,7 +4253,31 @@ const file_farshore_v1_hub_proto_rawDesc = "" +
 	"\n" +
 	"done_bytes\x18\x04 \x01(\x04R\tdoneBytes\x123\n" +
 	"\x05disks\x18\x05 \x03(\v2\x1d.farshore.v1.MaterialisedDiskR\x05disks\x12(\n" +
-	"\x05fault\x18\x06 \x01(\v2\x12.farshore.v1.FaultR\x05fault\"k\n" +
+	"\x05fault\x18\x06 \x01(\v2\x12.farshore.v1.FaultR\x05fault\x121\n" +
+	"\bscrubbed\x18F \x01(\v2\x15.farshore.v1.ScrubbedR\bscrubbed\"\xda\x02\n" +
+	"\bScrubbed\x12\x1a\n" +
+	"\bsegments\x18\x01 \x01(\x04R\bsegments\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x16\n" +
+	"\x06points\x18\x03 \x01(\rR\x06points\x12%\n" +
+	"\x02at\x18\x04 \x01(\v2\x15.farshore.v1.PositionR\x02at\x12\x1f\n" +
+	"\vtotal_bytes\x18\x05 \x01(\x04R\n" +
+	"totalBytes\x12%\n" +
+	"\x0ecompared_bytes\x18\x06 \x01(\x04R\rcomparedBytes\x12'\n" +
+	"\x0fdifferent_bytes\x18\a \x01(\x04R\x0edifferentBytes\x12!\n" +
+	"\fnot_compared\x18\b \x01(\tR\vnotCompared\x125\n" +
+	"\bfindings\x18\t \x03(\v2\x19.farshore.v1.ScrubFindingR\bfindings\x12\x12\n" +
+	"\x04left\x18\n" +
+	" \x01(\rR\x04left\"\xfc\x01\n" +
+	"\fScrubFinding\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x16\n" +
+	"\x06object\x18\x02 \x01(\tR\x06object\x12\x12\n" +
+	"\x04disk\x18\x03 \x01(\tR\x04disk\x12\x16\n" +
+	"\x06offset\x18\x04 \x01(\x04R\x06offset\x12\x14\n" +
+	"\x05bytes\x18\x05 \x01(\x04R\x05bytes\x12\x12\n" +
+	"\x04code\x18\x06 \x01(\tR\x04code\x12\x12\n" +
+	"\x04what\x18\a \x01(\tR\x04what\x12+\n" +
+	"\x05since\x18\b \x01(\v2\x15.farshore.v1.PositionR\x05since\x12)\n" +
+	"\x04lost\x18\t \x03(\v2\x15.farshore.v1.PositionR\x04lost\"k\n" +
 	"\x10MaterialisedDisk\x12\x12\n" +
 	"\x04disk\x18\x01 \x01(\tR\x04disk\x12\x10\n" +
 	"\x03url\x18\x02 \x01(\tR\x03url\x12\x1d\n" +
@@ -3466,12 +4343,15 @@ const file_farshore_v1_hub_proto_rawDesc = "" +
 	"\x0fdifferent_bytes\x18\r \x01(\x04R\x0edifferentBytes\x12(\n" +
 	"\x05fault\x18\x0e \x01(\v2\x12.farshore.v1.FaultR\x05fault\x12.\n" +
 	"\x05sinks\x18\x0f \x03(\v2\x18.farshore.v1.SinkDesiredR\x05sinks\x12-\n" +
-	"\x06finish\x18\x10 \x01(\v2\x15.farshore.v1.PositionR\x06finish\"V\n" +
+	"\x06finish\x18\x10 \x01(\v2\x15.farshore.v1.PositionR\x06finish\"\x9a\x01\n" +
 	"\rOfferedDevice\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1d\n" +
 	"\n" +
 	"size_bytes\x18\x02 \x01(\x04R\tsizeBytes\x12\x12\n" +
-	"\x04busy\x18\x03 \x01(\tR\x04busy\"B\n" +
+	"\x04busy\x18\x03 \x01(\tR\x04busy\x12\x14\n" +
+	"\x05model\x18\x04 \x01(\tR\x05model\x12\x16\n" +
+	"\x06serial\x18\x05 \x01(\tR\x06serial\x12\x14\n" +
+	"\x05holds\x18\x06 \x01(\tR\x05holds\"B\n" +
 	"\rOfferedFolder\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1d\n" +
 	"\n" +
@@ -3484,11 +4364,12 @@ const file_farshore_v1_hub_proto_rawDesc = "" +
 	"\x15AGENT_PHASE_PROTECTED\x10\x03\x12\x19\n" +
 	"\x15AGENT_PHASE_RESYNCING\x10\x04\x12\x16\n" +
 	"\x12AGENT_PHASE_PAUSED\x10\x05\x12\x17\n" +
-	"\x13AGENT_PHASE_STALLED\x10\x06*r\n" +
+	"\x13AGENT_PHASE_STALLED\x10\x06*\x8e\x01\n" +
 	"\x0eApplierJobKind\x12 \n" +
 	"\x1cAPPLIER_JOB_KIND_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cAPPLIER_JOB_KIND_MATERIALISE\x10\x01\x12\x1c\n" +
-	"\x18APPLIER_JOB_KIND_DISCARD\x10\x02*\x8d\x01\n" +
+	"\x18APPLIER_JOB_KIND_DISCARD\x10\x02\x12\x1a\n" +
+	"\x16APPLIER_JOB_KIND_SCRUB\x10F*\x8d\x01\n" +
 	"\x0fApplierJobState\x12!\n" +
 	"\x1dAPPLIER_JOB_STATE_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19APPLIER_JOB_STATE_RUNNING\x10\x01\x12\x1a\n" +
@@ -3513,7 +4394,7 @@ func file_farshore_v1_hub_proto_rawDescGZIP() []byte {
 }
 
 var file_farshore_v1_hub_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_farshore_v1_hub_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_farshore_v1_hub_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_farshore_v1_hub_proto_goTypes = []any{
 	(AgentPhase)(0),               // 0: farshore.v1.AgentPhase
 	(ApplierJobKind)(0),           // 1: farshore.v1.ApplierJobKind
@@ -3532,97 +4413,118 @@ var file_farshore_v1_hub_proto_goTypes = []any{
 	(*DiskSpec)(nil),              // 14: farshore.v1.DiskSpec
 	(*NicSpec)(nil),               // 15: farshore.v1.NicSpec
 	(*AgentDesired)(nil),          // 16: farshore.v1.AgentDesired
-	(*CutRequest)(nil),            // 17: farshore.v1.CutRequest
-	(*AgentObserved)(nil),         // 18: farshore.v1.AgentObserved
-	(*ReadinessFinding)(nil),      // 19: farshore.v1.ReadinessFinding
-	(*ProcessServerDesired)(nil),  // 20: farshore.v1.ProcessServerDesired
-	(*ProcessServerObserved)(nil), // 21: farshore.v1.ProcessServerObserved
-	(*StreamObserved)(nil),        // 22: farshore.v1.StreamObserved
-	(*ApplierDesired)(nil),        // 23: farshore.v1.ApplierDesired
-	(*ApplierJob)(nil),            // 24: farshore.v1.ApplierJob
-	(*ApplierObserved)(nil),       // 25: farshore.v1.ApplierObserved
-	(*ReplicaObserved)(nil),       // 26: farshore.v1.ReplicaObserved
-	(*ApplierJobObserved)(nil),    // 27: farshore.v1.ApplierJobObserved
-	(*MaterialisedDisk)(nil),      // 28: farshore.v1.MaterialisedDisk
-	(*CollectorDesired)(nil),      // 29: farshore.v1.CollectorDesired
-	(*CollectorObserved)(nil),     // 30: farshore.v1.CollectorObserved
-	(*MachineCollected)(nil),      // 31: farshore.v1.MachineCollected
-	(*MasterTargetDesired)(nil),   // 32: farshore.v1.MasterTargetDesired
-	(*MachineSinks)(nil),          // 33: farshore.v1.MachineSinks
-	(*SinkDesired)(nil),           // 34: farshore.v1.SinkDesired
-	(*MasterTargetObserved)(nil),  // 35: farshore.v1.MasterTargetObserved
-	(*SinksObserved)(nil),         // 36: farshore.v1.SinksObserved
-	(*OfferedDevice)(nil),         // 37: farshore.v1.OfferedDevice
-	(*OfferedFolder)(nil),         // 38: farshore.v1.OfferedFolder
-	nil,                           // 39: farshore.v1.ProcessServerDesired.RpoSecondsEntry
-	nil,                           // 40: farshore.v1.ApplierDesired.RebuildsEntry
+	(*CompareRequest)(nil),        // 17: farshore.v1.CompareRequest
+	(*AgentGroup)(nil),            // 18: farshore.v1.AgentGroup
+	(*AgentGroupMember)(nil),      // 19: farshore.v1.AgentGroupMember
+	(*CutRequest)(nil),            // 20: farshore.v1.CutRequest
+	(*AgentObserved)(nil),         // 21: farshore.v1.AgentObserved
+	(*ComparisonObserved)(nil),    // 22: farshore.v1.ComparisonObserved
+	(*DifferenceFromSource)(nil),  // 23: farshore.v1.DifferenceFromSource
+	(*ConfigurationFile)(nil),     // 24: farshore.v1.ConfigurationFile
+	(*ReadinessFinding)(nil),      // 25: farshore.v1.ReadinessFinding
+	(*ProcessServerDesired)(nil),  // 26: farshore.v1.ProcessServerDesired
+	(*ProcessServerObserved)(nil), // 27: farshore.v1.ProcessServerObserved
+	(*StreamObserved)(nil),        // 28: farshore.v1.StreamObserved
+	(*ApplierDesired)(nil),        // 29: farshore.v1.ApplierDesired
+	(*ApplierJob)(nil),            // 30: farshore.v1.ApplierJob
+	(*ApplierObserved)(nil),       // 31: farshore.v1.ApplierObserved
+	(*ReplicaObserved)(nil),       // 32: farshore.v1.ReplicaObserved
+	(*ApplierJobObserved)(nil),    // 33: farshore.v1.ApplierJobObserved
+	(*Scrubbed)(nil),              // 34: farshore.v1.Scrubbed
+	(*ScrubFinding)(nil),          // 35: farshore.v1.ScrubFinding
+	(*MaterialisedDisk)(nil),      // 36: farshore.v1.MaterialisedDisk
+	(*CollectorDesired)(nil),      // 37: farshore.v1.CollectorDesired
+	(*CollectorObserved)(nil),     // 38: farshore.v1.CollectorObserved
+	(*MachineCollected)(nil),      // 39: farshore.v1.MachineCollected
+	(*MasterTargetDesired)(nil),   // 40: farshore.v1.MasterTargetDesired
+	(*MachineSinks)(nil),          // 41: farshore.v1.MachineSinks
+	(*SinkDesired)(nil),           // 42: farshore.v1.SinkDesired
+	(*MasterTargetObserved)(nil),  // 43: farshore.v1.MasterTargetObserved
+	(*SinksObserved)(nil),         // 44: farshore.v1.SinksObserved
+	(*OfferedDevice)(nil),         // 45: farshore.v1.OfferedDevice
+	(*OfferedFolder)(nil),         // 46: farshore.v1.OfferedFolder
+	nil,                           // 47: farshore.v1.ProcessServerDesired.RpoSecondsEntry
+	nil,                           // 48: farshore.v1.ApplierDesired.RebuildsEntry
 }
 var file_farshore_v1_hub_proto_depIdxs = []int32{
 	13, // 0: farshore.v1.EnrolRequest.machine:type_name -> farshore.v1.MachineSpec
 	7,  // 1: farshore.v1.SyncRequest.have:type_name -> farshore.v1.Version
-	18, // 2: farshore.v1.SyncRequest.agent:type_name -> farshore.v1.AgentObserved
-	21, // 3: farshore.v1.SyncRequest.process_server:type_name -> farshore.v1.ProcessServerObserved
-	25, // 4: farshore.v1.SyncRequest.applier:type_name -> farshore.v1.ApplierObserved
-	30, // 5: farshore.v1.SyncRequest.collector:type_name -> farshore.v1.CollectorObserved
-	35, // 6: farshore.v1.SyncRequest.master_target:type_name -> farshore.v1.MasterTargetObserved
+	21, // 2: farshore.v1.SyncRequest.agent:type_name -> farshore.v1.AgentObserved
+	27, // 3: farshore.v1.SyncRequest.process_server:type_name -> farshore.v1.ProcessServerObserved
+	31, // 4: farshore.v1.SyncRequest.applier:type_name -> farshore.v1.ApplierObserved
+	38, // 5: farshore.v1.SyncRequest.collector:type_name -> farshore.v1.CollectorObserved
+	43, // 6: farshore.v1.SyncRequest.master_target:type_name -> farshore.v1.MasterTargetObserved
 	7,  // 7: farshore.v1.SyncResponse.version:type_name -> farshore.v1.Version
 	16, // 8: farshore.v1.SyncResponse.agent:type_name -> farshore.v1.AgentDesired
-	20, // 9: farshore.v1.SyncResponse.process_server:type_name -> farshore.v1.ProcessServerDesired
-	23, // 10: farshore.v1.SyncResponse.applier:type_name -> farshore.v1.ApplierDesired
-	29, // 11: farshore.v1.SyncResponse.collector:type_name -> farshore.v1.CollectorDesired
-	32, // 12: farshore.v1.SyncResponse.master_target:type_name -> farshore.v1.MasterTargetDesired
+	26, // 9: farshore.v1.SyncResponse.process_server:type_name -> farshore.v1.ProcessServerDesired
+	29, // 10: farshore.v1.SyncResponse.applier:type_name -> farshore.v1.ApplierDesired
+	37, // 11: farshore.v1.SyncResponse.collector:type_name -> farshore.v1.CollectorDesired
+	40, // 12: farshore.v1.SyncResponse.master_target:type_name -> farshore.v1.MasterTargetDesired
 	11, // 13: farshore.v1.RecoveryPoint.position:type_name -> farshore.v1.Position
 	14, // 14: farshore.v1.MachineSpec.disks:type_name -> farshore.v1.DiskSpec
 	15, // 15: farshore.v1.MachineSpec.nics:type_name -> farshore.v1.NicSpec
-	17, // 16: farshore.v1.AgentDesired.cut:type_name -> farshore.v1.CutRequest
-	13, // 17: farshore.v1.AgentObserved.machine:type_name -> farshore.v1.MachineSpec
-	0,  // 18: farshore.v1.AgentObserved.phase:type_name -> farshore.v1.AgentPhase
-	12, // 19: farshore.v1.AgentObserved.last_point:type_name -> farshore.v1.RecoveryPoint
-	12, // 20: farshore.v1.AgentObserved.cut_point:type_name -> farshore.v1.RecoveryPoint
-	10, // 21: farshore.v1.AgentObserved.faults:type_name -> farshore.v1.Fault
-	19, // 22: farshore.v1.AgentObserved.readiness:type_name -> farshore.v1.ReadinessFinding
-	39, // 23: farshore.v1.ProcessServerDesired.rpo_seconds:type_name -> farshore.v1.ProcessServerDesired.RpoSecondsEntry
-	22, // 24: farshore.v1.ProcessServerObserved.streams:type_name -> farshore.v1.StreamObserved
-	10, // 25: farshore.v1.ProcessServerObserved.faults:type_name -> farshore.v1.Fault
-	11, // 26: farshore.v1.StreamObserved.durable:type_name -> farshore.v1.Position
-	24, // 27: farshore.v1.ApplierDesired.jobs:type_name -> farshore.v1.ApplierJob
-	40, // 28: farshore.v1.ApplierDesired.rebuilds:type_name -> farshore.v1.ApplierDesired.RebuildsEntry
-	1,  // 29: farshore.v1.ApplierJob.kind:type_name -> farshore.v1.ApplierJobKind
-	11, // 30: farshore.v1.ApplierJob.position:type_name -> farshore.v1.Position
-	26, // 31: farshore.v1.ApplierObserved.replicas:type_name -> farshore.v1.ReplicaObserved
-	27, // 32: farshore.v1.ApplierObserved.jobs:type_name -> farshore.v1.ApplierJobObserved
-	10, // 33: farshore.v1.ApplierObserved.faults:type_name -> farshore.v1.Fault
-	11, // 34: farshore.v1.ReplicaObserved.applied:type_name -> farshore.v1.Position
-	11, // 35: farshore.v1.ReplicaObserved.checkpoint:type_name -> farshore.v1.Position
-	2,  // 36: farshore.v1.ApplierJobObserved.state:type_name -> farshore.v1.ApplierJobState
-	28, // 37: farshore.v1.ApplierJobObserved.disks:type_name -> farshore.v1.MaterialisedDisk
-	10, // 38: farshore.v1.ApplierJobObserved.fault:type_name -> farshore.v1.Fault
-	31, // 39: farshore.v1.CollectorObserved.machines:type_name -> farshore.v1.MachineCollected
-	10, // 40: farshore.v1.CollectorObserved.faults:type_name -> farshore.v1.Fault
-	33, // 41: farshore.v1.MasterTargetDesired.machines:type_name -> farshore.v1.MachineSinks
-	34, // 42: farshore.v1.MachineSinks.sinks:type_name -> farshore.v1.SinkDesired
-	11, // 43: farshore.v1.MachineSinks.finish:type_name -> farshore.v1.Position
-	36, // 44: farshore.v1.MasterTargetObserved.machines:type_name -> farshore.v1.SinksObserved
-	10, // 45: farshore.v1.MasterTargetObserved.faults:type_name -> farshore.v1.Fault
-	37, // 46: farshore.v1.MasterTargetObserved.devices:type_name -> farshore.v1.OfferedDevice
-	38, // 47: farshore.v1.MasterTargetObserved.folders:type_name -> farshore.v1.OfferedFolder
-	11, // 48: farshore.v1.SinksObserved.applied:type_name -> farshore.v1.Position
-	11, // 49: farshore.v1.SinksObserved.clean:type_name -> farshore.v1.Position
-	11, // 50: farshore.v1.SinksObserved.finished:type_name -> farshore.v1.Position
-	10, // 51: farshore.v1.SinksObserved.fault:type_name -> farshore.v1.Fault
-	34, // 52: farshore.v1.SinksObserved.sinks:type_name -> farshore.v1.SinkDesired
-	11, // 53: farshore.v1.SinksObserved.finish:type_name -> farshore.v1.Position
-	3,  // 54: farshore.v1.HubService.Enrol:input_type -> farshore.v1.EnrolRequest
-	5,  // 55: farshore.v1.HubService.Renew:input_type -> farshore.v1.RenewRequest
-	8,  // 56: farshore.v1.HubService.Sync:input_type -> farshore.v1.SyncRequest
-	4,  // 57: farshore.v1.HubService.Enrol:output_type -> farshore.v1.EnrolResponse
-	6,  // 58: farshore.v1.HubService.Renew:output_type -> farshore.v1.RenewResponse
-	9,  // 59: farshore.v1.HubService.Sync:output_type -> farshore.v1.SyncResponse
-	57, // [57:60] is the sub-list for method output_type
-	54, // [54:57] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	20, // 16: farshore.v1.AgentDesired.cut:type_name -> farshore.v1.CutRequest
+	18, // 17: farshore.v1.AgentDesired.group:type_name -> farshore.v1.AgentGroup
+	17, // 18: farshore.v1.AgentDesired.compare:type_name -> farshore.v1.CompareRequest
+	19, // 19: farshore.v1.AgentGroup.members:type_name -> farshore.v1.AgentGroupMember
+	13, // 20: farshore.v1.AgentObserved.machine:type_name -> farshore.v1.MachineSpec
+	0,  // 21: farshore.v1.AgentObserved.phase:type_name -> farshore.v1.AgentPhase
+	12, // 22: farshore.v1.AgentObserved.last_point:type_name -> farshore.v1.RecoveryPoint
+	12, // 23: farshore.v1.AgentObserved.cut_point:type_name -> farshore.v1.RecoveryPoint
+	10, // 24: farshore.v1.AgentObserved.faults:type_name -> farshore.v1.Fault
+	25, // 25: farshore.v1.AgentObserved.readiness:type_name -> farshore.v1.ReadinessFinding
+	24, // 26: farshore.v1.AgentObserved.configuration:type_name -> farshore.v1.ConfigurationFile
+	22, // 27: farshore.v1.AgentObserved.comparison:type_name -> farshore.v1.ComparisonObserved
+	23, // 28: farshore.v1.ComparisonObserved.differences:type_name -> farshore.v1.DifferenceFromSource
+	12, // 29: farshore.v1.ComparisonObserved.healed:type_name -> farshore.v1.RecoveryPoint
+	47, // 30: farshore.v1.ProcessServerDesired.rpo_seconds:type_name -> farshore.v1.ProcessServerDesired.RpoSecondsEntry
+	28, // 31: farshore.v1.ProcessServerObserved.streams:type_name -> farshore.v1.StreamObserved
+	10, // 32: farshore.v1.ProcessServerObserved.faults:type_name -> farshore.v1.Fault
+	11, // 33: farshore.v1.StreamObserved.durable:type_name -> farshore.v1.Position
+	30, // 34: farshore.v1.ApplierDesired.jobs:type_name -> farshore.v1.ApplierJob
+	48, // 35: farshore.v1.ApplierDesired.rebuilds:type_name -> farshore.v1.ApplierDesired.RebuildsEntry
+	1,  // 36: farshore.v1.ApplierJob.kind:type_name -> farshore.v1.ApplierJobKind
+	11, // 37: farshore.v1.ApplierJob.position:type_name -> farshore.v1.Position
+	32, // 38: farshore.v1.ApplierObserved.replicas:type_name -> farshore.v1.ReplicaObserved
+	33, // 39: farshore.v1.ApplierObserved.jobs:type_name -> farshore.v1.ApplierJobObserved
+	10, // 40: farshore.v1.ApplierObserved.faults:type_name -> farshore.v1.Fault
+	11, // 41: farshore.v1.ReplicaObserved.applied:type_name -> farshore.v1.Position
+	11, // 42: farshore.v1.ReplicaObserved.checkpoint:type_name -> farshore.v1.Position
+	10, // 43: farshore.v1.ReplicaObserved.fault:type_name -> farshore.v1.Fault
+	2,  // 44: farshore.v1.ApplierJobObserved.state:type_name -> farshore.v1.ApplierJobState
+	36, // 45: farshore.v1.ApplierJobObserved.disks:type_name -> farshore.v1.MaterialisedDisk
+	10, // 46: farshore.v1.ApplierJobObserved.fault:type_name -> farshore.v1.Fault
+	34, // 47: farshore.v1.ApplierJobObserved.scrubbed:type_name -> farshore.v1.Scrubbed
+	11, // 48: farshore.v1.Scrubbed.at:type_name -> farshore.v1.Position
+	35, // 49: farshore.v1.Scrubbed.findings:type_name -> farshore.v1.ScrubFinding
+	11, // 50: farshore.v1.ScrubFinding.since:type_name -> farshore.v1.Position
+	11, // 51: farshore.v1.ScrubFinding.lost:type_name -> farshore.v1.Position
+	39, // 52: farshore.v1.CollectorObserved.machines:type_name -> farshore.v1.MachineCollected
+	10, // 53: farshore.v1.CollectorObserved.faults:type_name -> farshore.v1.Fault
+	41, // 54: farshore.v1.MasterTargetDesired.machines:type_name -> farshore.v1.MachineSinks
+	42, // 55: farshore.v1.MachineSinks.sinks:type_name -> farshore.v1.SinkDesired
+	11, // 56: farshore.v1.MachineSinks.finish:type_name -> farshore.v1.Position
+	44, // 57: farshore.v1.MasterTargetObserved.machines:type_name -> farshore.v1.SinksObserved
+	10, // 58: farshore.v1.MasterTargetObserved.faults:type_name -> farshore.v1.Fault
+	45, // 59: farshore.v1.MasterTargetObserved.devices:type_name -> farshore.v1.OfferedDevice
+	46, // 60: farshore.v1.MasterTargetObserved.folders:type_name -> farshore.v1.OfferedFolder
+	11, // 61: farshore.v1.SinksObserved.applied:type_name -> farshore.v1.Position
+	11, // 62: farshore.v1.SinksObserved.clean:type_name -> farshore.v1.Position
+	11, // 63: farshore.v1.SinksObserved.finished:type_name -> farshore.v1.Position
+	10, // 64: farshore.v1.SinksObserved.fault:type_name -> farshore.v1.Fault
+	42, // 65: farshore.v1.SinksObserved.sinks:type_name -> farshore.v1.SinkDesired
+	11, // 66: farshore.v1.SinksObserved.finish:type_name -> farshore.v1.Position
+	3,  // 67: farshore.v1.HubService.Enrol:input_type -> farshore.v1.EnrolRequest
+	5,  // 68: farshore.v1.HubService.Renew:input_type -> farshore.v1.RenewRequest
+	8,  // 69: farshore.v1.HubService.Sync:input_type -> farshore.v1.SyncRequest
+	4,  // 70: farshore.v1.HubService.Enrol:output_type -> farshore.v1.EnrolResponse
+	6,  // 71: farshore.v1.HubService.Renew:output_type -> farshore.v1.RenewResponse
+	9,  // 72: farshore.v1.HubService.Sync:output_type -> farshore.v1.SyncResponse
+	70, // [70:73] is the sub-list for method output_type
+	67, // [67:70] is the sub-list for method input_type
+	67, // [67:67] is the sub-list for extension type_name
+	67, // [67:67] is the sub-list for extension extendee
+	0,  // [0:67] is the sub-list for field type_name
 }
 
 func init() { file_farshore_v1_hub_proto_init() }
@@ -3650,7 +4552,7 @@ func file_farshore_v1_hub_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_farshore_v1_hub_proto_rawDesc), len(file_farshore_v1_hub_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   38,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
