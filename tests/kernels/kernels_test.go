@@ -264,7 +264,7 @@ func try(t *testing.T, r kernel.Release, trials []trial) {
 			break
 		}
 	}
-	if err := pack.Write(t.Context(), initrd); err != nil {
+	if err := pack.Write(initrd); err != nil {
 		t.Fatal(err)
 	}
 	m := kernel.Machine{Kernel: k, Initrd: initrd, Disks: disks, MemoryMiB: 1536, Dir: t.TempDir()}

@@ -55,7 +55,7 @@ func newPower(t *testing.T, s *site, r kernel.Release, job string, disks ...qemu
 		"/guest": program(t, r.Arch, "farshore/tests/kernels/guest"), "/agent": program(t, r.Arch, "farshore/cmd/farshore-agent"),
 		"/agent.yaml": s.path("agent.yaml"), "/etc/machine-id": s.path("machine-id"),
 	}}
-	if err := pack.Write(t.Context(), initrd); err != nil {
+	if err := pack.Write(initrd); err != nil {
 		t.Fatal(err)
 	}
 	state := qemu.Disk{Path: s.ext4("state.img", 32<<20, s.state), Bus: qemu.Virtio, Serial: "state"}
@@ -68,6 +68,7 @@ func newPower(t *testing.T, s *site, r kernel.Release, job string, disks ...qemu
 // turn is one time from power on to power off.
 type turn struct {
 	guest   *kernel.Guest
+	grade   string   // in which the agent began to track
 	why     []string // the reasons that the agent gave for copying, word by word
 	resync  string   // what the agent says that its comparison with the replica's hashes has cost
 	quiet   bool     // its load has ended and its disk is unmounted
@@ -123,6 +124,9 @@ func (p *power) note(t *turn, r kernel.Report) {
 	}
 	if _, cost, ok := strings.Cut(line, "msg=\"resync done\" "); ok {
 		t.resync = cost
+	}
+	if _, facts, ok := strings.Cut(line, "msg=\"writes are tracked\" grade="); ok {
+		t.grade, _, _ = strings.Cut(facts, " ")
 	}
 	t.quiet = t.quiet || r.Action == "quiet"
 	if strings.Contains(line, `msg="write order was gained`) {

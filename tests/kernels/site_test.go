@@ -77,7 +77,9 @@ func newSite(t *testing.T, pointsEverySeconds int, serials ...string) *site {
 	s.reader = journal.Reader{Store: store, Vault: id, Roots: ca.Roots(t), Keys: vault.KeyRing{keys[0]}}
 	ca.NodeIn(t, s.state, farshore.RoleAgent, guestName)
 	ca.NodeIn(t, s.path("server"), farshore.RoleProcessServer, "hq-1")
-	s.port = freePort(t)
+	if s.port, err = process.FreePort(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	s.write("agent/"+hub.DesiredFile, fmt.Sprintf(`{"version": {"incarnation": "1", "number": "1"}, "agent": {"protect": true,
 		"disks": %s, "processServers": ["%s:%d"], "crashEverySeconds": %d}}`, disks, gateway, s.port, pointsEverySeconds))
 	s.write("server/"+hub.DesiredFile, fmt.Sprintf(`{"version": {"incarnation": "1", "number": "1"}, "processServer": {"machines": [%q]}}`, guestName))
@@ -129,16 +131,6 @@ func (s *site) startApplier(ca *credentialtest.CA, dataplane string) {
 		s.Fatal(err)
 	}
 	s.Cleanup(applier.Stop)
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func (s *site) path(parts ...string) string {

@@ -20,12 +20,12 @@ type Kernel struct {
 	Release Release
 	Version string // "6.1.0-50-cloud-amd64"
 	Image   string // what QEMU boots
-	modules string // the folder of its modules
+	Modules string // the folder of its modules
 }
 
 // Missing says what is missing here to fetch and boot kernels of an architecture; nil means nothing is.
 func Missing(arch qemu.Arch) error {
-	if err := errors.Join(need.Programs("kernels for the lab", "apt-get", "apt-cache", "dpkg-deb", "xz"), qemu.MissingFor(arch)); err != nil {
+	if err := errors.Join(need.Programs("kernels for the lab", "apt-get", "apt-cache", "dpkg-deb"), qemu.MissingFor(arch)); err != nil {
 		return err
 	}
 	_, err := findSource()
@@ -68,10 +68,10 @@ func find(r Release, tree string) (*Kernel, error) {
 	k := &Kernel{Release: r, Version: version, Image: images[0]}
 	for _, parent := range []string{"lib/modules", "usr/lib/modules"} {
 		if dir := filepath.Join(tree, parent, version); exists(dir) {
-			k.modules = dir
+			k.Modules = dir
 		}
 	}
-	if k.modules == "" {
+	if k.Modules == "" {
 		return nil, fmt.Errorf("the kernel of %s has no modules", r.Name)
 	}
 	return k, nil

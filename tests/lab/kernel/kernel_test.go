@@ -2,12 +2,10 @@ package kernel
 
 import (
 	"bytes"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"testing"
 
+	"farshore/dataplane/rescue/initrd"
 	"farshore/tests/lab/need"
 	"farshore/tests/lab/qemu"
 )
@@ -34,30 +32,6 @@ func TestTheMirrorOfThisMachinesReleaseIsFound(t *testing.T) {
 	}
 }
 
-// The archive is read by GNU cpio where there is one, else by the kernels that boot it (tests/kernels).
-func TestAnArchiveHoldsWhatWasPutIntoIt(t *testing.T) {
-	if err := need.Programs("reading the archive", "cpio"); err != nil {
-		t.Skipf("SKIPPED: %v", err)
-	}
-	var out bytes.Buffer
-	w := newArchiveWriter(&out)
-	w.file("a/b/one", []byte("first"), 0o755)
-	w.file("a/two", nil, 0o644)
-	w.link("a/three", "/a/b/one")
-	w.end()
-	c := exec.CommandContext(t.Context(), "cpio", "--extract", "--quiet")
-	c.Dir, c.Stdin = t.TempDir(), bytes.NewReader(out.Bytes())
-	if text, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("cpio: %v: %s", err, text)
-	}
-	if got, err := os.ReadFile(filepath.Join(c.Dir, "a/b/one")); err != nil || string(got) != "first" {
-		t.Errorf("a/b/one = %q, %v", got, err)
-	}
-	if to, err := os.Readlink(filepath.Join(c.Dir, "a/three")); err != nil || to != "/a/b/one" {
-		t.Errorf("a/three -> %q, %v", to, err)
-	}
-}
-
 func TestModulesAreLoadedBehindThoseThatTheyNeed(t *testing.T) {
 	if err := Missing(qemu.AMD64); err != nil {
 		t.Skipf("SKIPPED: %v", err)
@@ -70,17 +44,17 @@ func TestModulesAreLoadedBehindThoseThatTheyNeed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := k.loading(t.Context(), []string{"xfs", "raid1", "no_such_module"})
+	l, err := initrd.Load(k.Modules, []string{"xfs", "raid1", "no_such_module"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, pair := range [][2]string{{"libcrc32c", "xfs"}, {"md_mod", "raid1"}} {
-		before, after := slices.Index(l.order, pair[0]), slices.Index(l.order, pair[1])
+		before, after := slices.Index(l.Order, pair[0]), slices.Index(l.Order, pair[1])
 		if before < 0 || after < before {
-			t.Errorf("order %v: want %s before %s", l.order, pair[0], pair[1])
+			t.Errorf("order %v: want %s before %s", l.Order, pair[0], pair[1])
 		}
 	}
-	for name, body := range l.bodies {
+	for name, body := range l.Bodies {
 		if !bytes.HasPrefix(body, []byte("\x7fELF")) {
 			t.Errorf("module %s is not unpacked", name)
 		}

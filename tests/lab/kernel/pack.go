@@ -2,13 +2,14 @@ package kernel
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"farshore/dataplane/rescue/initrd"
 )
 
 // programs are what every guest has besides busybox. A program that a userland lacks is an error.
@@ -63,41 +64,41 @@ poweroff -f
 `
 
 // Write makes the initial RAM disk.
-func (p Pack) Write(ctx context.Context, path string) error {
+func (p Pack) Write(path string) error {
 	var out bytes.Buffer
-	w := newArchiveWriter(&out)
+	w := initrd.NewArchive(&out)
 	for _, dir := range []string{"proc", "sys", "dev", "tmp", "run", "root", "etc", "mnt", "var", "lib/load.d"} {
-		w.directory(dir)
+		w.Directory(dir)
 	}
-	w.link("etc/mtab", "/proc/self/mounts")
+	w.Link("etc/mtab", "/proc/self/mounts")
 	if err := p.addPrograms(w); err != nil {
 		return err
 	}
-	load, err := p.Kernel.loading(ctx, modules)
+	load, err := initrd.Load(p.Kernel.Modules, modules)
 	if err != nil {
 		return err
 	}
-	for _, name := range load.order {
-		w.file("lib/load.d/"+name+".ko", load.bodies[name], 0o644)
+	for _, name := range load.Order {
+		w.File("lib/load.d/"+name+".ko", load.Bodies[name], 0o644)
 	}
-	w.file("lib/load", []byte(strings.Join(load.order, "\n")+"\n"), 0o644)
-	w.file("init", []byte(initScript), 0o755)
-	w.file("job", []byte(p.Job), 0o755)
+	w.File("lib/load", []byte(strings.Join(load.Order, "\n")+"\n"), 0o644)
+	w.File("init", []byte(initScript), 0o755)
+	w.File("job", []byte(p.Job), 0o755)
 	for to, from := range p.Files {
 		body, err := os.ReadFile(from)
 		if err != nil {
 			return fmt.Errorf("pack %s: %w", to, err)
 		}
-		w.file(strings.TrimPrefix(to, "/"), body, 0o755)
+		w.File(strings.TrimPrefix(to, "/"), body, 0o755)
 	}
-	w.end()
+	w.End()
 	if err := os.WriteFile(path, out.Bytes(), 0o644); err != nil {
 		return fmt.Errorf("write the initial RAM disk: %w", err)
 	}
 	return nil
 }
 
-func (p Pack) addPrograms(w *archiveWriter) error {
+func (p Pack) addPrograms(w *initrd.Archive) error {
 	wanted := []string{"bin/busybox"}
 	for _, program := range programs {
 		found := ""
@@ -120,7 +121,7 @@ func (p Pack) addPrograms(w *archiveWriter) error {
 		if err != nil {
 			return fmt.Errorf("pack %s: %w", path, err)
 		}
-		w.file(path, body, 0o755)
+		w.File(path, body, 0o755)
 	}
 	return nil
 }
