@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -14,6 +15,28 @@ const (
 	JournalRoot = "journal/v1/m/"
 	PointsRoot  = "points/v1/m/"
 )
+
+// GroupsRoot begins the names of the points that groups of machines share.
+const GroupsRoot = "points/v1/g/"
+
+// GroupPrefix begins the names of a group's points.
+func GroupPrefix(g farshore.GroupID) string { return GroupsRoot + string(g) + "/" }
+
+// GroupPointName is the name of the point of a round of a group.
+func GroupPointName(g farshore.GroupID, r farshore.Round) string {
+	return GroupPrefix(g) + fmt.Sprintf("p%016x.json", uint64(r))
+}
+
+// ParseGroupPointName is the inverse of [GroupPointName].
+func ParseGroupPointName(name string) (farshore.GroupID, farshore.Round, error) {
+	group, last, _ := strings.Cut(strings.TrimPrefix(name, GroupsRoot), "/")
+	g, err := farshore.ParseGroupID(group)
+	r := farshore.Round(number(last, "p", ".json"))
+	if err != nil || GroupPointName(g, r) != name {
+		return "", 0, errors.Join(fmt.Errorf("parse name %q: not that of a group's point", name), err)
+	}
+	return g, r, nil
+}
 
 // SegmentName is the name of a segment, or of the seal in its place.
 func SegmentName(m farshore.MachineID, g farshore.Generation, e farshore.Epoch, s farshore.Seq) string {
@@ -91,6 +114,25 @@ func ParseCutName(name string) (farshore.MachineID, farshore.Generation, uint32,
 	return m, g, n, nil
 }
 
+// IndexPrefix begins the names of the indexes of a generation's headers.
+func IndexPrefix(m farshore.MachineID, g farshore.Generation) string {
+	return ClaimPrefix(m, g) + "index-"
+}
+
+// IndexName is the name of the index that begins at a position.
+func IndexName(m farshore.MachineID, first farshore.Position) string {
+	return IndexPrefix(m, first.Generation) + placeWord(first) + ".json"
+}
+
+// ParseIndexName is the inverse of [IndexName].
+func ParseIndexName(name string) (farshore.MachineID, farshore.Position, error) {
+	m, p, err := parsePlaceName(name, "index-")
+	if err == nil && IndexName(m, p) != name {
+		err = fmt.Errorf("parse name %q: not that of an index", name)
+	}
+	return m, p, err
+}
+
 // ManifestPrefix begins the names of the point manifests of a generation.
 func ManifestPrefix(m farshore.MachineID, g farshore.Generation) string {
 	return ClaimPrefix(m, g) + "manifest-"
@@ -103,23 +145,31 @@ func ManifestName(m farshore.MachineID, p farshore.Position) string {
 
 // ParseManifestName is the inverse of [ManifestName].
 func ParseManifestName(name string) (farshore.MachineID, farshore.Position, error) {
+	m, p, err := parsePlaceName(name, "manifest-")
+	if err == nil && ManifestName(m, p) != name {
+		err = fmt.Errorf("parse name %q: not that of a point manifest", name)
+	}
+	return m, p, err
+}
+
+// parsePlaceName reads the position in the name of a document about one. The caller compares the whole name.
+func parsePlaceName(name, word string) (farshore.MachineID, farshore.Position, error) {
 	m, parts, err := cutName(name, PointsRoot, 2)
 	if err != nil {
 		return "", farshore.Position{}, err
 	}
-	e, seq, _ := strings.Cut(strings.TrimPrefix(parts[1], "manifest-"), "-")
-	p := farshore.Position{
+	e, seq, _ := strings.Cut(strings.TrimPrefix(parts[1], word), "-")
+	return m, farshore.Position{
 		Generation: farshore.Generation(number(parts[0], "g", "")), Epoch: farshore.Epoch(number(e, "e", "")), Seq: farshore.Seq(number(seq, "s", ".json")),
-	}
-	if ManifestName(m, p) != name {
-		return "", farshore.Position{}, fmt.Errorf("parse name %q: not that of a point manifest", name)
-	}
-	return m, p, nil
+	}, nil
 }
+
+// ChunksEnd ends the names of chunk lists, and of nothing else.
+const ChunksEnd = ".fsc"
 
 // ChunksName is the name of the chunk list of a disk at a recovery point.
 func ChunksName(m farshore.MachineID, p farshore.Position, d farshore.DiskID) string {
-	return ClaimPrefix(m, p.Generation) + "chunks-" + placeWord(p) + "-" + string(d) + ".fsc"
+	return ClaimPrefix(m, p.Generation) + "chunks-" + placeWord(p) + "-" + string(d) + ChunksEnd
 }
 
 // ReplicaPrefix begins the names of the replica disks of a generation, of their checkpoints and of the marks of bases.

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+
+	"farshore/dataplane/block"
 )
 
 // edge is how much at both ends of a disk is looked at: whatever claims a disk leaves something there.
@@ -51,17 +53,8 @@ func Contents(r io.ReaderAt, size int64) (string, error) {
 	if len(head) >= 512 && binary.LittleEndian.Uint16(head[510:]) == 0xAA55 {
 		return "a master boot record", nil
 	}
-	if !zeros(head) || !zeros(tail) {
+	if !block.AllZero(head) || !block.AllZero(tail) {
 		return "something that is not known", nil
 	}
 	return "", nil
-}
-
-func zeros(p []byte) bool {
-	for _, b := range p {
-		if b != 0 {
-			return false
-		}
-	}
-	return true
 }

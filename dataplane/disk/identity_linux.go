@@ -1,7 +1,6 @@
 package disk
 
 import (
-	"os"
 	"strings"
 )
 
@@ -18,16 +17,10 @@ func hardwareName(d *Device) string {
 			}
 		}
 	}
-	for _, name := range []string{"serial", "device/serial"} {
-		if s := attribute(d.sys(name)); s != "" {
-			return "serial-" + s
-		}
+	if s := serial(d); s != "" {
+		return "serial-" + s
 	}
-	page, err := os.ReadFile(d.sys("device/vpd_pg80")) // SCSI: four bytes of header, then the serial number
-	if err != nil || len(page) <= 4 || strings.TrimSpace(string(page[4:])) == "" {
-		return ""
-	}
-	return "serial-" + string(page[4:])
+	return ""
 }
 
 func backingName(d *Device) string {

@@ -9,6 +9,7 @@ import (
 	"hash"
 
 	"farshore"
+	"farshore/dataplane/block"
 )
 
 // Secret keys one offer. It is drawn for it and never used again.
@@ -53,7 +54,7 @@ func (s Secret) Hasher(disk farshore.DiskID) *Hasher {
 // Chunk gives the hash of the chunk with this number, counted from the start of the disk, and whether it is all zeros.
 // Zeros have no hash: they are said as such.
 func (h *Hasher) Chunk(number uint64, chunk []byte) Chunk {
-	if isZero(chunk) {
+	if block.AllZero(chunk) {
 		return Chunk{Zero: true}
 	}
 	binary.LittleEndian.PutUint64(h.about[len(h.about)-8:], number)
@@ -62,19 +63,4 @@ func (h *Hasher) Chunk(number uint64, chunk []byte) Chunk {
 	h.mac.Write(chunk)
 	h.sum = h.mac.Sum(h.sum[:0])
 	return Chunk{Hash: Hash(h.sum)}
-}
-
-// isZero reports whether all bytes are zero, eight at a time.
-func isZero(b []byte) bool {
-	for ; len(b) >= 8; b = b[8:] {
-		if binary.LittleEndian.Uint64(b) != 0 {
-			return false
-		}
-	}
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
 }

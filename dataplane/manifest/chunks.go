@@ -1,7 +1,6 @@
 package manifest
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -44,25 +43,12 @@ func (c *Chunks) Extent(n int) block.Extent {
 // Zero reports whether a chunk is all zeros.
 func (c *Chunks) Zero(n int) bool { return c.zero[n] }
 
-var zeros [1 << 16]byte
-
-func allZeros(p []byte) bool {
-	for len(p) > 0 {
-		n := min(len(p), len(zeros))
-		if !bytes.Equal(p[:n], zeros[:n]) {
-			return false
-		}
-		p = p[n:]
-	}
-	return true
-}
-
 // Add takes the content of the next chunk.
 func (c *Chunks) Add(content []byte) {
 	if want := c.Extent(c.Len()).Count.Bytes(); int64(len(content)) != want {
 		panic(fmt.Sprintf("manifest: chunk %d of a disk of %d sectors has %d bytes, want %d", c.Len(), c.Sectors, len(content), want))
 	}
-	z := allZeros(content)
+	z := block.AllZero(content)
 	c.zero = append(c.zero, z)
 	var h [hashBytes]byte
 	if !z {
@@ -74,7 +60,7 @@ func (c *Chunks) Add(content []byte) {
 // Matches reports whether a chunk holds what it should.
 func (c *Chunks) Matches(n int, content []byte) bool {
 	if c.zero[n] {
-		return allZeros(content)
+		return block.AllZero(content)
 	}
 	return sha256.Sum256(content) == c.hashes[n]
 }

@@ -115,6 +115,9 @@ func timeOf(nanos int64) time.Time {
 	return time.Unix(0, nanos).UTC()
 }
 
+// HeaderBytes gives the part of a prefix that is the header, as [ParseHeader] has read it.
+func HeaderBytes(prefix []byte) []byte { return prefix[:binary.LittleEndian.Uint32(prefix[12:])] }
+
 // ParseHeader reads the header at the start of a segment. MaxHeaderBytes of prefix are always enough.
 // What it returns has not been authenticated: only [Open] does that.
 func ParseHeader(prefix []byte) (Header, error) {
