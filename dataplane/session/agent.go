@@ -30,6 +30,7 @@ type Agent struct {
 	cached  uint64
 	durable Durable
 	wanted  *Want // not yet answered
+	keeping bool  // a point was given, and is not kept yet
 	out     []Effect
 }
 
@@ -108,6 +109,8 @@ func (a *Agent) outgoing(m Message) {
 		a.window(m)
 	case *Want:
 		a.want(m)
+	case *Keep:
+		a.keep(m)
 	default:
 		panic(fmt.Sprintf("session: an agent does not send %T by itself", m))
 	}
@@ -138,6 +141,8 @@ func (a *Agent) receive(now time.Time, m Message) {
 		a.confirm(m)
 	case *Offer:
 		a.offered(m)
+	case *Kept:
+		a.kept(m)
 	case *Fenced:
 		a.out = append(a.out, Deliver{m})
 		a.close(fault.Fault{

@@ -16,6 +16,7 @@ const (
 	MaxTicketBytes  = 16 << 10  // a signed ticket, in JSON
 	MaxFaultBytes   = 1 << 10   // each text of a Refused
 	MaxOfferBytes   = 128 << 10 // the object in an Offer
+	MaxPointBytes   = 256 << 10 // the object in a Keep
 	recordBytes     = 16        // of a record besides its data, on the line
 )
 
@@ -108,6 +109,7 @@ type Cached struct{ Number uint64 }
 type Durable struct {
 	Session  uint64
 	Position farshore.Position
+	Hash     segment.Hash // of the segment
 	Through  uint64       // the last batch or cut inside
 	LSN      farshore.LSN // the last LSN inside
 	Cut      bool         // the segment ends with the cut Through
@@ -134,6 +136,12 @@ type Offer struct {
 	Object []byte
 }
 
+// Keep gives the server a point that the machine has made with others, to be put into the vault. One is given at a time.
+type Keep struct{ Object []byte }
+
+// Kept answers a Keep: the point is in the vault, or Why says what keeps it out.
+type Kept struct{ Why string }
+
 // Ping asks for a Pong, so that either end notices when the other is gone.
 type Ping struct{}
 
@@ -150,6 +158,8 @@ func (*Fenced) message()  {}
 func (*Refused) message() {}
 func (*Want) message()    {}
 func (*Offer) message()   {}
+func (*Keep) message()    {}
+func (*Kept) message()    {}
 func (*Ping) message()    {}
 func (*Pong) message()    {}
 

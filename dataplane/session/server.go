@@ -37,6 +37,7 @@ type Server struct {
 	cached    uint64
 	committed Durable
 	wanted    *Want // not yet answered
+	keeping   bool  // a point is being stored
 	out       []Effect
 }
 
@@ -63,6 +64,8 @@ func (s *Server) Step(now time.Time, e Event) []Effect {
 		s.commit(e.Durable)
 	case Fetched:
 		s.fetched(e.Offer)
+	case Stored:
+		s.stored(e.Why)
 	case Lost:
 		s.send(&Fenced{Session: s.hello.Session})
 		s.close(fault.Fault{
@@ -126,6 +129,8 @@ func (s *Server) receive(m Message) {
 		s.cut(m)
 	case *Want:
 		s.want(m)
+	case *Keep:
+		s.keep(m)
 	default:
 		s.violated(fmt.Sprintf("the agent sent a message that only a process server sends (%T)", m))
 	}

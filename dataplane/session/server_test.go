@@ -62,6 +62,8 @@ func tell(effects []Effect) string {
 			words = append(words, "claim")
 		case Fetch:
 			words = append(words, fmt.Sprintf("fetch number %d of disk %q", e.Want.Number, e.Want.Disk))
+		case Store:
+			words = append(words, fmt.Sprintf("store %d", len(e.Object)))
 		case Room:
 			words = append(words, "room")
 		}

@@ -38,12 +38,14 @@ type (
 	Committed struct{ Durable Durable }
 	// Fetched (server): what the agent wanted, or that it is not there.
 	Fetched struct{ Offer Offer }
+	// Stored (server): the point that the agent gave is in the vault, or Why says what keeps it out.
+	Stored struct{ Why string }
 	// Lost (server): another writer has taken the epoch.
 	Lost struct{}
 	// Stopped: this end ends the session for a reason of its own.
 	Stopped struct{ Fault fault.Fault }
 
-	// Outgoing (agent): a Batch, Cut or Want shall be sent. Number and LSNs are filled in by the step. There must be room.
+	// Outgoing (agent): a Batch, Cut, Want or Keep shall be sent. Number and LSNs are filled in by the step. There must be room.
 	Outgoing struct{ Message Message }
 )
 
@@ -53,6 +55,7 @@ func (Claimed) event()   {}
 func (Spooled) event()   {}
 func (Committed) event() {}
 func (Fetched) event()   {}
+func (Stored) event()    {}
 func (Lost) event()      {}
 func (Stopped) event()   {}
 func (Outgoing) event()  {}
@@ -77,7 +80,10 @@ type (
 	// Fetch (server): look for what the agent wants in the vault; report Fetched.
 	Fetch struct{ Want Want }
 
-	// Deliver (agent): tell the agent: Opened, Durable, Offer, Fenced or Refused.
+	// Store (server): put a point that the machine has made with others into the vault; report Stored.
+	Store struct{ Object []byte }
+
+	// Deliver (agent): tell the agent: Opened, Durable, Offer, Kept, Fenced or Refused.
 	Deliver struct{ Message Message }
 	// Room (agent): the window has opened.
 	Room struct{}
@@ -89,6 +95,7 @@ func (Claim) effect()   {}
 func (Append) effect()  {}
 func (End) effect()     {}
 func (Fetch) effect()   {}
+func (Store) effect()   {}
 func (Deliver) effect() {}
 func (Room) effect()    {}
 

@@ -97,7 +97,7 @@ func (l *Link) Run(ctx context.Context) error {
 	return l.why
 }
 
-// Events gives Durable, Offer, Fenced and Refused in order. It is closed when Run returns. Somebody else than the one who sends
+// Events gives Durable, Offer, Kept, Fenced and Refused in order. It is closed when Run returns. Somebody else than the one who sends
 // must read it: when nobody reads, nothing is received, and the window never opens again.
 func (l *Link) Events() <-chan session.Message { return l.events }
 
@@ -121,6 +121,10 @@ func (l *Link) Cut(ctx context.Context, c *session.Cut) (uint64, error) {
 // Want asks for a piece of what a sink has offered. The answer is an event. One thing is wanted at a time: the one before
 // must have been answered.
 func (l *Link) Want(ctx context.Context, w session.Want) error { return l.send(ctx, &w) }
+
+// Keep gives a point that the machine has made with others. The answer is an event. One is given at a time: the one before must
+// have been answered.
+func (l *Link) Keep(ctx context.Context, k session.Keep) error { return l.send(ctx, &k) }
 
 // Close ends the session from this side. Run returns.
 func (l *Link) Close() {

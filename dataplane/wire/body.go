@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"farshore"
@@ -71,6 +72,13 @@ func appendBody(dst []byte, m session.Message) (frameType, []byte, error) {
 			return 0, nil, fmt.Errorf("an offer of %d bytes, at most %d", len(m.Object), session.MaxOfferBytes)
 		}
 		return typeOffer, append(appendWant(dst, &m.Want), m.Object...), nil
+	case *session.Keep:
+		if len(m.Object) > session.MaxPointBytes {
+			return 0, nil, fmt.Errorf("a point of %d bytes, at most %d", len(m.Object), session.MaxPointBytes)
+		}
+		return typeKeep, append(dst, m.Object...), nil
+	case *session.Kept:
+		return typeKept, appendText(dst, m.Why[:min(len(m.Why), session.MaxFaultBytes)]), nil
 	}
 	return 0, nil, fmt.Errorf("%T is no message of the protocol", m)
 }
@@ -79,6 +87,14 @@ func appendBatch(dst []byte, b *session.Batch) ([]byte, error) {
 	if len(b.Records) > session.MaxBatchRecords {
 		return nil, fmt.Errorf("a batch of %d records, at most %d", len(b.Records), session.MaxBatchRecords)
 	}
+	data := 0
+	for i := range b.Records {
+		data += len(b.Records[i].Data)
+	}
+	if data > session.MaxBatchBytes {
+		return nil, fmt.Errorf("a batch of %d bytes, at most %d", data, session.MaxBatchBytes)
+	}
+	dst = slices.Grow(dst, batchHeaderBytes+len(b.Records)*extentBytes+data)
 	dst = le.AppendUint64(dst, b.Number)
 	dst = le.AppendUint64(dst, uint64(b.FirstLSN))
 	dst = le.AppendUint64(dst, uint64(b.LastLSN))
@@ -86,7 +102,6 @@ func appendBatch(dst []byte, b *session.Batch) ([]byte, error) {
 	dst = append(dst, flags(b.Copy, b.Jump), 0)
 	dst = le.AppendUint16(dst, uint16(len(b.Records)))
 	dst = append(dst, 0, 0, 0, 0)
-	data := 0
 	for i := range b.Records {
 		r := &b.Records[i]
 		if r.Extent.Count > segment.MaxExtent {
@@ -96,10 +111,6 @@ func appendBatch(dst []byte, b *session.Batch) ([]byte, error) {
 		dst = le.AppendUint32(dst, uint32(r.Extent.Count))
 		dst = le.AppendUint16(dst, r.Disk)
 		dst = append(dst, byte(r.Kind), 0)
-		data += len(r.Data)
-	}
-	if data > session.MaxBatchBytes {
-		return nil, fmt.Errorf("a batch of %d bytes, at most %d", data, session.MaxBatchBytes)
 	}
 	for i := range b.Records {
 		dst = append(dst, b.Records[i].Data...)
@@ -144,6 +155,7 @@ func appendDurable(dst []byte, d *session.Durable) []byte {
 	dst = le.AppendUint32(dst, uint32(d.Position.Generation))
 	dst = le.AppendUint32(dst, uint32(d.Position.Epoch))
 	dst = le.AppendUint64(dst, uint64(d.Position.Seq))
+	dst = append(dst, d.Hash[:]...)
 	dst = le.AppendUint64(dst, d.Through)
 	dst = le.AppendUint64(dst, uint64(d.LSN))
 	dst = le.AppendUint64(dst, uint64(nanoseconds(d.UTC)))
@@ -282,6 +294,10 @@ func (f *fields) message(typ frameType) session.Message {
 		return &w
 	case typeOffer:
 		return &session.Offer{Want: f.want(), Object: f.all()}
+	case typeKeep:
+		return &session.Keep{Object: f.all()}
+	case typeKept:
+		return &session.Kept{Why: f.text(session.MaxFaultBytes)}
 	case typeBatch:
 		return nil
 	}
@@ -328,6 +344,7 @@ func (f *fields) cut() *session.Cut {
 func (f *fields) durable() *session.Durable {
 	d := &session.Durable{Session: f.u64()}
 	d.Position = farshore.Position{Generation: farshore.Generation(f.u32()), Epoch: farshore.Epoch(f.u32()), Seq: farshore.Seq(f.u64())}
+	copy(d.Hash[:], f.take(len(d.Hash)))
 	d.Through, d.LSN, d.UTC = f.u64(), farshore.LSN(f.u64()), f.time()
 	bits := f.flags(flagCut | flagClean)
 	d.Cut, d.Clean = bits&flagCut != 0, bits&flagClean != 0

@@ -47,6 +47,8 @@ const (
 	typePong
 	typeWant
 	typeOffer
+	typeKeep
+	typeKept
 )
 
 // Malformed says which frame makes no sense, and why.
@@ -136,9 +138,13 @@ func limits(t frameType) uint32 {
 		return 64 << 10
 	case typeOffer:
 		return 2 + 64 + 4 + session.MaxOfferBytes
-	case typeWant:
+	case typeWant, typeDurable:
 		return 128
-	case typeOpened, typeCached, typeDurable, typeFenced, typePing, typePong:
+	case typeKeep:
+		return session.MaxPointBytes
+	case typeKept:
+		return 2 + session.MaxFaultBytes
+	case typeOpened, typeCached, typeFenced, typePing, typePong:
 		return 64
 	}
 	return 0

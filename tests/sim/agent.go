@@ -13,6 +13,7 @@ import (
 // agent is the mobility agent with the disk it protects and the tracker in the kernel.
 type agent struct {
 	*world
+	instance   int // the body of the machine
 	disk       image
 	few        bool      // programs write again what was there before, and some blocks seldom
 	calm       time.Time // until then nothing is written
@@ -20,6 +21,7 @@ type agent struct {
 	writes     int
 	writesLeft int
 	owed
+	walk
 	inFlight map[int]bool // blocks with a write under way
 	frozen   bool
 
@@ -40,7 +42,8 @@ type agent struct {
 }
 
 func newAgent(w *world) *agent {
-	a := &agent{world: w, inFlight: map[int]bool{}, dirty: map[int]bool{}, writesLeft: 1 << 30}
+	a := &agent{world: w, instance: len(w.bodies) + firstBody, inFlight: map[int]bool{}, dirty: map[int]bool{}, writesLeft: 1 << 30}
+	w.bodies = append(w.bodies, a)
 	a.keep(allBlocks()) // the base: everything is to be sent
 	w.every([]time.Duration{25, 25, 80}[w.rng.IntN(3)]*time.Millisecond, a.write)
 	a.few, a.flaky = w.rng.IntN(2) == 0, w.rng.IntN(4) == 0
@@ -150,7 +153,7 @@ func (a *agent) connect() {
 	a.numbers++
 	a.mustJump = true
 	ticket := a.track()
-	p := &pipe{world: a.world, open: true}
+	p := &pipe{world: a.world, open: true, instance: a.instance}
 	core, effects := session.NewAgent(a.now, &session.Hello{
 		Machine: stream.Machine, Session: a.numbers, Ticket: []byte(ticket), Disks: []segment.Disk{{ID: "disk", Sectors: blocks}},
 	}, limits)
@@ -242,6 +245,9 @@ func (a *agent) shut(cut uint64) {
 func (a *agent) exchange() {
 	for b := range a.dirty { // a union: order does not matter
 		a.open()[b] = true
+		if a.since != nil {
+			a.since[b] = true
+		}
 	}
 	a.taken, a.takenAt, a.dirty = a.dirty, a.now, map[int]bool{}
 }
@@ -254,7 +260,7 @@ func (a *agent) round() {
 	a.busy = true
 	life, core := a.life, a.core
 	live := func() bool { return a.life == life && a.core == core }
-	if a.resync(live) {
+	if a.resync(live) || a.compare(live) {
 		return
 	}
 	values := map[int]int{}
@@ -347,7 +353,7 @@ func (a *agent) cut(live func() bool) {
 		return
 	}
 	a.cuts++
-	label := fmt.Sprint("cut ", a.cuts)
+	label := fmt.Sprint("cut ", a.cuts, " of body ", a.instance)
 	a.truth[label] = a.disk
 	c := &session.Cut{Label: label, Wall: a.now, Disks: []segment.Disk{{ID: "disk", Sectors: blocks, Clean: true}}}
 	a.step(session.Outgoing{Message: c})

@@ -10,6 +10,7 @@ import (
 type pipe struct {
 	*world
 	open     bool
+	instance int       // the body of the machine at the agent's end
 	up, down time.Time // when the last message arrives at the server, at the agent
 	atServer func(session.Message)
 	atAgent  func(session.Message)

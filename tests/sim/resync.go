@@ -96,7 +96,7 @@ func (a *agent) track() string {
 	if a.compared && a.bug == ForgottenJump {
 		a.keep(nil)
 	}
-	if a.compared {
+	if walks := a.mayWalk(); walks || a.compared {
 		return owesTicket
 	}
 	return "ticket"
@@ -140,10 +140,7 @@ func (a *agent) resync(live func() bool) bool {
 		return false
 	}
 	a.waited++
-	if a.offered == nil && !a.wanting {
-		a.wanting = true
-		a.step(session.Outgoing{Message: &session.Want{Number: 1}})
-	}
+	a.wantOffer()
 	if !live() {
 		return true
 	}
@@ -243,7 +240,7 @@ func (w *writer) fetch(want session.Want) {
 				break
 			}
 		}
-		if w.bug == LaggingOffer {
+		if w.bug == LaggingOffer || w.bug == ComparesElsewhere {
 			offered, ok = w.applier.pages, true
 		}
 		var object []byte

@@ -38,7 +38,8 @@ type writer struct {
 	through     uint64
 	uploads     []*upload // prepared and not yet acknowledged, in order
 	dead        bool
-	owes        bool // the agent asks for hashes
+	owes        bool             // the agent asks for hashes
+	sealed      func(chain.Link) // of one that only fences: what lies below its epoch is sealed
 }
 
 // upload is a prepared segment on its way.
@@ -101,28 +102,39 @@ func (w *writer) step(e session.Event) {
 
 // claim takes the next epoch, then seals what lies below.
 func (w *writer) claim() {
+	w.take(claim{instance: w.pipe.instance}, func() {
+		w.vault.asked[w.epoch] = w.owes
+		w.Sessions++
+		if w.fault(60) { // it dies at once after its claim
+			w.crash()
+			return
+		}
+		w.takeOver()
+	})
+}
+
+// take claims the next epoch, if the body that asks for it may.
+func (w *writer) take(c claim, then func()) {
 	w.after(w.delay(), func() {
 		var top farshore.Epoch
 		for e := range w.vault.claims { // a maximum: order does not matter
 			top = max(top, e)
 		}
+		may := c.role != replication || w.vault.may(c.instance, top)
 		w.after(w.delay(), func() {
-			if !w.alive() {
-				return
+			_, taken := w.vault.claims[top+1]
+			switch {
+			case !w.alive():
+			case !may:
+				w.Refused++
+				w.dead = true
+				w.pipe.cut()
+			case taken:
+				w.take(c, then)
+			default:
+				w.vault.claims[top+1], w.epoch = c, top+1
+				then()
 			}
-			if _, taken := w.vault.claims[top+1]; taken {
-				w.claim()
-				return
-			}
-			w.vault.claims[top+1] = w.id
-			w.vault.asked[top+1] = w.owes
-			w.Sessions++
-			if w.fault(60) { // it dies at once after its claim
-				w.crash()
-				return
-			}
-			w.epoch = top + 1
-			w.takeOver()
 		})
 	})
 }
@@ -171,7 +183,9 @@ func (w *writer) seal(machine *chain.Takeover, request chain.Request) {
 	}
 	switch request.Kind {
 	case chain.Done:
-		if w.bug != ResumeBeforeSeal {
+		if w.sealed != nil {
+			w.sealed(request.Resume)
+		} else if w.bug != ResumeBeforeSeal {
 			w.opened(request.Resume)
 		}
 	case chain.Get:

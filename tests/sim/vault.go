@@ -35,7 +35,7 @@ const requestTimeout = 150 * time.Millisecond
 type vault struct {
 	*world
 	objects map[farshore.Position]*object
-	claims  map[farshore.Epoch]int
+	claims  map[farshore.Epoch]claim
 	asked   map[farshore.Epoch]bool  // the claim asks for hashes
 	offers  map[farshore.Epoch]image // what the sink offered
 	acked   map[farshore.Position]segment.Hash
@@ -43,7 +43,7 @@ type vault struct {
 }
 
 func newVault(w *world) *vault {
-	v := &vault{asked: map[farshore.Epoch]bool{}, offers: map[farshore.Epoch]image{}, world: w, objects: map[farshore.Position]*object{}, claims: map[farshore.Epoch]int{}, acked: map[farshore.Position]segment.Hash{}}
+	v := &vault{asked: map[farshore.Epoch]bool{}, offers: map[farshore.Epoch]image{}, world: w, objects: map[farshore.Position]*object{}, claims: map[farshore.Epoch]claim{}, acked: map[farshore.Position]segment.Hash{}}
 	w.every(3*time.Second, v.judge)
 	return v
 }
@@ -132,6 +132,7 @@ func (v *vault) judge() {
 	readable := map[farshore.Position]segment.Hash{}
 	v.walk(func(o *object) {
 		readable[o.header.Position()] = o.hash
+		v.judgeBody(o)
 		for _, r := range o.records {
 			disk[r.block] = r.value
 		}

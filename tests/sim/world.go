@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"farshore"
@@ -47,7 +48,23 @@ const (
 	EraBeforeBase      Bug = "the new era is believed before the base is full"
 	ForgottenJump      Bug = "what is pending is not sent again where a base is compared"
 	BaseForgottenSent  Bug = "a block leaves the base when it is sent, not when that is durable"
+
+	ComparesUnlooked   Bug = "a block is compared without a second look at what changed"
+	ComparesOverFlight Bug = "a comparison does not ask for writes under way"
+	ComparesPending    Bug = "what was pending when the session began is compared"
+	ComparesElsewhere  Bug = "a comparison believes hashes of wherever the sink stands"
+
+	HeirIgnored      Bug = "a stream that was released to an heir goes to whoever claims it first"
+	HeirOwesNothing  Bug = "an heir believes what an image of its predecessor remembers, and owes nothing"
+	FormerContinues  Bug = "a body that wrote once may claim again, though the stream was given to another"
+	ReleaseForgotten Bug = "a release is forgotten when its heir has claimed and not yet written"
 )
+
+// ofBodies are the bugs that show only where a machine has several bodies.
+var ofBodies = []Bug{HeirIgnored, HeirOwesNothing, FormerContinues, ReleaseForgotten}
+
+// ofComparisons are the bugs that show only where disks are compared with their replica.
+var ofComparisons = []Bug{ComparesUnlooked, ComparesOverFlight, ComparesPending, ComparesElsewhere}
 
 // Bugs lists every bug that can be planted.
 func Bugs() []Bug {
@@ -56,6 +73,8 @@ func Bugs() []Bug {
 		ForgetOnUnclean, ForgetOnReconnect, ReadThenClear, MarkAtIssue, FuzzyIsClean, NoIntent, AppliersUnfenced,
 		OpenIntervalForgotten, ClearedBeforeKept, FreezeWithoutWaiting, WitnessIgnored, RebootUnnoticed, EqualIsForgotten,
 		LaggingOffer, OlderOffer, OfferOverGap, ReadBeforeTracking, CleanWhileOwed, EraBeforeBase, ForgottenJump, BaseForgottenSent,
+		ComparesUnlooked, ComparesOverFlight, ComparesPending, ComparesElsewhere,
+		HeirIgnored, HeirOwesNothing, FormerContinues, ReleaseForgotten,
 	}
 }
 
@@ -83,6 +102,10 @@ type Result struct {
 	Offers      int // made by the sink
 	Compared    int // blocks
 	Equal       int // of these
+	Walked      int // blocks compared with the replica at a seal, though nothing was owed
+	Touched     int // of these, written meanwhile
+	Moves       int // of the machine to another body
+	Refused     int // tries of a body whose turn it was not
 }
 
 // event is something that will happen.
@@ -125,9 +148,14 @@ type world struct {
 
 	vault   *vault
 	servers []*server
-	agent   *agent
-	applier *applier
-	truth   map[string]image // what the disk held at each cut, by its label
+	bodies  []*agent // of the machine
+	agent   *agent   // the one whose turn it is
+	moving  bool
+
+	compares bool // some sessions compare the disk with its replica
+	turns    []turn
+	applier  *applier
+	truth    map[string]image // what the disk held at each cut, by its label
 }
 
 // Run lives one seed through.
@@ -143,14 +171,23 @@ func Run(seed uint64, bug Bug) Result {
 			}
 		})
 	}
+	w.compares = seed%5 == 3 || slices.Contains(ofComparisons, bug)
 	w.agent = newAgent(w)
+	if w.compares {
+		w.every(time.Second, func() { w.agent.beginComparison() })
+	}
 	w.applier = newApplier(w)
+	if seed%5 == 2 || slices.Contains(ofBodies, bug) {
+		w.every(movesEvery, w.mayMove)
+	}
 	w.until(w.now.Add(faultyFor))
 	w.quiet = true
 	for _, s := range w.servers {
 		s.up = true
 	}
-	w.agent.writesLeft = 0
+	for _, a := range w.bodies {
+		a.writesLeft = 0
+	}
 	w.until(w.now.Add(liveFor))
 	w.vault.judge()
 	w.agent.mustHaveConverged()
