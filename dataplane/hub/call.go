@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"net/url"
 	"time"
 
 	"connectrpc.com/connect"
@@ -14,6 +13,7 @@ import (
 	farshorev1 "farshore/api/gen/farshore/v1"
 	"farshore/api/gen/farshore/v1/farshorev1connect"
 	"farshore/dataplane/credential"
+	"farshore/dataplane/proxy"
 	"farshore/fault"
 )
 
@@ -32,10 +32,10 @@ const (
 func HTTPClient(node *credential.Node) *http.Client { return through(node, nil) }
 
 // through is HTTPClient by way of a proxy; nil: none.
-func through(node *credential.Node, proxy func(*http.Request) (*url.URL, error)) *http.Client {
+func through(node *credential.Node, way proxy.Func) *http.Client {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
 	return &http.Client{Transport: &http.Transport{
-		Proxy: proxy, DialContext: dialer.DialContext, TLSHandshakeTimeout: dialTimeout, IdleConnTimeout: idleTimeout,
+		Proxy: way, DialContext: dialer.DialContext, TLSHandshakeTimeout: dialTimeout, IdleConnTimeout: idleTimeout,
 		MaxIdleConnsPerHost: 4, TLSClientConfig: node.ClientTLS(Protocol, farshore.RoleControl),
 	}}
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"sync"
 	"time"
 
@@ -20,6 +19,7 @@ import (
 	"farshore/api/gen/farshore/v1/farshorev1connect"
 	"farshore/dataplane/credential"
 	"farshore/dataplane/host"
+	"farshore/dataplane/proxy"
 	"farshore/fault"
 )
 
@@ -62,8 +62,8 @@ type Config struct {
 	Build   string // the version of the node's program
 	Now     func() time.Time
 	Log     *slog.Logger
-	Proxy   func(*http.Request) (*url.URL, error) // nil: the configuration server is dialled directly
-	Still   *host.Stillness                       // while it lasts nothing is written; nil: never
+	Proxy   proxy.Func      // nil: the configuration server is dialled directly
+	Still   *host.Stillness // while it lasts nothing is written; nil: never
 }
 
 // NewClient makes a client; it does nothing before [Client.Run].
@@ -105,6 +105,18 @@ func (c *Client) Report() {
 	}
 }
 
+// Tell reports once more, beside [Client.Run], and returns when the hub has the report: for a node that is about to go.
+func (c *Client) Tell(ctx context.Context, observe func(*farshorev1.SyncRequest)) error {
+	for pause := newPause(); ; {
+		request := &farshorev1.SyncRequest{Have: c.version(), Build: c.build}
+		observe(request)
+		_, err := c.sync(ctx, request)
+		if err == nil || host.Pause(ctx, pause.NextBackOff()) != nil {
+			return err
+		}
+	}
+}
+
 // start acts on the document kept from the last run.
 func (c *Client) start(act func(*farshorev1.SyncResponse)) {
 	document, err := LoadDesired(c.dir)
@@ -143,7 +155,9 @@ func (c *Client) poll(ctx context.Context, act func(*farshorev1.SyncResponse)) e
 			c.log.Warn("the hub is away; going on with the desired document kept here", "hub", c.address, "err", err)
 		}
 		away = true
-		sleep(ctx, pause.NextBackOff())
+		if host.Pause(ctx, pause.NextBackOff()) != nil {
+			break
+		}
 	}
 	return nil
 }
@@ -151,7 +165,7 @@ func (c *Client) poll(ctx context.Context, act func(*farshorev1.SyncResponse)) e
 // report tells the hub what the node observed, and fetches what is desired on the way.
 func (c *Client) report(ctx context.Context, observe func(*farshorev1.SyncRequest), act func(*farshorev1.SyncResponse)) error {
 	pause := newPause()
-	for ctx.Err() == nil {
+	for over := ctx.Err(); over == nil; {
 		request := &farshorev1.SyncRequest{Have: c.version(), Build: c.build}
 		observe(request)
 		if f := c.saveAgain(); f != nil {
@@ -159,18 +173,19 @@ func (c *Client) report(ctx context.Context, observe func(*farshorev1.SyncReques
 		}
 		answer, err := c.sync(ctx, request)
 		if err != nil { // poll says that the hub is away
-			sleep(ctx, pause.NextBackOff())
+			over = host.Pause(ctx, pause.NextBackOff())
 			continue
 		}
 		pause.Reset()
 		c.accept(answer, act)
-		sleep(ctx, reportSpacing)
-		c.awaitChange(ctx)
+		if over = host.Pause(ctx, reportSpacing); over == nil {
+			over = c.awaitChange(ctx)
+		}
 	}
 	return nil
 }
 
-func (c *Client) awaitChange(ctx context.Context) {
+func (c *Client) awaitChange(ctx context.Context) error {
 	t := time.NewTimer(reportEvery)
 	defer t.Stop()
 	select {
@@ -178,6 +193,7 @@ func (c *Client) awaitChange(ctx context.Context) {
 	case <-c.changed:
 	case <-t.C:
 	}
+	return ctx.Err()
 }
 
 func (c *Client) sync(ctx context.Context, request *farshorev1.SyncRequest) (*farshorev1.SyncResponse, error) {
@@ -256,6 +272,8 @@ func addFault(r *farshorev1.SyncRequest, f *fault.Fault) {
 		o.ProcessServer.Faults = append(o.ProcessServer.Faults, m)
 	case *farshorev1.SyncRequest_Applier:
 		o.Applier.Faults = append(o.Applier.Faults, m)
+	case *farshorev1.SyncRequest_Collector:
+		o.Collector.Faults = append(o.Collector.Faults, m)
 	case *farshorev1.SyncRequest_MasterTarget:
 		o.MasterTarget.Faults = append(o.MasterTarget.Faults, m)
 	}
@@ -283,21 +301,11 @@ func newPause() *backoff.ExponentialBackOff {
 	return b
 }
 
-// sleep waits for d or for the end of ctx.
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
-}
-
 // renewals renews the certificate when half of its life is over, and goes on trying until it succeeds. Nodes enrolled
 // together do not renew together: each waits up to a tenth of the life longer.
 func (c *Client) renewals(ctx context.Context) error {
 	delay := rand.Float64() / 10
-	for failed := false; ctx.Err() == nil; sleep(ctx, renewalCheck) {
+	for failed, over := false, ctx.Err(); over == nil; over = host.Pause(ctx, renewalCheck) {
 		begin, end, err := c.node.Lifetime()
 		if err != nil {
 			return err

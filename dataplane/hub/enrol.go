@@ -15,6 +15,7 @@ import (
 	"farshore"
 	farshorev1 "farshore/api/gen/farshore/v1"
 	"farshore/dataplane/credential"
+	"farshore/dataplane/proxy"
 	"farshore/fault"
 )
 
@@ -30,6 +31,7 @@ type Enrolment struct {
 	Machine  *farshore.MachineSpec
 	Dir      string // the folder of the node's credential
 	Now      func() time.Time
+	Proxy    proxy.Func // nil: the configuration server is dialled directly
 }
 
 // Enrol makes the node's key if there is none, trades the join token for a certificate and saves it. The certificate is on
@@ -92,20 +94,21 @@ func (e Enrolment) trade(ctx context.Context, token Token, pin Pin, request []by
 }
 
 func (e Enrolment) dial(ctx context.Context, pin Pin) (*tls.Conn, error) {
-	dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: dialTimeout}, Config: &tls.Config{
+	raw, err := proxy.Dial(ctx, &net.Dialer{Timeout: dialTimeout}, e.Proxy, e.Address)
+	if err != nil {
+		return nil, Error(e.Address, err)
+	}
+	conn := tls.Client(raw, &tls.Config{
 		MinVersion: tls.VersionTLS13, NextProtos: []string{Protocol},
 		// There is no name and no root to check yet, only a pin: VerifyConnection checks it at every handshake.
 		InsecureSkipVerify: true, //nolint:gosec // see above; TestEnrolRefusesAServerWithAnotherPin holds it
 		VerifyConnection:   func(state tls.ConnectionState) error { return e.recognise(state, pin) },
-	}}
-	conn, err := dialer.DialContext(ctx, "tcp", e.Address)
-	if f, ok := fault.As(err); ok {
-		return nil, f
+	})
+	if err := conn.HandshakeContext(ctx); err != nil {
+		raw.Close()                       // why the handshake failed is worth more
+		return nil, Error(e.Address, err) // a fault of recognise stays what it is
 	}
-	if err != nil {
-		return nil, Error(e.Address, err)
-	}
-	return conn.(*tls.Conn), nil
+	return conn, nil
 }
 
 // recognise accepts the other end if it shows the pinned CA, and a certificate of that CA that names a configuration server.

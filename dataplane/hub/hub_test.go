@@ -369,6 +369,21 @@ func TestADocumentThatCannotBeSavedIsActedOnAndSavedLater(t *testing.T) {
 	}
 }
 
+func TestTheReportOfEveryRoleCarriesAFaultOfTheClientsOwn(t *testing.T) {
+	kinds := new(farshorev1.SyncRequest).ProtoReflect().Descriptor().Oneofs().ByName("observed").Fields()
+	for i := range kinds.Len() {
+		kind := kinds.Get(i)
+		report := new(farshorev1.SyncRequest)
+		report.ProtoReflect().Set(kind, report.ProtoReflect().NewField(kind))
+		addFault(report, &fault.Fault{Code: "FS-6006"})
+		faults := kind.Message().Fields().ByName("faults")
+		got := report.ProtoReflect().Get(kind).Message().Get(faults).List()
+		if got.Len() != 1 || got.Get(0).Message().Interface().(*farshorev1.Fault).GetCode() != "FS-6006" {
+			t.Errorf("a report of %s carries %d faults, want FS-6006", kind.Name(), got.Len())
+		}
+	}
+}
+
 func TestANodeComesBackWhenTheHubDoes(t *testing.T) {
 	h := newTestHub(t, credentialtest.NewCA(t))
 	h.down = true

@@ -3,5 +3,6 @@
 //
 // A [Config] is the section `proxy` of a node's configuration file. Its [Config.Dialled] is what an http.Transport asks for each
 // request; HTTPS goes through the proxy by CONNECT, so the proxy sees names and sizes and nothing else. The proxy is told a
-// user and a password by basic authentication, if it wants them. Agents and process servers speak to each other directly.
+// user and a password by basic authentication, if it wants them. [Dial] is for whoever needs the connection
+// itself. Agents and process servers speak to each other directly.
 package proxy

@@ -32,7 +32,7 @@ func (c *Config) Dialled() (Func, error) {
 	if err != nil {
 		return nil, &fault.Fault{
 			Code: "FS-2108", Kind: fault.Operator, Subject: "HTTP proxy", What: "its configuration cannot be used",
-			Remedy: "correct the section proxy of the configuration file; see docs/operate/dataplane.md", Err: err,
+			Remedy: "correct the section proxy of the configuration file, or the flags --proxy...; see docs/operate/dataplane.md", Err: err,
 		}
 	}
 	direct := slices.Clone(c.Direct)

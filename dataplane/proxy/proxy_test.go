@@ -1,7 +1,9 @@
 package proxy_test
 
 import (
+	"crypto/tls"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -56,6 +58,41 @@ func TestRequestsGoThroughTheProxyWithItsPassword(t *testing.T) {
 	}
 	if through, err := (*proxy.Config)(nil).Dialled(); through != nil || err != nil {
 		t.Errorf("no configuration: %v", err)
+	}
+}
+
+func TestAConnectionIsTunnelledOrDirectAndSaysWhyNot(t *testing.T) {
+	far := httptest.NewTLSServer(http.NotFoundHandler())
+	defer far.Close()
+	address := far.Listener.Addr().String()
+	p := proxytest.Start(t)
+	dial := func(change func(*proxy.Config)) error {
+		c := p.Config(t)
+		change(c)
+		through, err := c.Dialled()
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := proxy.Dial(t.Context(), &net.Dialer{}, through, address)
+		if err != nil {
+			return err
+		}
+		defer raw.Close()
+		trust := far.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+		trust.ServerName = "example.com"
+		return tls.Client(raw, trust).HandshakeContext(t.Context())
+	}
+	if err := dial(func(*proxy.Config) {}); err != nil {
+		t.Errorf("through the proxy: %v", err)
+	}
+	if err := dial(func(c *proxy.Config) { c.User, c.PasswordFile = "", "" }); err == nil || !strings.Contains(err.Error(), "407") {
+		t.Errorf("%v: want the proxy's refusal", err)
+	}
+	if err := dial(func(c *proxy.Config) { c.Direct = []string{"127.0.0.1"} }); err != nil {
+		t.Errorf("directly: %v", err)
+	}
+	if tunnels, _, refused := p.Counts(); tunnels != 1 || refused != 1 {
+		t.Errorf("%d tunnels, %d refused; want 1 and 1: what is direct passes it by", tunnels, refused)
 	}
 }
 

@@ -29,7 +29,7 @@ const (
 	silentAfter     = 45 * time.Second // behind the limit of package session, which gives the better words
 	writeWithin     = 30 * time.Second
 	lingerWithin    = time.Second
-	keptOutBytes    = 256 << 10 // a larger send buffer is given back
+	keptOutBytes    = 64 << 10 // a larger send buffer is given back, unless batches are sent: an agent sends many, a server none
 )
 
 // Conn is a connection on which both ends have proven who they are. Send may be called by several goroutines at once,
@@ -130,7 +130,7 @@ func (c *Conn) Send(m session.Message) error {
 		return fmt.Errorf("send to %s: %w", c.peer, err)
 	}
 	c.out = frame
-	if cap(frame) > keptOutBytes {
+	if _, batch := m.(*session.Batch); !batch && len(frame) > keptOutBytes {
 		c.out = nil
 	}
 	if err := c.tls.SetWriteDeadline(time.Now().Add(writeWithin)); err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"farshore"
 	"farshore/dataplane/credential"
+	"farshore/dataplane/host"
 	"farshore/fault"
 )
 
@@ -74,7 +75,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, handle func(c
 			return fmt.Errorf("accept connections: %w", err)
 		default:
 			s.Log.Warn("a connection could not be accepted", "err", err)
-			if !pause(ctx, acceptPause) {
+			if host.Pause(ctx, acceptPause) != nil {
 				return nil
 			}
 			continue
@@ -88,17 +89,6 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, handle func(c
 			defer s.open.Add(-1)
 			s.serve(ctx, raw, handle)
 		})
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }
 
