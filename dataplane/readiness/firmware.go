@@ -115,7 +115,7 @@ func (c *checker) fallback() {
 		Code: EFIFallback, Severity: Blocks, Targets: Targets(), Subject: "/" + path.Join(dir, name), What: "it is not there",
 		Why: "firmware that does not know this machine starts this path and no other; the entries that it starts from here stay behind",
 	}
-	copies := c.fallbackCopies()
+	copies := c.fallbackCopies(dir)
 	if len(copies) == 0 {
 		f.What += ", nor another boot loader from which it could be made"
 		f.Commands = []string{"grub-install --target=" + grubTarget(c.Facts.Arch) + " --efi-directory=/" + dir + " --removable"}
@@ -137,35 +137,42 @@ func grubTarget(arch string) string {
 	return "x86_64-efi"
 }
 
+// Fallback says how firmware finds a boot loader on an EFI system partition that it knows nothing of: by the file at the path
+// that it tries by itself, and by which files of a distribution that path can be made of: from, to. Either may be empty.
+func Fallback(esp fs.FS, arch string) (there string, copies [][2]string) {
+	m := Machine{Root: esp, Facts: Facts{Arch: arch}}
+	there, _ = m.fold(".", "EFI", "BOOT", "boot"+m.efiName()+".efi")
+	return there, m.fallbackCopies(".")
+}
+
 // fallbackCopies says which files of a distribution's folder make the fallback path: from, to. The shim starts GRUB from its own folder.
-func (c *checker) fallbackCopies() [][2]string {
-	dir := c.esp()
-	root, ok := c.fold(dir, "EFI")
+func (m *Machine) fallbackCopies(dir string) [][2]string {
+	root, ok := m.fold(dir, "EFI")
 	if !ok {
 		return nil
 	}
-	entries, err := fs.ReadDir(c.Root, root)
+	entries, err := fs.ReadDir(m.Root, root)
 	if err != nil {
 		return nil
 	}
-	boot, ok := c.fold(root, "BOOT")
+	boot, ok := m.fold(root, "BOOT")
 	if !ok {
 		boot = path.Join(root, "BOOT")
 	}
-	target := path.Join(boot, "BOOT"+strings.ToUpper(c.efiName())+".EFI")
+	target := path.Join(boot, "BOOT"+strings.ToUpper(m.efiName())+".EFI")
 	var best [][2]string
 	for _, e := range entries {
 		if strings.EqualFold(e.Name(), "BOOT") || !e.IsDir() {
 			continue
 		}
 		vendor := path.Join(root, e.Name())
-		shim, shimmed := c.fold(vendor, "shim"+c.efiName()+".efi")
-		grub, grubbed := c.fold(vendor, "grub"+c.efiName()+".efi")
-		systemd, direct := c.fold(vendor, "systemd-boot"+c.efiName()+".efi")
+		shim, shimmed := m.fold(vendor, "shim"+m.efiName()+".efi")
+		grub, grubbed := m.fold(vendor, "grub"+m.efiName()+".efi")
+		systemd, direct := m.fold(vendor, "systemd-boot"+m.efiName()+".efi")
 		switch {
 		case shimmed && grubbed:
 			best = [][2]string{{shim, target}, {grub, path.Join(boot, path.Base(grub))}}
-			if keys, ok := c.fold(vendor, "mm"+c.efiName()+".efi"); ok {
+			if keys, ok := m.fold(vendor, "mm"+m.efiName()+".efi"); ok {
 				best = append(best, [2]string{keys, path.Join(boot, path.Base(keys))})
 			}
 			return best

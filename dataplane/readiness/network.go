@@ -17,20 +17,22 @@ type bound struct {
 	static []string // addresses of the present network
 }
 
+// networkFiles are the files that configure the network, and what reads each kind.
+var networkFiles = []struct {
+	patterns []string
+	read     func(name string, content []byte) bound
+}{
+	{[]string{"etc/udev/rules.d/*.rules"}, udevRules},
+	{[]string{"etc/sysconfig/network-scripts/ifcfg-*", "etc/sysconfig/network/ifcfg-*"}, ifcfg},
+	{[]string{"etc/netplan/*.yaml", "etc/netplan/*.yml"}, netplan},
+	{[]string{"etc/systemd/network/*.link", "etc/systemd/network/*.network"}, networkd},
+	{[]string{"etc/NetworkManager/system-connections/*"}, networkManager},
+	{[]string{"etc/network/interfaces", "etc/network/interfaces.d/*"}, interfaces},
+}
+
 // network checks each file that configures it. Nothing of it is mended by a step: the machine is reached through it now.
 func (c *checker) network() {
-	readers := []struct {
-		patterns []string
-		read     func(name string, content []byte) bound
-	}{
-		{[]string{"etc/udev/rules.d/*.rules"}, udevRules},
-		{[]string{"etc/sysconfig/network-scripts/ifcfg-*", "etc/sysconfig/network/ifcfg-*"}, ifcfg},
-		{[]string{"etc/netplan/*.yaml", "etc/netplan/*.yml"}, netplan},
-		{[]string{"etc/systemd/network/*.link", "etc/systemd/network/*.network"}, networkd},
-		{[]string{"etc/NetworkManager/system-connections/*"}, networkManager},
-		{[]string{"etc/network/interfaces", "etc/network/interfaces.d/*"}, interfaces},
-	}
-	for _, r := range readers {
+	for _, r := range networkFiles {
 		for _, name := range c.glob(r.patterns...) {
 			if strings.HasSuffix(name, ".bak") || strings.HasSuffix(name, ".off") || strings.HasSuffix(name, "~") {
 				continue

@@ -71,7 +71,7 @@ func Plan(m *Machine, targets []Target, codes []Code) []Step {
 		}
 	}
 	if open[EFIFallback] {
-		for _, pair := range c.fallbackCopies() {
+		for _, pair := range c.fallbackCopies(c.esp()) {
 			if pair[1] != "" && !c.exists(pair[1]) {
 				steps = append(steps, Step{Code: EFIFallback, Copy: &Copy{pair[0], pair[1]}, At: c.esp(), Bytes: c.size(pair[0])})
 			}
