@@ -15,7 +15,7 @@ import (
 )
 
 // needBPF skips, loudly, where the kernel has no tracker; it gives a folder for pins.
-func needBPF(t *testing.T) string {
+func needBPF(t testing.TB) string {
 	t.Helper()
 	disktest.NeedRoot(t)
 	if err := Probe(t.Context()); err != nil {
@@ -47,7 +47,7 @@ func eachForm(t *testing.T, test func(*testing.T, *form)) {
 }
 
 // own is the form that the product takes on this kernel.
-func own(t *testing.T) *form {
+func own(t testing.TB) *form {
 	t.Helper()
 	f, err := chooseForm(btf.NewCache())
 	if err != nil {
@@ -56,7 +56,7 @@ func own(t *testing.T) *form {
 	return f
 }
 
-func open(t *testing.T, f *form, pinDir string, targets ...Target) *Tracker {
+func open(t testing.TB, f *form, pinDir string, targets ...Target) *Tracker {
 	t.Helper()
 	tr, err := f.open(t.Context(), btf.NewCache(), pinDir, targets)
 	if err != nil {
@@ -70,7 +70,7 @@ func open(t *testing.T, f *form, pinDir string, targets ...Target) *Tracker {
 	return tr
 }
 
-func target(t *testing.T, id string, loop *disk.Loop) Target {
+func target(t testing.TB, id string, loop *disk.Loop) Target {
 	t.Helper()
 	device := disktest.Open(t, loop.Path)
 	return Target{ID: must(disk.Identify(device)), Device: device}.named(id)

@@ -13,8 +13,8 @@ import (
 	"farshore/dataplane/tracker/kernel"
 )
 
-//go:generate sh -c "clang -O2 -g -Wall -target bpf -mcpu=v3 -I/usr/include/$(uname -m)-linux-gnu -c track.bpf.c -o track.bpf.o && llvm-strip -g track.bpf.o"
-//go:generate sh -c "clang -O2 -g -Wall -target bpf -mcpu=v3 -DBYTES -I/usr/include/$(uname -m)-linux-gnu -c track.bpf.c -o bytes.bpf.o && llvm-strip -g bytes.bpf.o"
+//go:generate sh -c "clang -O2 -g -Wall -target bpf -mcpu=v3 -ffile-prefix-map=$PWD=. -I/usr/include/$(uname -m)-linux-gnu -c track.bpf.c -o track.bpf.o && llvm-strip -g track.bpf.o"
+//go:generate sh -c "clang -O2 -g -Wall -target bpf -mcpu=v3 -ffile-prefix-map=$PWD=. -DBYTES -I/usr/include/$(uname -m)-linux-gnu -c track.bpf.c -o bytes.bpf.o && llvm-strip -g bytes.bpf.o"
 
 //go:embed track.bpf.o
 var bitObject []byte

@@ -94,10 +94,10 @@ static __always_inline void add(__u64 *counter, __u64 n)
 static __always_inline struct tracked *disk_of(struct request *rq)
 {
 	struct request___old *old = (void *)rq;
-	struct gendisk *disk = bpf_core_field_exists(old->rq_disk) ? BPF_CORE_READ(old, rq_disk) : BPF_CORE_READ(rq, q, disk);
+	struct gendisk *disk = bpf_core_field_exists(old->rq_disk) ? old->rq_disk : rq->q->disk;
 	if (!disk)
 		return 0;
-	__u32 dev = ((__u32)BPF_CORE_READ(disk, major) << 20) | (__u32)BPF_CORE_READ(disk, first_minor);
+	__u32 dev = ((__u32)disk->major << 20) | (__u32)disk->first_minor;
 	return bpf_map_lookup_elem(&disks, &dev);
 }
 
@@ -220,7 +220,7 @@ static __always_inline int issue(struct request *rq)
 	struct counters *c = counters_of(d);
 	if (!c)
 		return 0;
-	__u64 op = BPF_CORE_READ(rq, cmd_flags) & OP_MASK;
+	__u64 op = rq->cmd_flags & OP_MASK;
 	if (op >= OP_DRIVER) {
 		if (op & 1)
 			add(&c->passthrough, 1);
@@ -228,13 +228,13 @@ static __always_inline int issue(struct request *rq)
 	}
 	if (!modifies(op))
 		return 0;
-	struct bio *bio = BPF_CORE_READ(rq, bio);
 	struct flight f = {
-		.sector = BPF_CORE_READ(rq, __sector), .bytes = BPF_CORE_READ(rq, __data_len), .op = op,
-		.index = d->index, .stamp = bpf_ktime_get_ns(),
-		.several = op == OP_DISCARD && bio && BPF_CORE_READ(bio, bi_next),
+		.sector = rq->__sector, .bytes = rq->__data_len, .op = op, .index = d->index, .stamp = bpf_ktime_get_ns(),
+		.several = op == OP_DISCARD && rq->bio && rq->bio->bi_next,
 	};
 	__u64 key = (__u64)rq;
+	if (!bpf_map_update_elem(&flights, &key, &f, BPF_NOEXIST)) // nearly always: one walk of the table in place of two
+		return 0;
 	struct flight *old = bpf_map_lookup_elem(&flights, &key);
 	if (old && old->index == d->index) {
 		// The end of the request that was here before has not been seen, unless this is the same one once more.
@@ -280,12 +280,12 @@ int on_complete(__u64 *ctx)
 	struct tracked *d = disk_of(rq);
 	if (!d)
 		return 0;
-	__u64 op = BPF_CORE_READ(rq, cmd_flags) & OP_MASK;
+	__u64 op = rq->cmd_flags & OP_MASK;
 	struct counters *c = counters_of(d);
 	if (!modifies(op) || !c)
 		return 0;
-	__u64 sector = BPF_CORE_READ(rq, __sector);
-	__u32 left = BPF_CORE_READ(rq, __data_len);
+	__u64 sector = rq->__sector;
+	__u32 left = rq->__data_len;
 	if (bytes && (sector >> d->shift) >= d->blocks)
 		add(&c->outside, 1);
 	if (op != OP_DISCARD)
@@ -316,7 +316,7 @@ SEC("tp_btf/block_rq_complete")
 int on_discard(__u64 *ctx)
 {
 	struct request *rq = (void *)ctx[0];
-	if ((BPF_CORE_READ(rq, cmd_flags) & OP_MASK) != OP_DISCARD)
+	if ((rq->cmd_flags & OP_MASK) != OP_DISCARD)
 		return 0;
 	struct tracked *d = disk_of(rq);
 	if (!d)

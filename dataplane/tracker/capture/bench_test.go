@@ -8,11 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
-
 	"farshore/dataplane/disk"
 	"farshore/dataplane/disk/disktest"
+	"farshore/dataplane/tracker/trackertest"
 )
 
 // BenchmarkWritesUnderCapture writes to a loop device in memory, in order, while a reader throws away what is captured.
@@ -34,24 +32,7 @@ func benchmark(b *testing.B, recording bool, size int) {
 	if err := c.Record(recording); err != nil {
 		b.Fatal(err)
 	}
-	var all []*ebpf.Program
-	for _, l := range c.links {
-		info, err := l.Info()
-		if err != nil {
-			b.Fatal(err)
-		}
-		program, err := ebpf.NewProgramFromID(info.Program)
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer program.Close()
-		all = append(all, program)
-	}
-	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer stats.Close()
+	account := trackertest.NewAccount(b, c.links...)
 	stop, busy := make(chan struct{}), time.Duration(0)
 	var reader sync.WaitGroup
 	reader.Go(func() {
@@ -69,13 +50,13 @@ func benchmark(b *testing.B, recording bool, size int) {
 		}
 	})
 	node, data, lost := direct(b, loop), disk.Buffer(size), c.Lost()
-	before := runTime(b, all)
+	before := account.Spent(b)
 	b.SetBytes(int64(size))
 	for i := 0; b.Loop(); i++ {
 		put(b, node, int64(i)*int64(size)%diskSize, data)
 	}
 	b.StopTimer()
-	after := runTime(b, all)
+	after := account.Spent(b)
 	close(stop)
 	reader.Wait()
 	total := time.Duration(0)
@@ -87,17 +68,4 @@ func benchmark(b *testing.B, recording bool, size int) {
 	b.ReportMetric(float64(queue)/float64(b.N), "ns/queue")
 	b.ReportMetric(float64(busy)/float64(b.N), "reader-ns/event")
 	b.ReportMetric(float64(c.Lost()-lost), "lost")
-}
-
-// runTime gives how long each of the programs has run.
-func runTime(b *testing.B, all []*ebpf.Program) (spent []time.Duration) {
-	b.Helper()
-	for _, p := range all {
-		s, err := p.Stats()
-		if err != nil {
-			b.Fatal(err)
-		}
-		spent = append(spent, s.Runtime)
-	}
-	return spent
 }

@@ -17,7 +17,7 @@ import (
 	"farshore/dataplane/tracker/kernel"
 )
 
-//go:generate sh -c "clang -O2 -g -Wall -target bpf -mcpu=v3 -I/usr/include/$(uname -m)-linux-gnu -c capture.bpf.c -o capture.bpf.o && llvm-strip -g capture.bpf.o"
+//go:generate sh -c "clang -O2 -g -Wall -target bpf -mcpu=v3 -ffile-prefix-map=$PWD=. -I/usr/include/$(uname -m)-linux-gnu -c capture.bpf.c -o capture.bpf.o && llvm-strip -g capture.bpf.o"
 
 //go:embed capture.bpf.o
 var object []byte

@@ -19,6 +19,7 @@ import (
 
 	"farshore/dataplane/block"
 	"farshore/dataplane/disk"
+	"farshore/dataplane/host"
 	"farshore/dataplane/tracker"
 )
 
@@ -211,7 +212,7 @@ func (c *Capture) follow(ctx context.Context) error {
 	start := time.Now()
 	for i, d := range c.devices {
 		for time.Since(start) < settleIn {
-			if err := sleep(ctx, idleFor); err != nil {
+			if err := host.Pause(ctx, idleFor); err != nil {
 				return err
 			}
 			s, err := d.Stat()

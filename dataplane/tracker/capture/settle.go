@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"farshore/dataplane/block"
+	"farshore/dataplane/host"
 )
 
 const (
@@ -40,7 +41,7 @@ func (c *Capture) Settle(ctx context.Context) error {
 					return err
 				}
 			}
-			if err := sleep(ctx, pause); err != nil {
+			if err := host.Pause(ctx, pause); err != nil {
 				return fmt.Errorf("wait for the writes under way to %s: %w", c.devices[i].Path(), err)
 			}
 		}
@@ -100,7 +101,7 @@ func (c *Capture) doubt(ctx context.Context, i int, before uint64) error {
 				return nil
 			}
 		}
-		if err := sleep(ctx, idlePause); err != nil {
+		if err := host.Pause(ctx, idlePause); err != nil {
 			return err
 		}
 	}
@@ -134,15 +135,6 @@ func (c *Capture) unseen(i int) error {
 		}
 	}
 	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }
 
 // boottime and monotonic read the clocks that the programs read.
