@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"strings"
 
 	"farshore/dataplane/block"
 )
@@ -117,15 +118,33 @@ func CheckState(name string, state []byte) error {
 	return nil
 }
 
+// diskSuffix ends the name of a replica disk.
+const diskSuffix = ".vhd"
+
+// DisksOf gives, of the entries that an adapter finds under a prefix, those of replica disks: what else stands beside them is
+// the adapter's own.
+func DisksOf(prefix string, found iter.Seq2[Entry, error]) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		if c, _, err := SplitPrefix(prefix); err != nil || c != Replica {
+			yield(Entry{}, fmt.Errorf("list disks %q: want names in the container %s", prefix, Replica))
+			return
+		}
+		for e, err := range found {
+			if (err != nil || strings.HasSuffix(e.Name, diskSuffix)) && !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
 // SplitDiskName checks the name of a replica disk and gives its part behind the container.
 func SplitDiskName(name string) (string, error) {
 	c, rest, err := SplitName(name)
 	if err != nil {
 		return "", err
 	}
-	const suffix = ".vhd"
-	if c != Replica || len(rest) <= len(suffix) || rest[len(rest)-len(suffix):] != suffix {
-		return "", fmt.Errorf("name %q: that of a replica disk begins with %s/ and ends with %s", name, Replica, suffix)
+	if c != Replica || len(rest) <= len(diskSuffix) || !strings.HasSuffix(rest, diskSuffix) {
+		return "", fmt.Errorf("name %q: that of a replica disk begins with %s/ and ends with %s", name, Replica, diskSuffix)
 	}
 	return rest, nil
 }

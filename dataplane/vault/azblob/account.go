@@ -51,6 +51,7 @@ type account struct {
 	where      string
 	emulator   bool
 	pageSize   int32
+	service    *service.Client
 	containers map[vault.Container]*container.Client
 }
 
@@ -95,7 +96,7 @@ func connect(a Account) (*account, error) {
 		return nil, err
 	}
 	c := &account{
-		where: base, emulator: emulator, pageSize: int32(min(max(a.PageSize, 0), pageSize)),
+		where: base, emulator: emulator, pageSize: int32(min(max(a.PageSize, 0), pageSize)), service: client,
 		containers: map[vault.Container]*container.Client{},
 	}
 	for _, name := range vault.Containers() {

@@ -6,7 +6,6 @@ import (
 	"iter"
 	"math/rand/v2"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
@@ -14,6 +13,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/pageblob"
 
 	"farshore/dataplane/block"
+	"farshore/dataplane/host"
 	"farshore/dataplane/vault"
 )
 
@@ -86,20 +86,9 @@ func (r *replicas) settled(ctx context.Context, client *pageblob.Client, doing s
 		if *p.CopyStatus != blob.CopyStatusTypePending {
 			return p, fmt.Errorf("%s: its copy ended as %s: %w", doing, *p.CopyStatus, vault.ErrNotFound)
 		}
-		if err := pause(ctx); err != nil {
+		if err := host.Pause(ctx, copyPause); err != nil {
 			return p, err
 		}
-	}
-}
-
-func pause(ctx context.Context) error {
-	timer := time.NewTimer(copyPause)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
 	}
 }
 
@@ -129,15 +118,5 @@ func (r *replicas) Remove(ctx context.Context, name string) error {
 }
 
 func (r *replicas) List(ctx context.Context, prefix string) iter.Seq2[vault.Entry, error] {
-	return func(yield func(vault.Entry, error) bool) {
-		if c, _, err := vault.SplitPrefix(prefix); err != nil || c != vault.Replica {
-			yield(vault.Entry{}, fmt.Errorf("list disks %q: want names in the container %s", prefix, vault.Replica))
-			return
-		}
-		for e, err := range r.list(ctx, prefix, "") {
-			if (err != nil || strings.HasSuffix(e.Name, ".vhd")) && !yield(e, err) {
-				return
-			}
-		}
-	}
+	return vault.DisksOf(prefix, r.list(ctx, prefix, ""))
 }

@@ -38,6 +38,51 @@ func TestFolderKeepsReplicaDisks(t *testing.T) {
 	})
 }
 
+func TestSnapshotsAreListedWhileTheyAreRemoved(t *testing.T) {
+	_, r, _ := newVault(t)
+	const name = "replica/v1/m/web-01/g00000001/sda.vhd"
+	if err := r.Create(t.Context(), name, 8); err != nil {
+		t.Fatal(err)
+	}
+	open := func() vault.ReplicaDisk {
+		d, err := r.Open(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	writer, reader := open(), open()
+	if err := writer.Fence(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		for range 100 {
+			id, err := writer.Snapshot(t.Context())
+			if err := errors.Join(err, writer.RemoveSnapshot(t.Context(), id)); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	for seen := 0; ; {
+		snapshots, err := reader.Snapshots(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen += len(snapshots)
+		select {
+		case err := <-done:
+			if err := errors.Join(err, writer.Close(), reader.Close()); err != nil || seen == 0 {
+				t.Errorf("%d were seen: %v", seen, err)
+			}
+			return
+		default:
+		}
+	}
+}
+
 func TestOpenRefusesAFolderThatIsNoVault(t *testing.T) {
 	_, _, err := Open(t.TempDir())
 	if f, ok := fault.As(err); !ok || f.Code != "FS-3006" {

@@ -8,7 +8,6 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"farshore/dataplane/block"
 	"farshore/dataplane/vault"
@@ -120,15 +119,5 @@ func (r *replicas) Remove(ctx context.Context, name string) error {
 }
 
 func (r *replicas) List(ctx context.Context, prefix string) iter.Seq2[vault.Entry, error] {
-	return func(yield func(vault.Entry, error) bool) {
-		if c, _, err := vault.SplitPrefix(prefix); err != nil || c != vault.Replica {
-			yield(vault.Entry{}, fmt.Errorf("list disks %q: want names in the container %s", prefix, vault.Replica))
-			return
-		}
-		for e, err := range r.list(ctx, prefix, "") {
-			if (err != nil || strings.HasSuffix(e.Name, ".vhd")) && !yield(e, err) {
-				return
-			}
-		}
-	}
+	return vault.DisksOf(prefix, r.list(ctx, prefix, ""))
 }

@@ -103,12 +103,21 @@ func (d *disk) Snapshots(ctx context.Context) ([]vault.Snapshot, error) {
 	snapshots := make([]vault.Snapshot, 0, len(ids))
 	for _, id := range ids {
 		state, err := os.ReadFile(d.snapshotState(id))
+		if errors.Is(err, os.ErrNotExist) && d.removed(id) {
+			continue // since it was listed
+		}
 		if err != nil {
 			return nil, d.trouble(doing, err)
 		}
 		snapshots = append(snapshots, vault.Snapshot{ID: id, State: state})
 	}
 	return snapshots, nil
+}
+
+// removed reports whether a snapshot is gone: its disk goes first, its state behind it.
+func (p place) removed(id vault.SnapshotID) bool {
+	_, err := os.Stat(p.snapshot(id))
+	return errors.Is(err, os.ErrNotExist)
 }
 
 func (d *disk) ReadSnapshot(ctx context.Context, id vault.SnapshotID, p []byte, at block.Sector) error {

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"farshore/dataplane/host"
 	"farshore/dataplane/vault"
 )
 
@@ -46,20 +47,9 @@ func lock(ctx context.Context, path string, how int) (held, error) {
 		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
 			return held{}, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
 		}
-		if err := pause(ctx); err != nil {
+		if err := host.Pause(ctx, lockPause); err != nil {
 			return held{}, errors.Join(err, f.Close())
 		}
-	}
-}
-
-func pause(ctx context.Context) error {
-	timer := time.NewTimer(lockPause)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
 	}
 }
 
