@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"farshore"
 )
 
 // Tier keeps one point of every interval, up to an age.
@@ -44,6 +46,23 @@ func ASR(retention time.Duration) Policy {
 		p = append(p, Tier{Every: 2 * hour, For: 7 * day}, Tier{Every: 4 * hour, For: retention})
 	}
 	return p
+}
+
+// Of is what a replication policy keeps: its tiers or, if it names none, the preset for its hours.
+func Of(p farshore.ReplicationPolicy) (Policy, error) {
+	if p.Keep == "" {
+		return ASR(time.Duration(p.RetentionHours) * time.Hour), nil
+	}
+	return Parse(p.Keep)
+}
+
+// Age is how old a point can become.
+func (p Policy) Age() time.Duration {
+	var age time.Duration
+	for _, t := range p {
+		age = max(age, t.For)
+	}
+	return age
 }
 
 // words are the intervals that have a name.

@@ -352,3 +352,22 @@ func TestChoosingAgainAfterTheCutWasCarriedOutChangesNothing(t *testing.T) {
 		}
 	})
 }
+
+func TestAReplicationPolicyKeepsItsTiersOrThePreset(t *testing.T) {
+	for _, r := range []struct {
+		policy farshore.ReplicationPolicy
+		want   string
+		age    time.Duration
+	}{
+		{farshore.ReplicationPolicy{RetentionHours: 24}, "all:2h,hourly:1d", 24 * time.Hour},
+		{farshore.ReplicationPolicy{RetentionHours: 24, Keep: "all:6h,daily:30d"}, "all:6h,daily:30d", 30 * 24 * time.Hour},
+		{farshore.ReplicationPolicy{Keep: "asr:1d"}, "all:2h,hourly:1d", 24 * time.Hour},
+	} {
+		if p, err := Of(r.policy); err != nil || p.String() != r.want || p.Age() != r.age {
+			t.Errorf("%+v: %s, %v, %v; want %s", r.policy, p, p.Age(), err, r.want)
+		}
+	}
+	if _, err := Of(farshore.ReplicationPolicy{RetentionHours: 24, Keep: "now and then"}); err == nil {
+		t.Error("nonsense is a retention")
+	}
+}
