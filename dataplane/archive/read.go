@@ -232,7 +232,9 @@ func parseSums(body []byte) ([]sumLine, error) {
 	for line := range strings.Lines(string(body)) {
 		sum, name, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "  ")
 		l := sumLine{name: name}
-		if n, err := hex.Decode(l.sum[:], []byte(sum)); !ok || err != nil || n != len(l.sum) || len(sum) != 2*len(l.sum) || !strings.HasSuffix(line, "\n") {
+		read, err := hex.DecodeString(sum)
+		copy(l.sum[:], read)
+		if !ok || err != nil || sum != hex.EncodeToString(l.sum[:]) || !strings.HasSuffix(line, "\n") {
 			return nil, damaged(SumsName, fmt.Sprintf("line %d is no sum and a name", len(lines)+1), nil)
 		}
 		lines = append(lines, l)

@@ -167,7 +167,7 @@ func (d Deps) open(ctx context.Context, stream chain.Stream, epoch farshore.Epoc
 	if err != nil {
 		return nil, Resume{}, fmt.Errorf("take over machine %s, epoch %d: %w", stream.Machine, epoch, err)
 	}
-	return &Writer{deps: d, key: key, epoch: epoch, tip: link, durable: link}, Resume{
+	return &Writer{deps: d, key: key, epoch: epoch, tip: link, durable: link, moved: make(chan struct{})}, Resume{
 		Link: link, Generation: stream.Generation, Epoch: epoch, LastLSN: link.LastLSN, Clean: link.Clean, NewGeneration: len(link.Disks) == 0,
 	}, nil
 }

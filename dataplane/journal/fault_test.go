@@ -14,7 +14,7 @@ import (
 	"farshore/dataplane/vault/storetest"
 )
 
-// TestNoAcknowledgedSegmentIsLostOnABadWayToTheVault lets servers claim and commit in any order, old ones too, while a
+// TestNoAcknowledgedSegmentIsLostOnABadWayToTheVault lets servers claim and commit several segments at once, old ones too, while a
 // quarter of all requests is lost, answered to nobody, late or done twice. The waits between tries pass in no time.
 func TestNoAcknowledgedSegmentIsLostOnABadWayToTheVault(t *testing.T) {
 	for seed := range uint64(12) {
@@ -34,7 +34,6 @@ func badWay(t *testing.T, seed uint64) {
 		servers = append(servers, w.server(fmt.Sprintf("hq-%d", i)))
 	}
 	var writers []*Writer
-	waiting := map[*Writer]Prepared{} // prepared, and not yet known to be durable
 	durable := map[segment.Hash]farshore.Position{}
 	for step := range 60 {
 		if len(writers) == 0 || rnd.IntN(8) == 0 {
@@ -47,18 +46,17 @@ func badWay(t *testing.T, seed uint64) {
 			continue
 		}
 		writer := writers[rnd.IntN(len(writers))]
-		p, ok := waiting[writer]
-		if !ok {
-			p = prepare(t, writer, byte(step))
+		var some []Prepared
+		for i := range 1 + rnd.IntN(4) {
+			some = append(some, prepare(t, writer, byte(step+i)))
 		}
-		delete(waiting, writer)
-		switch err := writer.Commit(t.Context(), p); {
-		case err == nil:
-			durable[p.Hash] = p.Header.Position()
-		case errors.Is(err, ErrFenced):
-			waiting[writer] = p
-		default:
-			t.Fatalf("step %d: commit: %v", step, err)
+		for i, err := range commitAtOnce(t, writer, some) {
+			switch {
+			case err == nil:
+				durable[some[i].Hash] = some[i].Header.Position()
+			case !errors.Is(err, ErrFenced):
+				t.Fatalf("step %d: commit: %v", step, err)
+			}
 		}
 	}
 	w.store = good

@@ -12,7 +12,7 @@ import (
 	"farshore/dataplane/vault/file"
 )
 
-// FuzzDocuments feeds the readers of specs, offers of hashes and tickets anything. What is believed was signed by whom it
+// FuzzDocuments feeds the readers of specs, offers of hashes, indexes and tickets anything. What is believed was signed by whom it
 // says; nothing makes them panic.
 func FuzzDocuments(f *testing.F) {
 	store, _, err := file.Open(goldenVault(f))
@@ -32,7 +32,7 @@ func FuzzDocuments(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(spec)
-	for _, name := range []string{"offer-v1.json", "ticket-hashes-v1.json"} {
+	for _, name := range []string{"offer-v1.json", "ticket-hashes-v1.json", "index-v1.json"} {
 		b, err := os.ReadFile(filepath.Join("..", "..", "tests", "formats", "testdata", name))
 		if err != nil {
 			f.Fatal(err)
@@ -40,6 +40,10 @@ func FuzzDocuments(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
+		var index indexDocument
+		if decodeStrict(body, &index) == nil && index.check() == nil && len(index.Headers) > mostIndexed {
+			t.Fatalf("an index of %d headers was read", len(index.Headers))
+		}
 		if doc, err := readSpec(roots, body); err == nil && doc.Version != Version {
 			t.Fatalf("a spec of version %d was read", doc.Version)
 		}

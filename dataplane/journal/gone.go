@@ -59,16 +59,24 @@ func (r claimReader) gone(ctx context.Context, stream chain.Stream) (bool, error
 	if err != nil || !found {
 		return false, err
 	}
-	var d goneDocument
-	_, err = believe(r.roots, stored, goneDomain, &d, farshore.RoleCollector)
-	if err == nil && (d.Version != Version || d.Vault != stream.Vault.String() || d.Machine != stream.Machine || d.Generation != stream.Generation) {
-		err = fmt.Errorf("made for generation %d of machine %s", d.Generation, d.Machine)
-	}
-	if err != nil {
+	if err := r.checkGone(stream, name, stored); err != nil {
 		if r.report != nil {
-			r.report(BadClaim{Name: name, Err: fmt.Errorf("tombstone %s: %w", name, err)})
+			r.report(BadClaim{Name: name, Err: err})
 		}
 		return false, nil
 	}
 	return true, nil
+}
+
+// checkGone says why a tombstone is not believed.
+func (r claimReader) checkGone(stream chain.Stream, name string, stored []byte) error {
+	var d goneDocument
+	_, err := believe(r.roots, stored, goneDomain, &d, farshore.RoleCollector)
+	if err == nil && (d.Version != Version || d.Vault != stream.Vault.String() || d.Machine != stream.Machine || d.Generation != stream.Generation) {
+		err = fmt.Errorf("made for generation %d of machine %s", d.Generation, d.Machine)
+	}
+	if err != nil {
+		return fmt.Errorf("tombstone %s: %w", name, err)
+	}
+	return nil
 }

@@ -238,11 +238,17 @@ func TestOfManyServersAtOnceNoAcknowledgedSegmentIsLost(t *testing.T) {
 		group.Go(func() {
 			for range rounds {
 				writer, _, err := Claim(t.Context(), d, w.ticket(fmt.Sprintf("hq-%d", s)))
-				for i := 0; err == nil && i < 3; i++ {
-					p := prepare(t, writer, byte(s*10+i))
-					if err = writer.Commit(t.Context(), p); err == nil {
+				if err != nil {
+					continue
+				}
+				var some []Prepared
+				for i := range 3 {
+					some = append(some, prepare(t, writer, byte(s*10+i)))
+				}
+				for i, err := range commitAtOnce(t, writer, some) {
+					if err == nil {
 						mu.Lock()
-						durable[p.Hash] = p.Header.Position()
+						durable[some[i].Hash] = some[i].Header.Position()
 						mu.Unlock()
 					}
 				}
@@ -366,7 +372,7 @@ func TestMachinesAndTheirNewestSpecAreListed(t *testing.T) {
 	if d := cmp.Diff(spec, got); d != "" || err != nil {
 		t.Errorf("spec (%v) (-want +got):\n%s", err, d)
 	}
-	if n, _, err := r.newestSpec(t.Context(), "db-01"); n != 2 || err != nil {
+	if n, _, err := specs("db-01").newest(t.Context(), r); n != 2 || err != nil {
 		t.Errorf("%d specs are stored, %v; want 2: equal ones are not stored again", n, err)
 	}
 	_, err = r.Points(t.Context(), "db-01")

@@ -43,6 +43,27 @@ type ManifestDisk struct {
 	Chunks   string           `json:"chunks"`   // SHA-256 of the chunk list, in hexadecimal
 }
 
+// Disk finds a disk of the base. No base has no disks.
+func (m *Manifest) Disk(id farshore.DiskID) (ManifestDisk, bool) {
+	if m == nil {
+		return ManifestDisk{}, false
+	}
+	i := slices.IndexFunc(m.Disks, func(d ManifestDisk) bool { return d.Disk == id })
+	if i < 0 {
+		return ManifestDisk{}, false
+	}
+	return m.Disks[i], true
+}
+
+// Use opens the replica disk whose snapshot holds a disk of the base, for as long as use takes.
+func (m *Manifest) Use(ctx context.Context, replicas vault.Replicas, d ManifestDisk, use func(vault.ReplicaDisk) error) error {
+	from, err := replicas.Open(ctx, chain.ReplicaName(m.At.Stream.Machine, m.At.Stream.Generation, d.Disk))
+	if err != nil {
+		return fmt.Errorf("read the base at %v of machine %s: %w", m.At.Position, m.At.Stream.Machine, err)
+	}
+	return errors.Join(use(from), from.Close())
+}
+
 type manifestDocument struct {
 	Version     int                  `json:"version"`
 	Vault       string               `json:"vault"`

@@ -19,10 +19,13 @@ type Pin struct {
 	Version  int                `json:"version"`
 	Machine  farshore.MachineID `json:"machine"`
 	Position string             `json:"position"`
-	Holder   string             `json:"holder"` // run-NAME for as long as a run reads, operator-NAME for a person
+	Holder   string             `json:"holder"` // [HolderOf] a run for as long as it reads, operator-NAME for a person
 	Why      string             `json:"why,omitempty"`
 	Time     time.Time          `json:"time"`
 }
+
+// HolderOf names the pins of a run.
+func HolderOf(run farshore.RunID) string { return "run-" + string(run) }
 
 // Place is the position of the pin; zero if it cannot be read.
 func (p Pin) Place() farshore.Position {
@@ -59,7 +62,7 @@ func (r Reader) Hold(ctx context.Context, p Pin) error {
 	if !gone && (cut == nil || cut.Holds(at)) {
 		return nil
 	}
-	if err := r.unpin(ctx, p.Machine, p.Holder, at); err != nil {
+	if err := r.Unpin(ctx, p.Machine, p.Holder, at); err != nil {
 		return err
 	}
 	return &fault.Fault{
@@ -80,14 +83,15 @@ func (r Reader) LetGo(ctx context.Context, m farshore.MachineID, holder string) 
 		if err != nil {
 			continue // of another holder, whose name begins like this one's
 		}
-		if err := r.unpin(ctx, m, holder, p); err != nil {
+		if err := r.Unpin(ctx, m, holder, p); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r Reader) unpin(ctx context.Context, m farshore.MachineID, holder string, p farshore.Position) error {
+// Unpin takes one pin of a holder away; it is no error if there is none.
+func (r Reader) Unpin(ctx context.Context, m farshore.MachineID, holder string, p farshore.Position) error {
 	_, err := retry(ctx, func() (struct{}, error) { return struct{}{}, r.Store.Delete(ctx, chain.PinName(m, holder, p)) })
 	if err != nil {
 		return fmt.Errorf("take the pin on %v of machine %s away: %w", p, m, err)

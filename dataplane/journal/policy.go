@@ -9,8 +9,6 @@ import (
 	"farshore"
 	"farshore/dataplane/chain"
 	"farshore/dataplane/retention"
-	"farshore/dataplane/vault"
-	"farshore/fault"
 )
 
 // retentionDocument is a stored retention policy of a machine: the one with the highest number counts.
@@ -43,75 +41,32 @@ func PutRetention(ctx context.Context, d Deps, m farshore.MachineID, p retention
 	if err := p.Check(); err != nil {
 		return fmt.Errorf("store the retention of machine %s: %w", m, err)
 	}
-	r := Reader{Store: d.Store, Vault: d.Vault, Roots: d.Roots, Report: d.Report}
-	for range maxClaimTries {
-		n, stored, err := r.newestRetention(ctx, m)
-		if err != nil {
-			return err
-		}
-		if stored != nil && slices.Equal(stored.policy(), p) {
-			return nil
-		}
-		doc := retentionDocument{Version: Version, Vault: d.Vault.String(), Machine: m, Number: n + 1, Time: d.Now().UTC()}
+	return retentions(m).put(ctx, d, func(stored retentionDocument) bool { return slices.Equal(stored.policy(), p) }, func(n uint32) retentionDocument {
+		doc := retentionDocument{Version: Version, Vault: d.Vault.String(), Machine: m, Number: n, Time: d.Now().UTC()}
 		for _, t := range p {
 			doc.Tiers = append(doc.Tiers, tierDocument{EverySeconds: int64(t.Every / time.Second), ForSeconds: int64(t.For / time.Second)})
 		}
-		body, err := store(d.Signer, retentionDomain, doc)
-		if err != nil {
-			return err
-		}
-		outcome, err := put(ctx, d.Store, chain.RetentionName(m, n+1), body)
-		if err != nil {
-			return fmt.Errorf("put the retention of machine %s: %w", m, err)
-		}
-		if outcome != vault.Other {
-			return nil
-		}
-	}
-	return &fault.Fault{
-		Code: "FS-3506", Kind: fault.Transient, Subject: "machine " + string(m),
-		What: fmt.Sprintf("%d tries to store its retention lost against others", maxClaimTries), Remedy: "try again",
+		return doc
+	})
+}
+
+func retentions(m farshore.MachineID) numbered[retentionDocument] {
+	return numbered[retentionDocument]{
+		what: "retention", domain: retentionDomain, machine: m, prefix: chain.RetentionPrefix(m), number: chain.ParseRetentionName,
+		name: func(n uint32) string { return chain.RetentionName(m, n) },
+		read: func(r Reader, n uint32, body []byte) (retentionDocument, error) {
+			return r.readRetention(chain.RetentionName(m, n), body)
+		},
 	}
 }
 
 // Retention gives what shall stay of a machine's points; nil: nobody has said it, so everything does.
 func (r Reader) Retention(ctx context.Context, m farshore.MachineID) (retention.Policy, error) {
-	_, doc, err := r.newestRetention(ctx, m)
+	_, doc, err := retentions(m).newest(ctx, r)
 	if err != nil || doc == nil {
 		return nil, err
 	}
 	return doc.policy(), nil
-}
-
-// newestRetention gives the highest number in use and the newest policy that is believed.
-func (r Reader) newestRetention(ctx context.Context, m farshore.MachineID) (uint32, *retentionDocument, error) {
-	entries, err := list(ctx, r.Store, chain.RetentionPrefix(m))
-	if err != nil {
-		return 0, nil, fmt.Errorf("list the retention policies of machine %s: %w", m, err)
-	}
-	highest := uint32(0)
-	for i := len(entries) - 1; i >= 0; i-- {
-		n, err := chain.ParseRetentionName(entries[i].Name)
-		if err != nil {
-			continue
-		}
-		highest = max(highest, n)
-		body, found, err := get(ctx, r.Store, entries[i].Name)
-		if err != nil {
-			return 0, nil, fmt.Errorf("read %s: %w", entries[i].Name, err)
-		}
-		if !found {
-			continue
-		}
-		doc, err := r.readRetention(entries[i].Name, body)
-		if err == nil {
-			return highest, &doc, nil
-		}
-		if r.Report != nil {
-			r.Report(BadClaim{Name: entries[i].Name, Err: err})
-		}
-	}
-	return highest, nil, nil
 }
 
 func (r Reader) readRetention(name string, body []byte) (retentionDocument, error) {

@@ -246,37 +246,65 @@ func PointOf(h segment.Header) (farshore.RecoveryPoint, bool) {
 
 // headers gives the headers of what can be read behind a link, seals among them, in order, up to a position or, if that is
 // zero, to the end. The order, the LSNs and the hashes that segments name of each other are checked; that a segment has the
-// hash which the next one names is not. With an error, the headers in front of it are given.
+// hash which the next one names is not. With an error, the headers in front of it are given. What an index holds is not read
+// again; that it is there, the names say.
 func (r Reader) headers(ctx context.Context, entries []vault.Entry, at chain.Link, to farshore.Position) ([]segment.Header, error) {
+	known, err := r.indexed(ctx, entries, at)
+	if err != nil {
+		return nil, err
+	}
 	var headers []segment.Header
-	m := at.Stream.Machine
-	for to.IsZero() || at.Position.Compare(to) < 0 {
-		run := nextRun(entries, m, at.Next())
-		if len(run) == 0 {
-			return headers, nil
-		}
-		prefixes, err := r.fetchHeaders(ctx, run)
+	for h, err := range r.stored(ctx, entries, at, to, known) {
 		if err != nil {
 			return headers, err
 		}
-		for i, prefix := range prefixes {
-			h, err := segment.ParseHeader(prefix)
+		headers = append(headers, h.Header)
+	}
+	return headers, nil
+}
+
+// storedHeader is a header, and its bytes as they are stored, with what stands behind them.
+type storedHeader struct {
+	segment.Header
+	prefix []byte
+}
+
+// stored reads what [Reader.headers] gives: from an index, or else from the segments.
+func (r Reader) stored(ctx context.Context, entries []vault.Entry, at chain.Link, to farshore.Position, known index) iter.Seq2[storedHeader, error] {
+	return func(yield func(storedHeader, error) bool) {
+		m, begun := at.Stream.Machine, false
+		for to.IsZero() || at.Position.Compare(to) < 0 {
+			run := nextRun(entries, m, at.Next())
+			if len(run) == 0 {
+				return
+			}
+			prefixes, err := r.fetchHeaders(ctx, run, known)
 			if err != nil {
-				return headers, damaged(run[i].Name, err)
+				yield(storedHeader{}, err)
+				return
 			}
-			if len(headers) > 0 {
-				at.Hash = h.Previous // headers do not carry their own hash
-			}
-			if err := at.Accept(h); err != nil {
-				return headers, brokenStream(at.Stream, err)
-			}
-			headers = append(headers, h)
-			if at = chain.LinkOf(h, segment.Hash{}); at.Seal || at.Position == to {
-				break
+			for i, prefix := range prefixes {
+				h, err := segment.ParseHeader(prefix)
+				if err != nil {
+					yield(storedHeader{}, damaged(run[i].Name, err))
+					return
+				}
+				if begun {
+					at.Hash = h.Previous // headers do not carry their own hash
+				}
+				if err := at.Accept(h); err != nil {
+					yield(storedHeader{}, brokenStream(at.Stream, err))
+					return
+				}
+				if begun = true; !yield(storedHeader{h, prefix}, nil) {
+					return
+				}
+				if at = chain.LinkOf(h, segment.Hash{}); at.Seal || at.Position == to {
+					break
+				}
 			}
 		}
 	}
-	return headers, nil
 }
 
 // Behind gives the headers of all that can be read of a generation behind the horizon of its newest cut, and the horizon:
@@ -309,12 +337,15 @@ func nextRun(entries []vault.Entry, m farshore.MachineID, p farshore.Position) [
 	return entries[i : i+n]
 }
 
-// fetchHeaders reads the beginnings of objects, in several lanes.
-func (r Reader) fetchHeaders(ctx context.Context, entries []vault.Entry) ([][]byte, error) {
+// fetchHeaders reads the beginnings of objects, in several lanes, as far as they are not known.
+func (r Reader) fetchHeaders(ctx context.Context, entries []vault.Entry, known index) ([][]byte, error) {
 	prefixes := make([][]byte, len(entries))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(headerLanes)
 	for i, e := range entries {
+		if prefixes[i] = known[e.Name]; prefixes[i] != nil {
+			continue
+		}
 		g.Go(func() error {
 			var err error
 			prefixes[i], err = retry(ctx, func() ([]byte, error) { return r.Store.GetRange(ctx, e.Name, 0, segment.MaxHeaderBytes) })

@@ -28,8 +28,12 @@ const (
 
 	cutDomain       = "farshore cut v1"
 	goneDomain      = "farshore gone v1"
+	indexDomain     = "farshore index v1"
 	manifestDomain  = "farshore recovery-point manifest v1"
 	retentionDomain = "farshore retention v1"
+
+	groupPointDomain = "farshore group point v1"
+	groupPartDomain  = "farshore group part v1"
 )
 
 // Signer signs as this node. *credential.Node is one.

@@ -10,7 +10,6 @@ import (
 	"farshore"
 	"farshore/dataplane/chain"
 	"farshore/dataplane/credential"
-	"farshore/dataplane/vault"
 	"farshore/fault"
 )
 
@@ -26,36 +25,19 @@ type specDocument struct {
 // PutSpec stores what must be known to restore a machine without Farshore, unless the newest stored spec says the same.
 // Specs are never replaced: the one with the highest number counts.
 func PutSpec(ctx context.Context, d Deps, spec farshore.MachineSpec) error {
-	r := Reader{Store: d.Store, Vault: d.Vault, Roots: d.Roots, Report: d.Report}
-	for range maxClaimTries {
-		n, stored, err := r.newestSpec(ctx, spec.ID)
-		if err != nil {
-			return err
-		}
-		if stored != nil && equalSpec(*stored, spec) {
-			return nil
-		}
-		signed, err := sign(d.Signer, specDomain, specDocument{
-			Version: Version, Vault: d.Vault.String(), Number: n + 1, Time: d.Now().UTC(), Spec: spec,
-		})
-		if err != nil {
-			return fmt.Errorf("sign the spec of machine %s: %w", spec.ID, err)
-		}
-		body, err := signed.encode()
-		if err != nil {
-			return fmt.Errorf("write the spec of machine %s: %w", spec.ID, err)
-		}
-		outcome, err := put(ctx, d.Store, chain.SpecName(spec.ID, n+1), body)
-		if err != nil {
-			return fmt.Errorf("put the spec of machine %s: %w", spec.ID, err)
-		}
-		if outcome != vault.Other {
-			return nil
-		}
-	}
-	return &fault.Fault{
-		Code: "FS-3506", Kind: fault.Transient, Subject: "machine " + string(spec.ID),
-		What: fmt.Sprintf("%d tries to store its spec lost against others", maxClaimTries), Remedy: "try again",
+	return specs(spec.ID).put(ctx, d, func(stored specDocument) bool { return equalSpec(stored.Spec, spec) }, func(n uint32) specDocument {
+		return specDocument{Version: Version, Vault: d.Vault.String(), Number: n, Time: d.Now().UTC(), Spec: spec}
+	})
+}
+
+func specs(m farshore.MachineID) numbered[specDocument] {
+	return numbered[specDocument]{
+		what: "spec", domain: specDomain, machine: m, prefix: chain.SpecPrefix(m), name: func(n uint32) string { return chain.SpecName(m, n) },
+		number: func(name string) (uint32, error) {
+			_, n, err := chain.ParseSpecName(name)
+			return n, err
+		},
+		read: func(r Reader, n uint32, body []byte) (specDocument, error) { return r.readSpecOf(m, n, body) },
 	}
 }
 
@@ -68,48 +50,17 @@ func equalSpec(a, b farshore.MachineSpec) bool {
 
 // Spec gives the newest spec of a machine. A machine without one is a fault FS-3512.
 func (r Reader) Spec(ctx context.Context, m farshore.MachineID) (farshore.MachineSpec, error) {
-	_, spec, err := r.newestSpec(ctx, m)
+	_, doc, err := specs(m).newest(ctx, r)
 	if err != nil {
 		return farshore.MachineSpec{}, err
 	}
-	if spec == nil {
+	if doc == nil {
 		return farshore.MachineSpec{}, &fault.Fault{
 			Code: "FS-3512", Kind: fault.Refused, Subject: "machine " + string(m), What: "the vault holds no spec of it",
 			Remedy: "give the size of the machine by hand",
 		}
 	}
-	return *spec, nil
-}
-
-// newestSpec gives the highest number in use and the newest spec that is believed.
-func (r Reader) newestSpec(ctx context.Context, m farshore.MachineID) (uint32, *farshore.MachineSpec, error) {
-	entries, err := list(ctx, r.Store, chain.SpecPrefix(m))
-	if err != nil {
-		return 0, nil, fmt.Errorf("list the specs of machine %s: %w", m, err)
-	}
-	highest := uint32(0)
-	for i := len(entries) - 1; i >= 0; i-- {
-		_, n, err := chain.ParseSpecName(entries[i].Name)
-		if err != nil {
-			continue
-		}
-		highest = max(highest, n)
-		body, found, err := get(ctx, r.Store, entries[i].Name)
-		if err != nil {
-			return 0, nil, fmt.Errorf("read %s: %w", entries[i].Name, err)
-		}
-		if !found {
-			continue
-		}
-		doc, err := r.readSpecOf(m, n, body)
-		if err == nil {
-			return highest, &doc.Spec, nil
-		}
-		if r.Report != nil {
-			r.Report(BadClaim{Name: entries[i].Name, Err: err})
-		}
-	}
-	return highest, nil, nil
+	return doc.Spec, nil
 }
 
 // readSpecOf reads the n-th spec of a machine.

@@ -32,6 +32,10 @@ type Ticket struct {
 
 	// Hashes asks for hashes of the disks that owe a base: the key that their secret shall be sealed to, of X25519.
 	Hashes []byte `json:"hashes,omitempty"`
+
+	// Compares says that the disks owe nothing: whoever asks compares them with the hashes, while they stay clean. Hashes are
+	// wanted until the epoch ends.
+	Compares bool `json:"compares,omitempty"`
 }
 
 // TicketDisk is a disk as the agent sees it.
@@ -39,7 +43,7 @@ type TicketDisk struct {
 	ID      farshore.DiskID `json:"id"`
 	Sectors block.Count     `json:"sectors"`
 
-	// Owes says that the disk owes a base, from the sector From on.
+	// Owes says that the disk owes a base, or is to be compared, from the sector From on.
 	Owes bool         `json:"owes,omitempty"`
 	From block.Sector `json:"from,omitempty"`
 }

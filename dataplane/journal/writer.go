@@ -27,7 +27,7 @@ type Prepared struct {
 	Header segment.Header
 }
 
-// Writer writes one epoch. Prepare and Commit may run at once in two goroutines, one each.
+// Writer writes one epoch. Safe for concurrent use; segments are prepared by one goroutine.
 type Writer struct {
 	deps  Deps
 	key   segment.DataKey
@@ -37,6 +37,7 @@ type Writer struct {
 	tip     chain.Link // behind the last prepared segment
 	durable chain.Link // behind the last committed one
 	fenced  bool
+	moved   chan struct{} // durable or fenced has changed; closed and made anew
 }
 
 // Tip is the end behind which the next segment will be prepared.
@@ -86,39 +87,71 @@ func (w *Writer) Prepare(b *segment.Builder, h segment.Header) (Prepared, error)
 	return Prepared{Name: chain.NameOf(h.Machine, h.Position()), Sealed: sealed, Hash: hash, Header: h}, nil
 }
 
-// Commit puts a prepared segment and returns when it is durable. While the vault does not answer it tries the same bytes
-// again, for half a minute; after a transient fault the caller commits the same segment again, for as long as it takes.
-// Segments are committed one after the other, in the order of their preparation; committing the last one again does
-// nothing. [ErrFenced] is for ever.
+// Commit puts a prepared segment and returns when it is durable: it, and all in front of it, since nobody can read behind a
+// hole. While the vault does not answer it tries the same bytes again, for half a minute; after a transient fault the caller
+// commits the same segment again, for as long as it takes. Up to chain.MaxInFlight segments may be committed at once, by as
+// many goroutines; they return in the order of their preparation. Committing again what is durable does nothing.
+// [ErrFenced] is for ever, and for all of them.
 func (w *Writer) Commit(ctx context.Context, p Prepared) error {
 	if done, err := w.mayCommit(p); done || err != nil {
 		return err
 	}
 	outcome, err := put(ctx, w.deps.Store, p.Name, p.Sealed)
+	if err == nil {
+		err = w.land(ctx, p, outcome)
+	}
 	if err != nil {
 		return fmt.Errorf("commit segment %s: %w", p.Name, err)
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if outcome == vault.Other {
-		w.fenced = true
-		return fmt.Errorf("commit segment %s: %w", p.Name, ErrFenced)
-	}
-	w.durable = chain.LinkOf(p.Header, p.Hash)
 	return nil
 }
 
 func (w *Writer) mayCommit(p Prepared) (done bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.fenced {
+	next := w.durable.Next()
+	switch at := p.Header.Position(); {
+	case w.fenced:
 		return false, fmt.Errorf("commit segment %s: %w", p.Name, ErrFenced)
-	}
-	if p.Hash == w.durable.Hash {
+	case at.Compare(next) < 0:
 		return true, nil
-	}
-	if p.Header.Previous != w.durable.Hash {
-		panic(fmt.Sprintf("journal: commit %s out of order, behind %v", p.Name, w.durable.Position))
+	case at.Seq >= next.Seq+chain.MaxInFlight:
+		panic(fmt.Sprintf("journal: commit %s too far ahead of %v", p.Name, w.durable.Position))
 	}
 	return false, nil
+}
+
+// land takes the vault's answer to a put, and waits until what is in front of it is durable.
+func (w *Writer) land(ctx context.Context, p Prepared, outcome vault.Outcome) error {
+	for {
+		w.mu.Lock()
+		if outcome == vault.Other && !w.fenced {
+			w.fenced = true
+			w.move()
+		}
+		fenced, moved := w.fenced, w.moved
+		mine := !fenced && p.Header.Previous == w.durable.Hash
+		if mine {
+			w.durable = chain.LinkOf(p.Header, p.Hash)
+			w.move()
+		}
+		w.mu.Unlock()
+		if fenced {
+			return ErrFenced
+		}
+		if mine {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// move wakes those that wait for a segment in front of theirs. The caller holds the lock.
+func (w *Writer) move() {
+	close(w.moved)
+	w.moved = make(chan struct{})
 }
