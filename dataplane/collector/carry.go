@@ -43,6 +43,9 @@ func (c *Collector) carryOutDue(ctx context.Context, m farshore.MachineID, g far
 	if err := c.removeSegments(ctx, m, cut, report); err != nil {
 		return err
 	}
+	if err := c.removeIndexes(ctx, m, cut, report); err != nil {
+		return err
+	}
 	if err := c.removeBases(ctx, m, cut, report); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"farshore"
 	"farshore/dataplane/chain"
+	"farshore/dataplane/host"
 	"farshore/dataplane/journal"
 	"farshore/dataplane/retention"
 	"farshore/dataplane/vault"
@@ -96,6 +97,7 @@ type Report struct {
 	RemovedBases int
 	Immutable    int // objects that a policy of the storage keeps for now
 	Published    int // cuts
+	Indexed      int // headers that this pass put into an index
 }
 
 // reader reads as the collector, which has no key and needs none.
@@ -113,12 +115,8 @@ func (c *Collector) Run(ctx context.Context) error {
 		if c.deps.Changed != nil {
 			c.deps.Changed()
 		}
-		timer := time.NewTimer(c.deps.Every)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if host.Pause(ctx, c.deps.Every) != nil {
 			return nil
-		case <-timer.C:
 		}
 	}
 }
@@ -204,6 +202,9 @@ func (c *Collector) Machine(ctx context.Context, m farshore.MachineID) (Report, 
 	}
 	for _, g := range generations {
 		if err := c.carryOutDue(ctx, m, g, &report); err != nil {
+			return report, err
+		}
+		if err := c.index(ctx, m, g, &report); err != nil {
 			return report, err
 		}
 	}

@@ -5,6 +5,8 @@
 // retention choose, and *publishes* a cut: from then on nobody begins to read what goes. When the *grace* of a cut is over,
 // by the storage's own clock, it reads the pins again and *carries it out*: segments oldest first, then bases. A generation of
 // which nothing is needed gets a tombstone first. docs/formats/retention.md specifies what is stored.
+// Each pass also stores an index of the headers that came since the last one, which spares it and others reading them again
+// (docs/formats/index.md).
 //
 // Invariants:
 //   - Nothing goes that is not named by a cut which was published a grace ago, nor what the point of a pin needs.

@@ -3,11 +3,9 @@ package collector
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -16,13 +14,12 @@ import (
 	"farshore/dataplane/block"
 	"farshore/dataplane/chain"
 	"farshore/dataplane/credential"
-	"farshore/dataplane/credential/credentialtest"
 	"farshore/dataplane/disk/disktest"
 	"farshore/dataplane/journal"
+	"farshore/dataplane/journal/journaltest"
 	"farshore/dataplane/retention"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/vault"
-	"farshore/dataplane/vault/file"
 	"farshore/dataplane/vault/storetest"
 )
 
@@ -35,12 +32,10 @@ const (
 // storage that goes with the stream.
 type world struct {
 	t        testing.TB
-	ca       *credentialtest.CA
+	vault    *journaltest.Vault
 	agent    *credential.Node
 	store    *clocked
 	replicas vault.Replicas
-	id       segment.VaultID
-	key      vault.PrivateKey
 	applier  *applier.Applier
 
 	session uint64
@@ -72,22 +67,9 @@ var monday = time.Date(2025, 11, 24, 0, 0, 0, 0, time.UTC)
 
 func newWorld(t testing.TB, policy string) *world {
 	t.Helper()
-	dir := filepath.Join(disktest.Dir(t), "vault")
-	if err := file.Create(dir); err != nil {
-		t.Fatal(err)
-	}
-	s, r, err := file.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca := credentialtest.NewCA(t)
-	id := segment.VaultID{0xfa, 3}
-	key, err := vault.NewPrivateKey(vault.VaultKey, id, sha256.Sum256(ca.DER()))
-	if err != nil {
-		t.Fatal(err)
-	}
+	v := journaltest.NewVault(t, disktest.Dir(t))
 	w := &world{
-		t: t, ca: ca, agent: ca.Node(t, farshore.RoleAgent, string(web)), store: &clocked{Store: s, now: time.Now()}, replicas: r, id: id, key: key,
+		t: t, vault: v, agent: v.CA.Node(t, farshore.RoleAgent, string(web)), store: &clocked{Store: v.Store, now: time.Now()}, replicas: v.Replicas,
 		points: map[farshore.Position][]byte{}, times: map[farshore.Position]time.Time{},
 	}
 	p, err := retention.Parse(policy)
@@ -102,9 +84,9 @@ func newWorld(t testing.TB, policy string) *world {
 }
 
 func (w *world) deps(role farshore.Role, name string) journal.Deps {
-	return journal.Deps{
-		Store: w.store, Vault: w.id, Signer: w.node(role, name), Roots: w.ca.Roots(w.t), Recipients: vault.Recipients{w.key.Recipient()}, Now: time.Now,
-	}
+	d := w.vault.Deps(role, name)
+	d.Store, d.Signer = w.store, w.node(role, name)
+	return d
 }
 
 // node enrols a node whose certificate covers all of the storage's times.
@@ -116,7 +98,7 @@ func (w *world) node(role farshore.Role, name string) *credential.Node {
 	}
 	request, err := node.CertificateRequest(farshore.Identity{Role: role, Name: name})
 	if err == nil {
-		err = node.SaveChain(w.ca.Issue(w.t, request, monday.AddDate(0, 0, -30), time.Now().AddDate(1, 0, 0)))
+		err = node.SaveChain(w.vault.CA.Issue(w.t, request, monday.AddDate(0, 0, -30), time.Now().AddDate(1, 0, 0)))
 	}
 	if err != nil {
 		w.t.Fatal(err)
@@ -125,7 +107,9 @@ func (w *world) node(role farshore.Role, name string) *credential.Node {
 }
 
 func (w *world) reader() journal.Reader {
-	return journal.Reader{Store: w.store, Vault: w.id, Roots: w.ca.Roots(w.t), Keys: vault.KeyRing{w.key}}
+	r := w.vault.Reader()
+	r.Store = w.store
+	return r
 }
 
 func (w *world) claim(generation bool) {
@@ -177,7 +161,7 @@ func (w *world) point(at time.Time) farshore.Position {
 func (w *world) follow(jobs ...applier.Job) chan<- applier.Desired {
 	w.t.Helper()
 	w.applier = applier.New(applier.Deps{
-		Journal: w.reader(), Store: w.store.Store, Replicas: w.replicas, Signer: w.ca.Node(w.t, farshore.RoleApplier, "applier-1"),
+		Journal: w.reader(), Store: w.store.Store, Replicas: w.replicas, Signer: w.vault.CA.Node(w.t, farshore.RoleApplier, "applier-1"),
 		Settings: applier.Settings{Checkpoints: 2}.WithDefaults(vault.KindFile), Poll: time.Millisecond, Log: slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(w.t.Context())
