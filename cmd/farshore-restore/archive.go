@@ -112,7 +112,7 @@ func (t *tool) export(cmd *cobra.Command, path string, f exportFlags) error {
 	r := exported{Archive: path, Parts: plan.Head.Parts, Exported: done}
 	return t.print(cmd, r, func(w io.Writer) error {
 		l := &lines{w: w}
-		l.add("written\t%s\t%d objects, %s", path, r.Objects, size(r.Bytes))
+		l.add("written\t%s\t%d objects, %s", path, r.Objects, commandline.Size(r.Bytes))
 		listParts(l, r.Parts)
 		return l.err
 	})
@@ -206,7 +206,7 @@ func listImport(w io.Writer, r imported, c vault.Config) error {
 		verb = "put"
 	}
 	l.add("vault\t%s\t%s", r.Vault, c)
-	l.add("%s\t%d objects\t%s", verb, r.New, size(r.Bytes))
+	l.add("%s\t%d objects\t%s", verb, r.New, commandline.Size(r.Bytes))
 	l.add("there already\t%d objects", r.Present)
 	listParts(l, r.Parts)
 	if l.err != nil {

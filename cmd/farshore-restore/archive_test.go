@@ -50,6 +50,19 @@ func sameObjects(t *testing.T, got, want map[string]string) {
 	}
 }
 
+// archived exports everything into a file, and gives what the file holds.
+func (w *world) archived() (file string, content []byte) {
+	w.t.Helper()
+	file = filepath.Join(w.t.TempDir(), "web-01.tar")
+	var out exported
+	w.mustRun(&out, "export", file)
+	content, err := os.ReadFile(file)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return file, content
+}
+
 // elsewhere is a world that looks at another place.
 func (w *world) elsewhere(flags ...string) *world {
 	other := *w
@@ -118,13 +131,8 @@ func carry(t *testing.T, to vault.Config, flags ...string) {
 func TestAnExportThatWasBrokenOffGoesOnAndEndsWithTheSameBytes(t *testing.T) {
 	w := newWorld(t)
 	w.history()
-	whole := filepath.Join(t.TempDir(), "whole.tar")
+	_, want := w.archived()
 	var out exported
-	w.mustRun(&out, "export", whole)
-	want, err := os.ReadFile(whole)
-	if err != nil {
-		t.Fatal(err)
-	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -237,13 +245,7 @@ func TestNoFlippedBitAndNoMissingEndGetsThroughAnImport(t *testing.T) {
 	if err := journal.PutSpec(t.Context(), w.deps, farshore.MachineSpec{ID: web, Hostname: "web", OS: "linux"}); err != nil { // of which nothing but its sum is checked
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "web-01.tar")
-	var out exported
-	w.mustRun(&out, "export", file)
-	whole, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	file, whole := w.archived()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))

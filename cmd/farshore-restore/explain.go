@@ -211,7 +211,7 @@ func (in *inspection) signed(v *opened, body []byte) error {
 	if err != nil {
 		return in.broken(err)
 	}
-	in.Kind, in.Document, in.Ticket, in.State = d.Kind, d.Payload, d.Ticket, "signature not checked: name the vault"
+	in.Kind, in.Document, in.Ticket, in.Parts, in.State = d.Kind, d.Payload, d.Ticket, d.Parts, "signature not checked: name the vault"
 	if v == nil {
 		return nil
 	}

@@ -14,6 +14,7 @@ import (
 	"farshore"
 	"farshore/dataplane/chain"
 	"farshore/dataplane/journal"
+	"farshore/dataplane/scrub"
 	"farshore/tests/flips"
 )
 
@@ -181,7 +182,7 @@ func (f *flipped) tells(err error, name string, at int) bool {
 	gone = slices.DeleteFunc(gone, func(p farshore.Position) bool {
 		return slices.Contains(d.Unclear, p) && !slices.Contains(f.order, p) && chain.NameOf(web, p) == name
 	})
-	inside := slices.ContainsFunc(d.Hits, func(h damagedPart) bool { // a frame's line of the index lies behind all frames
+	inside := slices.ContainsFunc(d.Hits, func(h scrub.Part) bool { // a frame's line of the index lies behind all frames
 		return h.Offset <= int64(at) && (int64(at) < h.Offset+h.Bytes || strings.HasPrefix(h.Part, "frame") || h.Part == "index")
 	})
 	return d.Segment == name && r.Generations[0].Points == good && slices.Equal(gone, f.order[good:]) && inside

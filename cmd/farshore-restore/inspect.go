@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"farshore"
+	"farshore/cmd/commandline"
 	"farshore/dataplane/chain"
 	"farshore/dataplane/changelog"
 	"farshore/dataplane/journal"
@@ -31,6 +32,7 @@ type inspection struct {
 	Segment  *inspectedSegment  `json:"segment,omitempty"`
 	Document json.RawMessage    `json:"document,omitempty"` // whatever else it is
 	Ticket   json.RawMessage    `json:"ticket,omitempty"`
+	Parts    []json.RawMessage  `json:"parts,omitempty"` // of a group's point
 	By       *farshore.Identity `json:"by,omitempty"`
 	Changes  *changelog.Report  `json:"changes,omitempty"`
 }
@@ -175,19 +177,24 @@ func listInspection(w io.Writer, in inspection) error {
 			l.add("consistency\t%s\nlabel\t%s", s.Consistency, s.Label)
 		}
 		for i, d := range s.Disks {
-			l.add("disk %d\t%s, %s, clean %v, joining %v", i, d.ID, size(d.Sectors.Bytes()), d.Clean, d.Joining)
+			l.add("disk %d\t%s, %s, clean %v, joining %v", i, d.ID, commandline.Size(d.Sectors.Bytes()), d.Clean, d.Joining)
 		}
 		if s.Extents > 0 {
-			l.add("extents\t%d, %s of data", s.Extents, size(s.DataBytes))
+			l.add("extents\t%d, %s of data", s.Extents, commandline.Size(s.DataBytes))
 		}
 		for i, f := range s.Frames {
 			l.add("frame %d\tat %d, %d bytes, %s, %d before", i, f.Offset, f.Stored, f.Codec, f.Body)
 		}
 	}
-	for _, part := range []struct {
+	type named struct {
 		name string
 		body json.RawMessage
-	}{{"document", in.Document}, {"ticket", in.Ticket}} {
+	}
+	documents := []named{{"document", in.Document}, {"ticket", in.Ticket}}
+	for _, p := range in.Parts {
+		documents = append(documents, named{"part", p})
+	}
+	for _, part := range documents {
 		if part.body == nil {
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"farshore"
+	"farshore/cmd/commandline"
 	"farshore/dataplane/journal"
 	"farshore/fault"
 )
@@ -135,7 +136,7 @@ func listMachines(w io.Writer, machines []machine) error {
 			for _, d := range m.End.Disks {
 				sum += d.Bytes
 			}
-			disks = fmt.Sprintf("%d (%s)", len(m.End.Disks), size(sum))
+			disks = fmt.Sprintf("%d (%s)", len(m.End.Disks), commandline.Size(sum))
 			end, at = m.End.Position.String(), moment(m.End.Time)
 		}
 		l.add("%s\t%s\t%s\t%s\t%s\t%s\t%s", m.Machine, system, disks, generation, end, at, m.state())

@@ -43,19 +43,6 @@ func (l *lines) add(format string, args ...any) {
 	}
 }
 
-// size writes bytes for people.
-func size(n int64) string {
-	const kib = 1024
-	if n < kib {
-		return fmt.Sprintf("%d B", n)
-	}
-	unit, value := 0, float64(n)/kib
-	for value >= kib && unit < 4 {
-		unit, value = unit+1, value/kib
-	}
-	return fmt.Sprintf("%.1f %ciB", value, "KMGTP"[unit])
-}
-
 func moment(t time.Time) string {
 	if t.IsZero() {
 		return "-"

@@ -14,13 +14,16 @@ import (
 )
 
 func (t *tool) pointsCommand() *cobra.Command {
-	last := 0
+	last, group := 0, ""
 	cmd := &cobra.Command{
-		Use:     "points MACHINE",
-		Short:   "List the recovery points of a machine, oldest first",
-		Example: "  farshore-restore points web-01 --last 20 --vault-path /srv/vault",
-		Args:    exactly(1),
+		Use:     "points MACHINE | --group NAME",
+		Short:   "List the recovery points of a machine, or those that a group's machines share, oldest first",
+		Example: "  farshore-restore points web-01 --last 20 --vault-path /srv/vault\n  farshore-restore points --group shop --vault-path /srv/vault",
+		Args:    machineOrGroup(&group),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if group != "" {
+				return t.groupPoints(cmd, group, last)
+			}
 			id, err := farshore.ParseMachineID(args[0])
 			if err != nil {
 				return err
@@ -39,6 +42,7 @@ func (t *tool) pointsCommand() *cobra.Command {
 			return t.print(cmd, points, func(w io.Writer) error { return listPoints(w, points) })
 		},
 	}
+	cmd.Flags().StringVar(&group, "group", "", "the points that the machines of this `group` share")
 	cmd.Flags().IntVar(&last, "last", 0, "only the newest `n` points")
 	return cmd
 }

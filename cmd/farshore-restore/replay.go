@@ -9,6 +9,7 @@ import (
 	"farshore/dataplane/block"
 	"farshore/dataplane/chain"
 	"farshore/dataplane/journal"
+	"farshore/dataplane/scrub"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/vault"
 	"farshore/fault"
@@ -95,7 +96,7 @@ func (r *replay) resize(disks []segment.Disk) error {
 
 // restoreBytes is how much of the journal must be read for a point.
 func restoreBytes(ctx context.Context, v *opened, p farshore.RecoveryPoint, base *journal.Manifest) (int64, error) {
-	entries, _, err := journalEntries(ctx, v.store, chain.JournalPrefix(p.Machine, p.Position.Generation))
+	entries, _, err := scrub.Objects(ctx, v.store, chain.JournalPrefix(p.Machine, p.Position.Generation))
 	if err != nil {
 		return 0, err
 	}

@@ -5,34 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/spf13/cobra"
 
 	"farshore"
+	"farshore/cmd/commandline"
 	"farshore/dataplane/chain"
-	"farshore/dataplane/journal"
-	"farshore/dataplane/segment"
-	"farshore/dataplane/vault"
+	"farshore/dataplane/scrub"
 	"farshore/fault"
 )
 
 // verified is the report of verify.
 type verified struct {
-	Machine     farshore.MachineID   `json:"machine"`
-	Generations []verifiedGeneration `json:"generations"`
-	NotBelieved []problem            `json:"notBelieved,omitempty"` // claims and specs that no node of this vault made
-}
-
-type verifiedGeneration struct {
-	Generation farshore.Generation `json:"generation"`
-	Segments   int                 `json:"segments"` // read and right, seals among them
-	Bytes      int64               `json:"bytes"`    // as stored
-	Points     int                 `json:"points"`   // that can be restored
-	End        farshore.Position   `json:"end"`
-	Horizon    string              `json:"horizon,omitempty"` // retention may have let go of what lies before; it was not read
-	Unread     int                 `json:"unread"`            // objects behind a hole or a seal: harmless, never part of the stream
-	Damage     *damage             `json:"damage,omitempty"`
+	Machine     farshore.MachineID `json:"machine"`
+	Generations []scrub.Generation `json:"generations"`
+	NotBelieved []problem          `json:"notBelieved,omitempty"` // claims and specs that no node of this vault made
 }
 
 func (t *tool) verifyCommand() *cobra.Command {
@@ -77,7 +64,7 @@ func (t *tool) verifyCommand() *cobra.Command {
 }
 
 func verifyMachine(ctx context.Context, v *opened, id farshore.MachineID, talk io.Writer) (verified, error) {
-	report := verified{Machine: id, Generations: []verifiedGeneration{}}
+	report := verified{Machine: id, Generations: []scrub.Generation{}}
 	told := len(v.bad.list)
 	generations, err := v.reader.Generations(ctx, id)
 	if err != nil {
@@ -97,64 +84,14 @@ func verifyMachine(ctx context.Context, v *opened, id farshore.MachineID, talk i
 	return report, nil
 }
 
-func verifyGeneration(ctx context.Context, v *opened, id farshore.MachineID, g farshore.Generation, talk io.Writer) (verifiedGeneration, error) {
-	report := verifiedGeneration{Generation: g, End: farshore.Position{Generation: g}}
-	entries, total, err := journalEntries(ctx, v.store, chain.JournalPrefix(id, g))
+func verifyGeneration(ctx context.Context, v *opened, id farshore.MachineID, g farshore.Generation, talk io.Writer) (scrub.Generation, error) {
+	entries, total, err := scrub.Objects(ctx, v.store, chain.JournalPrefix(id, g))
 	if err != nil {
-		return report, err
+		return scrub.Generation{}, err
 	}
 	bar := newProgress(talk, fmt.Sprintf("verify generation %d", g), total)
 	defer bar.end()
-	at := v.reader.Start(id, g)
-	cut, err := v.reader.Cut(ctx, id, g)
-	if err != nil {
-		return report, err
-	}
-	if cut != nil { // what lies before may be gone
-		at = cut.At
-		report.Horizon = at.Position.String()
-		entries = slices.DeleteFunc(entries, func(e vault.Entry) bool { return e.Name <= chain.NameOf(id, at.Position) })
-	}
-	for seg, err := range v.reader.Follow(ctx, at) {
-		if err == nil {
-			err = readRecords(seg)
-		}
-		if err != nil {
-			report.Damage, err = v.damageBehind(ctx, at, entries, err)
-			return report, err
-		}
-		report.Segments++
-		report.Bytes += seg.Size()
-		if _, ok := journal.PointOf(seg.Header()); ok {
-			report.Points++
-		}
-		at = chain.LinkOf(seg.Header(), seg.Hash())
-		report.End = at.Position
-		bar.add(seg.Size())
-	}
-	report.Unread = len(entries) - report.Segments
-	return report, nil
-}
-
-func readRecords(seg *segment.Segment) error {
-	for _, err := range seg.Records() {
-		if err != nil {
-			return journal.Damaged(seg.Header(), err)
-		}
-	}
-	return nil
-}
-
-// journalEntries lists the objects of a generation with the sum of their sizes.
-func journalEntries(ctx context.Context, s vault.Store, prefix string) (entries []vault.Entry, bytes int64, err error) {
-	for e, err := range s.List(ctx, prefix, "") {
-		if err != nil {
-			return nil, 0, err
-		}
-		entries = append(entries, e)
-		bytes += e.Size
-	}
-	return entries, bytes, nil
+	return scrub.ReadGeneration(ctx, v.reader, id, g, entries, bar.add)
 }
 
 func listVerified(w io.Writer, report verified) error {
@@ -163,20 +100,37 @@ func listVerified(w io.Writer, report verified) error {
 	for _, g := range report.Generations {
 		result := "good"
 		if g.Damage != nil {
-			result = "DAMAGED, " + g.Damage.loss()
+			result = "DAMAGED, " + g.Damage.Loss()
 		}
-		l.add("%d\t%d\t%s\t%d\t%s\t%d\t%s", g.Generation, g.Segments, size(g.Bytes), g.Points, g.End, g.Unread, result)
+		l.add("%d\t%d\t%s\t%d\t%s\t%d\t%s", g.Generation, g.Segments, commandline.Size(g.Bytes), g.Points, g.End, g.Unread, result)
 	}
 	for _, g := range report.Generations {
 		if g.Damage == nil {
 			continue
 		}
-		g.Damage.list(l)
+		listDamage(l, g.Damage)
 	}
 	for _, p := range report.NotBelieved {
 		l.add("\nnot believed: %s\n  %s", p.Name, p.What)
 	}
 	return l.err
+}
+
+// listDamage prints all of a damage.
+func listDamage(l *lines, d *scrub.Damage) {
+	l.add("\ndamaged: %s\n  %s", d.Segment, d.What)
+	for _, h := range d.Hits {
+		l.add("  hit: %s, %d bytes from byte %d on", h.Part, h.Bytes, h.Offset)
+		for _, x := range h.Held {
+			l.add("    it held parts of disk %s between byte %d and byte %d", x.Disk, x.Offset, x.Offset+x.Bytes)
+		}
+	}
+	for _, p := range d.Lost {
+		l.add("  lost point: %s", p)
+	}
+	for _, p := range d.Unclear {
+		l.add("  lost, and may have been a point: %s", p)
+	}
 }
 
 // verdict makes the exit code.
@@ -185,7 +139,7 @@ func (r verified) verdict() error {
 		if g.Damage != nil {
 			return &fault.Fault{
 				Code: "FS-3515", Kind: fault.Corrupt, Subject: fmt.Sprintf("machine %s, generation %d", r.Machine, g.Generation),
-				What:   fmt.Sprintf("good up to %s, damaged at %s; %s, %d can be restored", g.End, g.Damage.Segment, g.Damage.loss(), g.Points),
+				What:   fmt.Sprintf("good up to %s, damaged at %s; %s, %d can be restored", g.End, g.Damage.Segment, g.Damage.Loss(), g.Points),
 				Remedy: "restore a point up to there; then: farshore machine resync " + string(r.Machine),
 			}
 		}

@@ -9,6 +9,7 @@ import (
 
 	"farshore"
 	"farshore/dataplane/journal"
+	"farshore/dataplane/scrub"
 	"farshore/dataplane/vault"
 	"farshore/fault"
 )
@@ -61,7 +62,7 @@ func verifyVault(ctx context.Context, v *opened, talk io.Writer) (verifiedVault,
 
 // documents explains every object below a prefix; what cannot be explained is told.
 func (r *verifiedVault) documents(ctx context.Context, v *opened, prefix string) error {
-	entries, _, err := journalEntries(ctx, v.store, prefix)
+	entries, _, err := scrub.Objects(ctx, v.store, prefix)
 	if err != nil {
 		return err
 	}

@@ -50,26 +50,35 @@ type writeDisk struct {
 }
 
 type writeFlags struct {
-	at, to, out, disk string
-	yes               bool
+	at, to, out, disk, group string
+	yes                      bool
+	folder                   bool // out is a folder, however many disks there are
 }
 
 func (t *tool) writeCommand() *cobra.Command {
 	var f writeFlags
 	cmd := &cobra.Command{
-		Use:   "write MACHINE",
-		Short: "Restore the disks of a recovery point",
+		Use:   "write MACHINE | --group NAME",
+		Short: "Restore the disks of a recovery point, or of every machine at a point that a group shares",
 		Long: "Restore the disks of a recovery point to sparse raw images, to fixed VHDs (whole MiB, as Azure wants them) or to a device.\n" +
 			"The point is latest, latest-app, an RFC 3339 time (the newest point at or before it) or a position from `points`.\n" +
-			"With several disks --out is a folder; with one, or with --disk, it is the file. Nothing is overwritten without --yes.",
+			"With several disks --out is a folder; with one, or with --disk, it is the file. Nothing is overwritten without --yes.\n" +
+			"With --group every machine of the newest such point that can be restored goes into a folder of its own below --out.",
 		Example: "  farshore-restore write web-01 --at latest --to vhd --out /restore/web-01 --vault-path /srv/vault --key vault.key\n" +
-			"  farshore-restore write web-01 --at 2026-11-23T09:00:00Z --to device --disk S3EVNX0K100 --out /dev/sdb --config /etc/farshore/applier.yaml --key vault.key --yes",
-		Args: exactly(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return t.write(cmd, args[0], f) },
+			"  farshore-restore write web-01 --at 2026-11-23T09:00:00Z --to device --disk S3EVNX0K100 --out /dev/sdb --config /etc/farshore/applier.yaml --key vault.key --yes\n" +
+			"  farshore-restore write --group shop --at latest --out /restore/shop --vault-path /srv/vault --key vault.key",
+		Args: machineOrGroup(&f.group),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.group != "" {
+				return t.writeGroup(cmd, f)
+			}
+			return t.write(cmd, args[0], f)
+		},
 	}
 	cmd.Flags().StringVar(&f.at, "at", "latest", "which recovery `point`")
 	cmd.Flags().StringVar(&f.to, "to", toRaw, "`form`: raw, vhd or device")
 	cmd.Flags().StringVar(&f.out, "out", "", "`path` of the file, the folder or the device")
+	cmd.Flags().StringVar(&f.group, "group", "", "every machine of a point that this `group` shares")
 	cmd.Flags().StringVar(&f.disk, "disk", "", "only the disk with this `id`")
 	cmd.Flags().BoolVar(&f.yes, "yes", false, "overwrite what is there")
 	return cmd
@@ -152,7 +161,7 @@ func (o *opened) planWrite(ctx context.Context, id farshore.MachineID, s farshor
 	}
 	for _, d := range disks {
 		w := writeDisk{ID: d.ID, Path: f.out, Bytes: d.Sectors.Bytes(), sectors: d.Sectors}
-		if len(disks) > 1 {
+		if len(disks) > 1 || f.folder {
 			w.Path = filepath.Join(f.out, string(d.ID)+"."+f.to)
 		}
 		_, err := os.Lstat(w.Path)
@@ -201,7 +210,7 @@ func (o *opened) restore(ctx context.Context, plan writePlan, talk io.Writer) (e
 			return err
 		}
 	}
-	say(talk, "restore %s of machine %s (%s): %s of journal", plan.Point.Position, plan.Point.Machine, moment(plan.Point.Time), size(plan.Read))
+	say(talk, "restore %s of machine %s (%s): %s of journal", plan.Point.Position, plan.Point.Machine, moment(plan.Point.Time), commandline.Size(plan.Read))
 	bar := newProgress(talk, "replay", plan.Read)
 	defer bar.end()
 	if err := r.run(ctx, bar); err != nil {
@@ -246,7 +255,7 @@ func listPlan(w io.Writer, plan writePlan) error {
 		case d.Overwrites:
 			verb = "OVERWRITE"
 		}
-		l.add("%s\t%s\t%s\tdisk %s", verb, d.Path, size(d.Bytes), d.ID)
+		l.add("%s\t%s\t%s\tdisk %s", verb, d.Path, commandline.Size(d.Bytes), d.ID)
 	}
 	return l.err
 }

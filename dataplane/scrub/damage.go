@@ -1,4 +1,4 @@
-package main
+package scrub
 
 import (
 	"context"
@@ -13,25 +13,26 @@ import (
 	"farshore/fault"
 )
 
-// damage is where a generation stops being restorable.
-type damage struct {
+// Damage is where a generation stops being restorable.
+type Damage struct {
 	Segment string              `json:"segment"`
 	Code    string              `json:"code"`
 	What    string              `json:"what"`
-	Hits    []damagedPart       `json:"hits,omitempty"`    // the parts of the segment that are not what was written
+	Hits    []Part              `json:"hits,omitempty"`    // the parts of the segment that are not what was written
 	Lost    []farshore.Position `json:"lost"`              // points at or behind the damage
 	Unclear []farshore.Position `json:"unclear,omitempty"` // segments among them whose header is lost: they may have been points
 }
 
-// damagedPart is a part of a segment and what it may have held.
-type damagedPart struct {
-	Part   string        `json:"part"`
-	Offset int64         `json:"offset"` // in the object
-	Bytes  int64         `json:"bytes"`
-	Held   []damagedDisk `json:"held,omitempty"`
+// Part is a part of a segment and what it may have held.
+type Part struct {
+	Part   string  `json:"part"`
+	Offset int64   `json:"offset"` // in the object
+	Bytes  int64   `json:"bytes"`
+	Held   []Place `json:"held,omitempty"`
 }
 
-type damagedDisk struct {
+// Place is a part of a disk.
+type Place struct {
 	Disk   farshore.DiskID `json:"disk"`
 	Offset int64           `json:"offset"` // on the disk
 	Bytes  int64           `json:"bytes"`
@@ -39,29 +40,29 @@ type damagedDisk struct {
 
 // damageBehind tells damage from other trouble, and says where it is and what it costs: what the segment held, and the points
 // of it and of all that would follow.
-func (o *opened) damageBehind(ctx context.Context, good chain.Link, entries []vault.Entry, cause error) (*damage, error) {
+func (w *walk) damageBehind(ctx context.Context, good chain.Link, cause error) (*Damage, error) {
 	f, ok := fault.As(cause)
 	if !ok || f.Kind != fault.Corrupt {
 		return nil, cause
 	}
 	at := good.Next()
-	d := &damage{Segment: chain.NameOf(good.Stream.Machine, at), Code: f.Code, What: cause.Error(), Lost: []farshore.Position{}}
-	if err := o.locate(ctx, d, good, at); err != nil {
+	d := &Damage{Segment: chain.NameOf(good.Stream.Machine, at), Code: f.Code, What: cause.Error(), Lost: []farshore.Position{}}
+	if err := w.locate(ctx, d, good, at); err != nil {
 		return nil, err
 	}
-	return d, o.count(ctx, d, good.Stream.Machine, at, entries)
+	return d, w.count(ctx, d, good.Stream.Machine, at)
 }
 
 // locate looks into the segment.
-func (o *opened) locate(ctx context.Context, d *damage, good chain.Link, at farshore.Position) error {
-	body, err := o.store.Get(ctx, d.Segment)
+func (w *walk) locate(ctx context.Context, d *Damage, good chain.Link, at farshore.Position) error {
+	body, err := w.reader.Store.Get(ctx, d.Segment)
 	if errors.Is(err, vault.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	opened, err := o.reader.DataKey(ctx, good.Stream, at.Epoch)
+	opened, err := w.reader.DataKey(ctx, good.Stream, at.Epoch)
 	key := &opened
 	if f, ok := fault.As(err); ok && (f.Kind == fault.Corrupt || f.Kind == fault.Operator) {
 		key, err = nil, nil // its claim is damaged, or nobody writes the epoch
@@ -70,9 +71,9 @@ func (o *opened) locate(ctx context.Context, d *damage, good chain.Link, at fars
 		return err
 	}
 	for _, h := range segment.Locate(body, key, good.Disks) {
-		part := damagedPart{Part: h.Damage.Part, Offset: h.Damage.Offset, Bytes: h.Bytes}
+		part := Part{Part: h.Damage.Part, Offset: h.Damage.Offset, Bytes: h.Bytes}
 		for _, t := range h.Held {
-			part.Held = append(part.Held, damagedDisk{Disk: t.Disk, Offset: t.Extent.Start.Offset(), Bytes: t.Extent.Count.Bytes()})
+			part.Held = append(part.Held, Place{Disk: t.Disk, Offset: t.Extent.Start.Offset(), Bytes: t.Extent.Count.Bytes()})
 		}
 		d.Hits = append(d.Hits, part)
 	}
@@ -81,9 +82,9 @@ func (o *opened) locate(ctx context.Context, d *damage, good chain.Link, at fars
 
 // count finds the points that the damage takes along: those of the segments that would follow, as far as their headers can
 // still be read. One whose header is lost may have been a point, or the seal that ends its epoch.
-func (o *opened) count(ctx context.Context, d *damage, m farshore.MachineID, next farshore.Position, entries []vault.Entry) error {
+func (w *walk) count(ctx context.Context, d *Damage, m farshore.MachineID, next farshore.Position) error {
 	there := map[string]bool{}
-	for _, e := range entries {
+	for _, e := range w.entries {
 		there[e.Name] = true
 	}
 	for lost := false; ; {
@@ -95,7 +96,7 @@ func (o *opened) count(ctx context.Context, d *damage, m farshore.MachineID, nex
 			lost, next = false, farshore.Position{Generation: next.Generation, Epoch: next.Epoch + 1, Seq: 1}
 			continue
 		}
-		prefix, err := o.store.GetRange(ctx, name, 0, segment.MaxHeaderBytes)
+		prefix, err := w.reader.Store.GetRange(ctx, name, 0, segment.MaxHeaderBytes)
 		if err != nil {
 			return fmt.Errorf("read the header of %s: %w", name, err)
 		}
@@ -112,27 +113,10 @@ func (o *opened) count(ctx context.Context, d *damage, m farshore.MachineID, nex
 	}
 }
 
-// loss says what is lost in a few words.
-func (d *damage) loss() string {
+// Loss says what is lost in a few words.
+func (d *Damage) Loss() string {
 	if len(d.Unclear) > 0 {
 		return fmt.Sprintf("%d to %d recovery points are lost", len(d.Lost), len(d.Lost)+len(d.Unclear))
 	}
 	return fmt.Sprintf("%d recovery points are lost", len(d.Lost))
-}
-
-// list prints all of it.
-func (d *damage) list(l *lines) {
-	l.add("\ndamaged: %s\n  %s", d.Segment, d.What)
-	for _, h := range d.Hits {
-		l.add("  hit: %s, %d bytes from byte %d on", h.Part, h.Bytes, h.Offset)
-		for _, x := range h.Held {
-			l.add("    it held parts of disk %s between byte %d and byte %d", x.Disk, x.Offset, x.Offset+x.Bytes)
-		}
-	}
-	for _, p := range d.Lost {
-		l.add("  lost point: %s", p)
-	}
-	for _, p := range d.Unclear {
-		l.add("  lost, and may have been a point: %s", p)
-	}
 }
