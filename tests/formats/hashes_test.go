@@ -74,4 +74,9 @@ func TestATicketThatAsksForHashesHasTheFieldsItHad(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "ticket-hashes-v1.json", append(body, '\n'))
+	ticket.Compares = true
+	if body, err = json.MarshalIndent(ticket, "", "  "); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "ticket-compares-v1.json", append(body, '\n'))
 }

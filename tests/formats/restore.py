@@ -2,9 +2,9 @@
 
 usage: restore.py VAULT-FOLDER KEY-FILE MACHINE POSITION OUT-FOLDER
 
-Opens the data keys of a machine's epochs, follows its stream from the beginning of the generation up to the position
-(g1.e2.s3), and writes each disk that is part of the point. It checks names, hashes, order, LSNs and every frame. It takes
-claims and recipients on their word: it reads no certificates. It does not read generations whose beginning is gone.
+Opens the data keys of a machine's epochs, follows its stream up to the position (g1.e2.s3), from the beginning of the
+generation or, where that is gone, from the newest base, and writes each disk that is part of the point. It checks names,
+hashes, order, LSNs, every frame, every chunk of a base, and who signed claims, cuts and manifests.
 """
 
 import base64
@@ -12,8 +12,10 @@ import json
 import os
 import sys
 
+from base import begin, order
 from hybrid import PrivateKey
 from reader import fail, read_segment
+from signed import believe
 
 
 def key_file(path):
@@ -42,6 +44,10 @@ class Vault:
         described = self.document("points/v1/vault.json")
         if described["vault"] != uuid or described["version"] != 1:
             fail("the key belongs to another vault")
+        self.ca = base64.b64decode(described["ca"])
+
+    def names(self, folder):
+        return os.listdir(os.path.join(self.root, folder))
 
     def get(self, name):
         try:
@@ -51,17 +57,19 @@ class Vault:
             return None
 
     def document(self, name):
-        """What a stored JSON document says: signed by the CA, or by a node."""
-        doc = json.loads(self.get(name))
-        return doc["signed"] if "signed" in doc else json.loads(base64.b64decode(doc["payload"]))
+        """What a JSON document of the CA says."""
+        return json.loads(self.get(name))["signed"]
 
     def sealed(self, machine, generation, epoch):
         """All that an epoch's data key was sealed to: in its claim, and later."""
         folder = "points/v1/m/%s/g%08x" % (machine, generation)
-        claim = self.document("%s/e%08x.json" % (folder, epoch))
+        claim, signer = believe(self.get("%s/e%08x.json" % (folder, epoch)), self.ca, "farshore claim v1", "process-server")
         if (claim["machine"], claim["generation"], claim["epoch"], claim["role"]) != (machine, generation, epoch, "replication"):
             fail("the claim of epoch %d" % epoch)
-        later = [n for n in sorted(os.listdir(os.path.join(self.root, folder))) if n.startswith("e%08x.rewrap-" % epoch)]
+        ticket, agent = believe(json.dumps(claim["ticket"], separators=(",", ":")).encode() + b"\n", self.ca, "farshore ticket v1", "agent")
+        if signer != "farshore://process-server/" + ticket["server"] or agent != "farshore://agent/" + machine or ticket["machine"] != machine:
+            fail("the ticket of epoch %d" % epoch)
+        later = [n for n in sorted(self.names(folder)) if n.startswith("e%08x.rewrap-" % epoch)]
         return claim["keys"] + [self.document(folder + "/" + name)["key"] for name in later]
 
     def data_key(self, machine, generation, epoch):
@@ -77,9 +85,13 @@ class Vault:
         fail("the data key of epoch %d is sealed to none of the keys" % epoch)
 
 
-def follow(vault, machine, generation):
-    """The segments of a generation from its beginning, in order, seals left out: (header, extents)."""
+def follow(vault, machine, generation, behind):
+    """The segments of a generation behind a place, or from its beginning, in order, seals left out: (header, extents)."""
     epoch, seq, previous, last, keys = 1, 1, bytes(32).hex(), 0, {}
+    if behind:
+        _, epoch, seq = order(behind["position"])
+        previous, last = behind["hash"], behind["lsn"]
+        epoch, seq = (epoch + 1, 1) if behind.get("seal") else (epoch, seq + 1)
     while True:
         name = "journal/v1/m/%s/g%08x/e%08x/s%016x.fsj" % (machine, generation, epoch, seq)
         stored = vault.get(name)
@@ -118,14 +130,15 @@ def apply(disks, header, extents):
 def main(root, key_path, machine, position, out):
     keys, uuid = key_file(key_path)
     vault = Vault(root, keys, uuid)
-    disks, found = {}, None
-    for header, extents in follow(vault, machine, int(position.split(".")[0][1:])):
+    disks, place = begin(vault, machine, position)
+    found = place if place and place["position"] == position else None
+    for header, extents in () if found else follow(vault, machine, order(position)[0], place):
         apply(disks, header, extents)
         if header["position"] == position:
             found = header
             break
-    parts = [d for d in found["disks"] if not d["joining"]] if found else []
-    if not parts or not all(d["clean"] for d in parts):
+    parts = [d for d in found["disks"] if not d.get("joining")] if found else []
+    if not parts or not all(d.get("clean") for d in parts):
         fail("%s is no recovery point" % position)
     for d in parts:
         with open(os.path.join(out, d["id"] + ".raw"), "wb") as f:

@@ -197,6 +197,8 @@ type streamWriter struct {
 	disks  content
 	points points
 	noise  uint32
+
+	replicas vault.Replicas
 }
 
 func (w *streamWriter) claim(session uint64, server string) {
@@ -259,16 +261,16 @@ func (w *streamWriter) commit(h segment.Header, records ...segment.Record) {
 	}
 }
 
-func writeStream(t *testing.T, stored string) {
-	dir := filepath.Join(t.TempDir(), "vault")
-	store, _, err := connect.Create(t.Context(), vault.Config{Kind: vault.KindFile, Path: dir})
+// beginStream makes a vault to write a stream into.
+func beginStream(t *testing.T) (w *streamWriter, dir string, d vault.Description, key vault.PrivateKey) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "vault")
+	store, replicas, err := connect.Create(t.Context(), vault.Config{Kind: vault.KindFile, Path: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ca := credentialtest.NewCA(t)
-	cert, secret := ca.KeyPair()
-	authority := vault.Authority{Certificate: cert, Key: secret}
-	d, keys, err := vault.Init(t.Context(), store, authority, time.Now())
+	w = &streamWriter{t: t, ca: credentialtest.NewCA(t), clock: time.Date(2026, 11, 26, 9, 0, 0, 0, time.UTC), disks: content{}, points: points{}, replicas: replicas}
+	d, keys, err := vault.Init(t.Context(), store, w.authority(), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,21 +278,28 @@ func writeStream(t *testing.T, stored string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &streamWriter{
-		t: t, ca: ca, clock: time.Date(2026, 11, 26, 9, 0, 0, 0, time.UTC), disks: content{}, points: points{},
-		deps: journal.Deps{Store: store, Vault: id, Roots: ca.Roots(t), Recipients: d.Recipients, Now: time.Now},
-	}
+	w.deps = journal.Deps{Store: store, Vault: id, Roots: w.ca.Roots(t), Recipients: d.Recipients, Now: time.Now}
+	return w, dir, d, keys[0]
+}
+
+func (w *streamWriter) authority() vault.Authority {
+	cert, secret := w.ca.KeyPair()
+	return vault.Authority{Certificate: cert, Key: secret}
+}
+
+func writeStream(t *testing.T, stored string) {
+	w, dir, d, key := beginStream(t)
 	w.before()
-	fresh, err := vault.NewPrivateKey(vault.VaultKey, id, sha256.Sum256(ca.DER()))
+	fresh, err := vault.NewPrivateKey(vault.VaultKey, w.deps.Vault, sha256.Sum256(w.ca.DER()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d, err = d.Replace(t.Context(), store, authority, fresh, time.Now()); err != nil {
+	if d, err = d.Replace(t.Context(), w.deps.Store, w.authority(), fresh, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	w.deps.Recipients = d.Recipients
-	r := journal.Reader{Store: store, Vault: id, Roots: ca.Roots(t), Keys: vault.KeyRing{keys[0]}}
-	if _, err := r.Rewrap(t.Context(), authority, d.Recipients, time.Now()); err != nil {
+	r := journal.Reader{Store: w.deps.Store, Vault: w.deps.Vault, Roots: w.deps.Roots, Keys: vault.KeyRing{key}}
+	if _, err := r.Rewrap(t.Context(), w.authority(), d.Recipients, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	w.after()
