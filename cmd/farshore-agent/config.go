@@ -12,6 +12,7 @@ import (
 	"farshore/dataplane/disk"
 	"farshore/dataplane/footprint"
 	"farshore/dataplane/host"
+	"farshore/dataplane/proxy"
 	"farshore/fault"
 )
 
@@ -23,6 +24,7 @@ type config struct {
 	Pins    string   `yaml:"pins"`    // folder on a bpf file system: the tracker
 	Hooks   string   `yaml:"hooks"`   // folder with quiesce.d and resume.d
 	Disks   []string `yaml:"disks"`   // devices or image files; none: every physical disk. The first is the boot disk
+	Root    string   `yaml:"root"`    // where the root file system of those disks is mounted: what readiness looks at
 	// HookSeconds bounds each hook, FreezeSeconds each freeze, WindowMiB the memory for one recovery point.
 	HookSeconds   int `yaml:"hookSeconds"`
 	FreezeSeconds int `yaml:"freezeSeconds"`
@@ -33,6 +35,9 @@ type config struct {
 	// RingMiB is the kernel's memory for captured writes; 0 leaves it, like WindowMiB, to the memory of the machine.
 	RingMiB int       `yaml:"ringMiB"`
 	HRL     hrlConfig `yaml:"hrl"`
+	// Proxy is the HTTP proxy to the configuration server; process servers are dialled directly.
+	Proxy   *proxy.Config `yaml:"proxy"`
+	through proxy.Func
 }
 
 // hrlConfig is where the change log may keep how much.
@@ -43,6 +48,7 @@ type hrlConfig struct {
 }
 
 const (
+	defaultRoot   = "/"
 	defaultHook   = 60
 	defaultFreeze = 10
 	defaultFile   = 1024
@@ -57,10 +63,10 @@ const (
 	maxCopyRate   = 1 << 20
 )
 
-// loadConfig reads the file; whatever it does not know is refused. The error is a *fault.Fault FS-1101.
+// loadConfig reads the file; whatever it does not know is refused. The error is a *fault.Fault (FS-1101, FS-2108).
 func loadConfig(path string) (config, error) {
 	c := config{
-		State: defaultState, Run: defaultRun, Pins: defaultPins, Hooks: defaultHooks,
+		State: defaultState, Run: defaultRun, Pins: defaultPins, Hooks: defaultHooks, Root: defaultRoot,
 		HookSeconds: defaultHook, FreezeSeconds: defaultFreeze, Capture: true,
 	}
 	content, err := os.ReadFile(path)
@@ -84,6 +90,9 @@ func loadConfig(path string) (config, error) {
 	}
 	if what := c.HRL.check(); what != "" {
 		return config{}, badConfig(path, what, nil)
+	}
+	if c.through, err = c.Proxy.Dialled(); err != nil {
+		return config{}, err
 	}
 	return c, nil
 }

@@ -26,11 +26,18 @@ func TestTheConfigurationIsTakenAsItStands(t *testing.T) {
 	if want := (hrlConfig{Path: "/var/lib/farshore/agent/changes.hrl", MemoryMiB: 256, FileMiB: 4096}); c.HRL != want {
 		t.Errorf("hrl is %+v, want %+v", c.HRL, want)
 	}
+	if c.through != nil {
+		t.Error("there is a proxy, though none is named")
+	}
 	if w := c.wish(); w.RingBytes != 64<<20 || w.LogBytes != 256<<20 || w.WindowBytes != 100<<20 {
 		t.Errorf("wish is %+v", w)
 	}
+	c, err = load(t, "control: fs.example.com:443\nproxy: {url: 'http://proxy:3128'}\n")
+	if err != nil || c.through == nil {
+		t.Errorf("a proxy: %v", err)
+	}
 	c, err = load(t, "control: fs.example.com:443\nhrl: {path: /changes.hrl}\n")
-	if err != nil || c.HRL.FileMiB != defaultFile || c.HRL.MemoryMiB != 0 || c.RingMiB != 0 || c.WindowMiB != 0 {
+	if err != nil || c.HRL.FileMiB != defaultFile || c.HRL.MemoryMiB != 0 || c.RingMiB != 0 || c.WindowMiB != 0 || c.Root != "/" {
 		t.Errorf("defaults are %+v: %v", c, err)
 	}
 }
@@ -57,5 +64,9 @@ func TestAConfigurationThatMakesNoSenseIsRefusedWithTheReason(t *testing.T) {
 		if !ok || f.Code != "FS-1101" || !strings.Contains(f.Error(), tt.want) {
 			t.Errorf("%s: %v, want FS-1101 with %q", tt.name, err, tt.want)
 		}
+	}
+	_, err := load(t, "control: fs.example.com:443\nproxy: {url: 'proxy:3128'}\n")
+	if f, ok := fault.As(err); !ok || f.Code != "FS-2108" {
+		t.Errorf("a proxy that is no URL: %v", err)
 	}
 }

@@ -10,11 +10,13 @@ import (
 	"farshore"
 	"farshore/cmd/commandline"
 	"farshore/dataplane/hub"
+	"farshore/dataplane/proxy"
 	"farshore/fault"
 )
 
 func newJoin() *cobra.Command {
 	var control, token, pin, name, state string
+	var way func() (proxy.Func, error)
 	cmd := &cobra.Command{
 		Use:   "join",
 		Short: "Trade a join token for a certificate",
@@ -37,8 +39,12 @@ The agent's key is made here and never sent. The certificate is renewed by the r
 			if err != nil { // the running agent reports its disks; joining needs none
 				spec = farshore.MachineSpec{ID: machine}
 			}
+			through, err := way()
+			if err != nil {
+				return err
+			}
 			node, err := hub.Enrol(cmd.Context(), hub.Enrolment{
-				Address: control, Token: token, Pin: pin, Dir: state, Now: time.Now, Machine: &spec,
+				Address: control, Token: token, Pin: pin, Dir: state, Now: time.Now, Machine: &spec, Proxy: through,
 				Identity: farshore.Identity{Role: farshore.RoleAgent, Name: name},
 			})
 			if err != nil {
@@ -52,6 +58,7 @@ The agent's key is made here and never sent. The certificate is renewed by the r
 			return nil
 		},
 	}
+	way = commandline.ProxyFlags(cmd)
 	f := cmd.Flags()
 	f.StringVar(&control, "control", "", "`HOST:PORT` of the configuration server")
 	f.StringVar(&token, "token", "", "join `TOKEN` (farshore token create)")

@@ -6,6 +6,7 @@ import (
 	"farshore"
 	farshorev1 "farshore/api/gen/farshore/v1"
 	"farshore/dataplane/agent"
+	"farshore/dataplane/group/peers"
 	"farshore/dataplane/hub"
 )
 
@@ -19,10 +20,23 @@ func desired(m *farshorev1.AgentDesired) agent.Desired {
 			Hold: time.Duration(m.GetCut().GetHoldSeconds()) * time.Second,
 		},
 	}
+	d.Compare = agent.CompareRequest{Number: m.GetCompare().GetNumber(), Stop: m.GetCompare().GetStop()}
 	for _, id := range m.GetDisks() {
 		d.Disks = append(d.Disks, farshore.DiskID(id))
 	}
 	return d
+}
+
+// groupOf reads which group the machine makes points with. A body of it that is to rest is in none.
+func groupOf(m *farshorev1.AgentDesired, instance string) peers.Group {
+	if wanted := m.GetInstance(); !m.GetProtect() || wanted != "" && wanted != instance {
+		return peers.Group{}
+	}
+	g := peers.Group{Name: farshore.GroupID(m.GetGroup().GetName()), Every: time.Duration(m.GetGroup().GetEverySeconds()) * time.Second}
+	for _, o := range m.GetGroup().GetMembers() {
+		g.Members = append(g.Members, peers.Member{Machine: farshore.MachineID(o.GetMachine()), Address: o.GetAddress()})
+	}
+	return g
 }
 
 // phases says each phase in the hub's words.
@@ -52,8 +66,31 @@ func observed(o agent.Observed) *farshorev1.SyncRequest_Agent {
 	if !o.CutPoint.Position.IsZero() {
 		m.CutPoint = hub.PointMessage(o.CutPoint)
 	}
+	m.Comparison = comparisonMessage(o.Comparison)
 	for _, f := range o.Faults {
 		m.Faults = append(m.Faults, hub.FaultMessage(f))
 	}
 	return &farshorev1.SyncRequest_Agent{Agent: m}
+}
+
+// comparisonMessage is nil if there was none.
+func comparisonMessage(c agent.Comparison) *farshorev1.ComparisonObserved {
+	if c.Number == 0 {
+		return nil
+	}
+	m := &farshorev1.ComparisonObserved{
+		Number: c.Number, Done: c.Done, Waiting: c.Waiting, Why: c.Why, At: c.At, TotalBytes: uint64(c.Total), ReadBytes: uint64(c.Read), EqualBytes: uint64(c.Equal),
+		ChangedBytes: uint64(c.Changed), UnspecifiedBytes: uint64(c.Unspecified), UnclearBytes: uint64(c.Unclear), DifferentBytes: uint64(c.Different),
+		BytesPerSecond: uint64(c.Rate), Left: uint32(c.Left), Unproven: c.Unproven,
+	}
+	if !c.End.IsZero() {
+		m.EndUnix = c.End.Unix()
+	}
+	for _, d := range c.Differences {
+		m.Differences = append(m.Differences, &farshorev1.DifferenceFromSource{Disk: string(d.Disk), Offset: uint64(d.Offset), Bytes: uint64(d.Bytes)})
+	}
+	if !c.Healed.Position.IsZero() {
+		m.Healed = hub.PointMessage(c.Healed)
+	}
+	return m
 }

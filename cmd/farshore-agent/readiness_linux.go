@@ -23,7 +23,7 @@ type examination struct {
 
 func (e *examination) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&e.root, "root", "/", "`DIR` where the root file system to examine is mounted")
+	f.StringVar(&e.root, "root", defaultRoot, "`DIR` where the root file system to examine is mounted")
 	f.StringSliceVar(&e.targets, "target", nil, "`PLACE` where it has to start: azure, vmware, kvm, metal; without it, all")
 	f.StringVarP(&e.form, "output", "o", "text", "`FORM` of the output: text or json")
 }
@@ -125,18 +125,18 @@ func listFindings(w io.Writer, findings []readiness.Finding) {
 // maxImages is how many initramfs are remembered from one look to the next.
 const maxImages = 8
 
-// examiner looks at this machine again and again; it unpacks an initramfs only when that has changed.
-func examiner() func() ([]readiness.Finding, error) {
+// examiner looks at the machine whose root is mounted there again and again; it unpacks an initramfs only when that has changed.
+func examiner(root string) func() (examined, error) {
 	images := map[string]*initramfs.Image{}
-	return func() ([]readiness.Finding, error) {
-		view, err := survey.Take(survey.Running, "/")
+	return func() (examined, error) {
+		view, err := survey.Take(survey.Running, root)
 		if err != nil {
-			return nil, err
+			return examined{}, err
 		}
 		if len(images) > maxImages {
 			clear(images)
 		}
 		view.Images = images
-		return readiness.Check(&view.Machine), view.Close()
+		return examined{readiness.Check(&view.Machine), readiness.Configuration(&view.Machine)}, view.Close()
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"farshore/cmd/commandline"
-	"farshore/dataplane/readiness"
 	"farshore/fault"
 )
 
@@ -23,6 +22,6 @@ func newReadiness() *cobra.Command {
 }
 
 // examiner says that it cannot look.
-func examiner() func() ([]readiness.Finding, error) {
-	return func() ([]readiness.Finding, error) { return nil, errNoExamination }
+func examiner(string) func() (examined, error) {
+	return func() (examined, error) { return examined{}, errNoExamination }
 }

@@ -19,6 +19,8 @@ import (
 	"farshore/dataplane/credential"
 	"farshore/dataplane/disk"
 	"farshore/dataplane/footprint"
+	"farshore/dataplane/group"
+	"farshore/dataplane/group/peers"
 	"farshore/dataplane/host"
 	"farshore/dataplane/hub"
 	"farshore/dataplane/session"
@@ -76,10 +78,12 @@ func runAgent(ctx context.Context, c config, log *slog.Logger) error {
 	if err := a.Settle(); err != nil { // before anything is read of what was wanted: it may be a predecessor's
 		return err
 	}
-	client := hub.NewClient(hub.Config{Address: c.Control, Node: node, Dir: c.State, Build: commandline.Version(), Now: time.Now, Log: log, Still: still})
-	watch := &readinessWatch{dir: c.State, look: examiner(), changed: client.Report, now: time.Now, log: log}
+	client := hub.NewClient(hub.Config{Address: c.Control, Node: node, Dir: c.State, Build: commandline.Version(), Now: time.Now, Log: log, Still: still, Proxy: c.through})
+	watch := &readinessWatch{dir: c.State, look: examiner(c.Root), changed: client.Report, now: time.Now, log: log}
+	together := peers.New(peers.Config{Machine: machine, Node: node, Cutter: a, Times: group.DefaultTimes(), Log: log, Now: time.Now})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.Run(ctx) })
+	g.Go(func() error { return together.Run(ctx) })
 	g.Go(func() error { return watch.Run(ctx) })
 	g.Go(func() error {
 		return client.Run(ctx, func(r *farshorev1.SyncRequest) {
@@ -87,7 +91,10 @@ func runAgent(ctx context.Context, c config, log *slog.Logger) error {
 			watch.put(o.Agent)
 			r.Observed = o
 		},
-			func(r *farshorev1.SyncResponse) { a.Desire(desired(r.GetAgent())) })
+			func(r *farshorev1.SyncResponse) {
+				a.Desire(desired(r.GetAgent()))
+				together.Desire(groupOf(r.GetAgent(), a.Observe().Instance))
+			})
 	})
 	g.Go(func() error { return reportChanges(ctx, a, client) })
 	// Outside systemd there is nobody to notify, which is no error.
@@ -181,8 +188,14 @@ type news struct {
 	faults int
 	disks  int
 	still  bool
+	read   int64 // of a comparison
+	ended  uint64
 }
 
 func newsOf(o agent.Observed) news {
-	return news{phase: o.Phase, point: o.LastPoint.Position, copied: o.CopyDone, cut: o.CutNumber, faults: len(o.Faults), disks: len(o.Machine.Disks), still: o.Holding}
+	n := news{phase: o.Phase, point: o.LastPoint.Position, copied: o.CopyDone, cut: o.CutNumber, faults: len(o.Faults), disks: len(o.Machine.Disks), still: o.Holding, read: o.Comparison.Read}
+	if o.Comparison.Done {
+		n.ended = o.Comparison.Number
+	}
+	return n
 }

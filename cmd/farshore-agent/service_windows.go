@@ -72,14 +72,7 @@ func newUninstall() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withServices(func(m service.Manager) error {
 				return service.Uninstall(cmd.Context(), m, service.Name, time.Now, func(ctx context.Context) error {
-					timer := time.NewTimer(lookAtService)
-					defer timer.Stop()
-					select {
-					case <-ctx.Done():
-						return ctx.Err()
-					case <-timer.C:
-						return nil
-					}
+					return host.Pause(ctx, lookAtService)
 				})
 			})
 		},

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,17 +36,24 @@ type since struct {
 	Since   map[string]int64 `json:"since"` // by the key of a finding: when it was first found, in seconds of Unix time
 }
 
-// readinessWatch looks at the readiness of this machine every hour, and tells it.
+// examined is what a look has found.
+type examined struct {
+	findings      []readiness.Finding
+	configuration []readiness.ConfigurationFile
+}
+
+// readinessWatch looks at the readiness of this machine and at its configuration every hour, and tells them.
 type readinessWatch struct {
 	dir     string // where since is kept
-	look    func() ([]readiness.Finding, error)
-	changed func() // called when other findings are there than before
+	look    func() (examined, error)
+	changed func() // called when there is something else to tell than before
 	now     func() time.Time
 	log     *slog.Logger
 
-	mu       sync.Mutex
-	findings []*farshorev1.ReadinessFinding
-	looked   time.Time
+	mu            sync.Mutex
+	findings      []*farshorev1.ReadinessFinding
+	configuration []readiness.ConfigurationFile
+	looked        time.Time
 }
 
 // Run looks at once and then every hour, until ctx is done.
@@ -86,7 +94,7 @@ func (w *readinessWatch) once(known map[string]int64) (map[string]int64, error) 
 	next := map[string]int64{}
 	var messages []*farshorev1.ReadinessFinding
 	same := true
-	for _, f := range found[:min(len(found), maxReported)] {
+	for _, f := range found.findings[:min(len(found.findings), maxReported)] {
 		at, ok := known[f.Key()]
 		if !ok {
 			at, same = now.Unix(), false
@@ -96,13 +104,13 @@ func (w *readinessWatch) once(known map[string]int64) (map[string]int64, error) 
 	}
 	same = same && len(next) == len(known)
 	w.mu.Lock()
-	first := w.looked.IsZero()
-	w.findings, w.looked = messages, now
+	news := w.looked.IsZero() || !slices.Equal(found.configuration, w.configuration)
+	w.findings, w.configuration, w.looked = messages, found.configuration, now
 	w.mu.Unlock()
 	if !same {
 		err = w.save(next)
 	}
-	if !same || first {
+	if !same || news {
 		w.changed()
 	}
 	return next, err
@@ -114,6 +122,9 @@ func (w *readinessWatch) put(o *farshorev1.AgentObserved) {
 	defer w.mu.Unlock()
 	if !w.looked.IsZero() {
 		o.Readiness, o.ReadinessUnix = w.findings, w.looked.Unix()
+		for _, f := range w.configuration {
+			o.Configuration = append(o.Configuration, &farshorev1.ConfigurationFile{Name: f.Name, Sha256: f.SHA256[:]})
+		}
 	}
 }
 

@@ -27,7 +27,7 @@ func watchOver(t *testing.T, dir string) *watching {
 	w := &watching{}
 	w.readinessWatch = &readinessWatch{
 		dir: dir, now: time.Now, log: slog.New(slog.DiscardHandler), changed: func() { w.changes++ },
-		look: func() ([]readiness.Finding, error) { w.looks++; return w.found, w.err },
+		look: func() (examined, error) { w.looks++; return examined{findings: w.found}, w.err },
 	}
 	return w
 }

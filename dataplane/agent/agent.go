@@ -14,6 +14,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"farshore"
+	"farshore/dataplane/block"
 	"farshore/dataplane/credential"
 	"farshore/dataplane/disk"
 	"farshore/dataplane/host"
@@ -68,17 +69,24 @@ type Agent struct {
 	freezer    *disk.Freezer
 	standstill *standstill // nil: the machine runs
 	copying    *throttle
+	walking    *throttle                           // of a comparison
+	beforeRead func(farshore.DiskID, block.Extent) // set by tests: what happens between the first look at the tracker and a comparison's read
+	comparison *comparison                         // with the replica, under way; it outlives sessions
 
 	interrupted map[farshore.DiskID]string // why a disk had to be opened again
 	held        *protection                // of the disks that were wanted last; it outlives a pause and a change of process servers
 
-	mu       sync.Mutex
-	desired  Desired
-	asked    bool // Desire was called
-	changed  chan struct{}
-	cancel   context.CancelCauseFunc // of the protection or session that serves the present shape
-	observed Observed
-	faults   map[string]*fault.Fault
+	mu        sync.Mutex
+	desired   Desired
+	asked     bool // Desire was called
+	changed   chan struct{}
+	cancel    context.CancelCauseFunc // of the protection or session that serves the present shape
+	still     bool                    // a hold is under way
+	elsewhere bool                    // other process servers were named meanwhile: for behind the hold
+	observed  Observed
+	faults    map[string]*fault.Fault
+	joint     *joint       // the round that the machine is in; nil: none
+	point     *pointToKeep // of the group; nil: none
 }
 
 var (
@@ -101,7 +109,7 @@ func New(d Deps) *Agent {
 	freezer := disk.NewFreezer(d.Watchdog...)
 	freezer.Remember(filepath.Join(d.RunDir, FrozenFile))
 	return &Agent{
-		deps: d, freezer: freezer, copying: newThrottle(d.CopyRate, d.Pressure), changed: make(chan struct{}),
+		deps: d, freezer: freezer, copying: newThrottle(d.CopyRate, d.Pressure), walking: newThrottle(d.CopyRate, d.Pressure), changed: make(chan struct{}),
 		observed: Observed{Phase: Idle}, faults: map[string]*fault.Fault{}, interrupted: map[farshore.DiskID]string{},
 	}
 }
@@ -173,6 +181,7 @@ func (a *Agent) Settle() error {
 	a.note(func(o *Observed) {
 		o.Instance, o.CutNumber, o.CutPoint = a.state.Instance, a.state.CutNumber, a.state.CutPoint
 	})
+	a.recallDifferences()
 	return nil
 }
 

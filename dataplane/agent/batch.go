@@ -64,8 +64,8 @@ func (s *source) read(e block.Extent, into []byte) ([]byte, error) {
 // split makes records of what was read. Zeros become records of their own kind, or nothing at all.
 func split(records []segment.Record, index uint16, e block.Extent, read []byte, keepZeros bool) []segment.Record {
 	for at := 0; at < len(read); {
-		end, zero := at, isZero(read[at:min(at+grain, len(read))])
-		for end < len(read) && isZero(read[end:min(end+grain, len(read))]) == zero {
+		end, zero := at, block.AllZero(read[at:min(at+grain, len(read))])
+		for end < len(read) && block.AllZero(read[end:min(end+grain, len(read))]) == zero {
 			end = min(end+grain, len(read))
 		}
 		part := block.Extent{Start: e.Start + block.Sector(at/block.SectorSize), Count: block.Count((end - at) / block.SectorSize)}
@@ -90,21 +90,6 @@ func appendZero(records []segment.Record, index uint16, e block.Extent) []segmen
 		}
 	}
 	return append(records, segment.Record{Disk: index, Extent: e, Kind: block.Zero})
-}
-
-func isZero(b []byte) bool {
-	for len(b) >= 8 {
-		if b[0]|b[1]|b[2]|b[3]|b[4]|b[5]|b[6]|b[7] != 0 {
-			return false
-		}
-		b = b[8:]
-	}
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // put reads an extent into the batch, sending it first if it is full. It gives the number of the message that the extent
@@ -150,6 +135,7 @@ func (s *sending) send(ctx context.Context, records []segment.Record) error {
 		return err
 	}
 	b := &session.Batch{Copy: true, Jump: s.jump, Boot: boot, Records: records}
+	s.specify(records)
 	if s.last, err = s.link.Send(ctx, b); err != nil {
 		return err
 	}

@@ -96,7 +96,9 @@ func (b *bitset) remove(e block.Extent) {
 		return
 	}
 	for w := first >> 6; w <= (end-1)>>6; w++ {
-		b.words[w] &^= mask(w, first, end-1)
+		if m := mask(w, first, end-1); b.words[w]&m != 0 {
+			b.words[w] &^= m
+		}
 	}
 }
 

@@ -226,3 +226,25 @@ func TestPointsGoOnThroughSetClocksOnAStarvedMachine(t *testing.T) {
 	}
 	w.endsEqual(loop)
 }
+
+// named gives a disk a name of its own by the signature of a boot record: ext4 leaves its first kilobyte to others.
+func named(t *testing.T, l *disk.Loop, i int) farshore.DiskID {
+	t.Helper()
+	head := make([]byte, 512)
+	if _, err := l.Node().ReadAt(head, 0); err != nil {
+		t.Fatal(err)
+	}
+	copy(head[440:], []byte{byte(i + 1), 2, 3, 4})
+	copy(head[510:], []byte{0x55, 0xAA})
+	if _, err := l.Node().WriteAt(head, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Node().Sync(); err != nil {
+		t.Fatal(err)
+	}
+	id, err := disk.Identify(disktest.Open(t, l.Path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}

@@ -36,6 +36,8 @@
 //     a sink can offer hashes, and sends of the base only what differs (a *resync*).
 //   - A vault that no longer holds a point which was durable in it makes every disk the base again.
 //   - A chunk is left out as equal only if it was equal at exactly that end, and everything sent since is still pending.
+//   - A chunk is called different from the replica only if it was looked up in the tracker behind its reading, and nothing of it
+//     was owed, pending or changed since the end that the replica's hashes are of.
 //   - What is stated as unspecified goes out before anything that was read or captured behind the freeze that told it free.
 //   - A copy of a base may be slowed down; what changes never is.
 //   - Nothing is logged per point: on a protected root disk the line itself would be the next change.

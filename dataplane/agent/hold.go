@@ -65,6 +65,7 @@ func (s *sending) stand(ctx context.Context, c *cut, t *taken) (held bool, err e
 	st := &standstill{number: c.ask.number, until: s.agent.deps.Now().Add(c.ask.hold), devices: s.devices(), stats: t.before}
 	if held, err = s.agent.freezer.Extend(ctx, c.ask.hold); held {
 		s.agent.standstill = st
+		s.agent.stays(true)
 	}
 	return held, err
 }
@@ -148,10 +149,21 @@ func (a *Agent) moveOn(ctx context.Context) error {
 	_, err := a.freezer.Thaw(context.WithoutCancel(ctx))
 	a.deps.Still.End()
 	a.note(func(o *Observed) { o.Holding = false })
+	a.stays(false)
 	if err != nil {
 		return err
 	}
 	return a.state.save()
+}
+
+// stays says that a hold is under way, or over: then other process servers that were named meanwhile are gone to.
+func (a *Agent) stays(still bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !still && a.elsewhere && a.cancel != nil {
+		a.cancel(errNewShape)
+	}
+	a.still, a.elsewhere = still, false
 }
 
 // keep saves the state, or leaves that to the end of a hold.

@@ -129,3 +129,29 @@ func TestAHoldOutlivesItsSessionAndSeesWhatIsWrittenPastIt(t *testing.T) {
 	}
 	stop()
 }
+
+// Machines are moved between process servers, and called back to the one beside them, at any time: also while they are at rest.
+func TestAHoldOutlivesAnotherListOfProcessServers(t *testing.T) {
+	w := newWorld(t)
+	loop := disktest.NewLoop(t, 32<<20)
+	w.part.Sources = []disk.Source{{Path: loop.Path}}
+	w.part.Desired.Disks = []farshore.DiskID{named(t, loop, 0)}
+	first, _ := w.serve()
+	_, second, _ := w.serveAs("hq-2", t.TempDir())
+	wish := w.part.Desired
+	wish.ProcessServers, wish.Cut = []string{first, second}, agent.CutRequest{Number: 1, Hold: longHold}
+	w.part.Desired = wish
+	a, stop := w.start()
+	rest := w.await(a, "the machine to be at rest", holding)
+	wish.ProcessServers = []string{second, first}
+	a.Desire(wish)
+	told := time.Now()
+	o := w.await(a, "two looks more", func(o agent.Observed) bool { return o.Checked.Sub(told) > 2*time.Second })
+	if !o.Holding || o.ProcessServer != first || o.CutPoint != rest.CutPoint {
+		t.Errorf("told of other process servers, the agent observes %+v", o)
+	}
+	wish.Cut.Hold = 0
+	a.Desire(wish)
+	w.await(a, "the other process server", func(o agent.Observed) bool { return !o.Holding && o.ProcessServer == second })
+	stop()
+}

@@ -54,11 +54,19 @@ func (p *protection) resume(o session.Opened) (number uint64, ok bool) {
 // are what must be copied if the log is lost.
 type pendingOnly struct{ *source }
 
-func (p pendingOnly) Mark(e block.Extent) { p.kept[p.when.Open()].Mark(e) }
+func (p pendingOnly) Mark(e block.Extent) {
+	p.kept[p.when.Open()].Mark(e)
+	p.touch(e)
+}
 
-// goOn goes on with the log where the stream ends, if it reaches back that far: nothing needs to be copied then.
+// goOn goes on with the log where the stream ends, if it reaches back that far: nothing needs to be copied then. Else order is
+// tried for anew; behind an outage at the machine's own moment, for all the others of the process server come back as well.
 func (s *sending) goOn() {
 	number, ok := s.resume(s.opened)
+	if !ok && s.returning {
+		s.postpone()
+	}
+	s.returning = true
 	if !ok {
 		for _, from := range s.sources {
 			from.settleDoubt()
@@ -114,7 +122,12 @@ func (s *sending) follow(ctx context.Context) error {
 // awaitLog waits until there is something to send or to decide, and lets writes gather.
 func (s *sending) awaitLog(ctx context.Context) error {
 	wish, changed := s.agent.wish()
-	due := time.NewTimer(s.lastTry.Add(wish.crashEvery()).Sub(s.agent.deps.Now()))
+	now := s.agent.deps.Now()
+	wait := s.lastTry.Add(wish.crashEvery()).Sub(now)
+	if s.walk != nil {
+		wait = min(wait, s.walk.wait(s, now))
+	}
+	due := time.NewTimer(wait)
 	defer due.Stop()
 	select {
 	case <-ctx.Done():
@@ -143,6 +156,7 @@ func (s *sending) sendLog(ctx context.Context, end uint64) error {
 			return nil // the next step falls back
 		}
 		b := &session.Batch{Boot: boot, Records: records}
+		s.specify(records)
 		if s.last, err = s.link.Send(ctx, b); err != nil {
 			return err
 		}
@@ -252,8 +266,11 @@ func (s *sending) takePending(ctx context.Context, t *taken) error {
 
 // cutLog sends the log up to its end and a clean cut behind it.
 func (s *sending) cutLog(ctx context.Context, end uint64, t *taken, c *cut) error {
-	if err := s.sendLog(ctx, end); err != nil || s.next < end {
+	if err := s.sendLog(ctx, end); err != nil {
 		return err
+	}
+	if s.next < end { // the log cannot be read: there is no point that the machine could be held still behind
+		return s.agent.moveOn(ctx)
 	}
 	if err := s.sendCut(ctx, t, c); err != nil {
 		return err
@@ -308,7 +325,7 @@ func (s *sending) copyPending() {
 // again and again.
 func (s *sending) postpone() {
 	s.pause = min(max(firstUpgrade, 2*s.pause), lastUpgrade)
-	s.upgradeAt = s.agent.deps.Now().Add(s.pause)
+	s.upgradeAt = s.agent.deps.Now().Add(returnIn(s.pause, s.agent.state.place("return after "+s.pause.String())))
 }
 
 // notYet gives a try for order up.
@@ -323,7 +340,7 @@ func (s *sending) upgradable() bool {
 	return s.recorder != nil && !s.ordered && !s.baseLeft() && s.complete() && !s.agent.deps.Now().Before(s.upgradeAt)
 }
 
-// upgrade begins to keep order, by the rule that DESIGN calls fuzzy copy and redo:
+// upgrade begins to keep order, by a copy under load and a redo behind it:
 //
 //  1. from here on every write is recorded;
 //  2. whatever was queued before has completed, and so is marked;

@@ -25,6 +25,7 @@ type protection struct {
 	run       runState
 	recorder  *recorder // nil: writes cannot be captured
 	place     *place    // of the recorder's log in the stream; nil: it has none
+	returning bool      // it had a session before
 	scans     bool      // some disk is scanned
 	scanTook  time.Duration
 }
@@ -145,6 +146,7 @@ func (p *protection) openSources(specs []farshore.DiskSpec, devices []*disk.Devi
 		}
 	}
 	p.agent.note(func(o *Observed) { o.Grade, o.LastPoint = string(grade), p.run.LastPoint })
+	p.agent.deps.Log.Info("writes are tracked", "grade", grade, "disks", len(p.sources))
 	return p.save()
 }
 

@@ -29,6 +29,7 @@ const (
 type recorder struct {
 	ring *capture.Capture
 	log  *changelog.Log
+	most int64 // bytes of the log that may be held: order is given up behind them
 	stop func()
 
 	mu        sync.Mutex
@@ -47,7 +48,9 @@ func (a *Agent) openRecorder(ring *capture.Capture, cookie [16]byte, disks []far
 	if err != nil {
 		return nil, err
 	}
-	return &recorder{ring: ring, log: log, news: make(chan struct{}, 1), why: "it was not begun yet"}, nil
+	u := log.Usage()
+	most := leaveAt(u.MemoryBudget+u.FileBudget, a.state.place("leave"))
+	return &recorder{ring: ring, log: log, most: most, news: make(chan struct{}, 1), why: "it was not begun yet"}, nil
 }
 
 // own is how the kernel's programs recognise what this process writes to its change log.
@@ -129,20 +132,29 @@ func (r *recorder) drain() {
 		}
 		return r.log.Append(changelog.Entry{Disk: uint16(w.Disk), Extent: w.Extent, Kind: w.Kind, Pieces: w.Pieces, Boot: w.Boot})
 	})
-	lost := r.ring.Lost() - r.lost
+	if why := r.broken(err, r.ring.Lost()-r.lost); why != "" {
+		r.breakOrder(why)
+		return
+	}
+	if _, end := r.log.Span(); end != r.published {
+		r.published = end
+		r.tell()
+	}
+}
+
+// broken says why there is no order in what was read with an error from a ring that has lost so many writes, or gives "".
+func (r *recorder) broken(err error, lost uint64) string {
 	switch {
 	case errors.Is(err, changelog.ErrFull):
-		r.breakOrder("the change log is full")
+		return "the change log is full"
 	case err != nil:
-		r.breakOrder(err.Error())
+		return err.Error()
 	case lost != 0:
-		r.breakOrder(fmt.Sprintf("%d writes did not fit the kernel's ring", lost))
-	default:
-		if _, end := r.log.Span(); end != r.published {
-			r.published = end
-			r.tell()
-		}
+		return fmt.Sprintf("%d writes did not fit the kernel's ring", lost)
+	case r.held() > r.most:
+		return "the change log is nearly full" // before others give order up, or after
 	}
+	return ""
 }
 
 // tell wakes the sender.

@@ -31,8 +31,10 @@ var errAfresh = errors.New("changes were missed, so the session begins again")
 // compared with them; docs/adr/0003 says why that is right.
 type resync struct {
 	key      journal.OfferKey
+	compares bool // nothing is owed: the disks are compared with their replica
 	asked    map[farshore.DiskID]bool
-	heads    map[uint32]head // that are believed, by number
+	from     map[farshore.DiskID]block.Sector // where comparing begins
+	heads    map[uint32]head                  // that are believed, by number
 	parts    map[farshore.DiskID]*hashes.Part
 	headless *hashes.Sealed // a part whose head is not there yet
 	want     *session.Want  // under way
@@ -75,6 +77,9 @@ func (p *protection) ask(fresh bool) (*resync, error) {
 			r.asked[s.id] = true
 		}
 	}
+	if len(r.asked) == 0 && !fresh {
+		p.askToCompare(r)
+	}
 	if len(r.asked) == 0 {
 		return nil, nil
 	}
@@ -88,8 +93,11 @@ func (r *resync) request(t *journal.Ticket, sources []*source) {
 	if r == nil {
 		return
 	}
-	t.Hashes = r.key.Public()
+	t.Hashes, t.Compares = r.key.Public(), r.compares
 	for i, s := range sources {
+		if r.compares && r.asked[s.id] {
+			t.Disks[i].Owes, t.Disks[i].From = true, r.from[s.id]
+		}
 		if run, ok := s.base.next(0); ok && r.asked[s.id] {
 			t.Disks[i].Owes, t.Disks[i].From = true, run.Start
 		}
@@ -98,7 +106,7 @@ func (r *resync) request(t *journal.Ticket, sources []*source) {
 
 // withdraw takes back what the ticket asks for. What is owed is copied in full.
 func (r *resync) withdraw(t *journal.Ticket) {
-	t.Hashes = nil
+	t.Hashes, t.Compares, r.compares = nil, false, false
 	for i := range t.Disks {
 		t.Disks[i].Owes, t.Disks[i].From = false, 0
 	}
@@ -217,34 +225,15 @@ func (s *sending) offered(ctx context.Context, from *source, run block.Extent) (
 	if r == nil || !r.asked[from.id] || r.refused {
 		return nil, false, nil
 	}
-	s.takeOffers()
-	now, number := s.agent.deps.Now(), uint32(run.Start/hashes.PartSectors)
-	if r.used.IsZero() {
-		r.used = now
+	part, none, err := s.part(ctx, from.id, uint32(run.Start/hashes.PartSectors))
+	if err != nil || none {
+		return nil, false, err
 	}
-	if p := r.parts[from.id]; p != nil && p.Number == number {
-		r.used = now
+	if part != nil {
 		s.agent.blame(atResync, nil)
-		return p, false, nil
+		return part, false, nil
 	}
-	first, ok := r.heads[1]
-	if r.refused || ok && !first.names(from.id, number) {
-		return nil, false, nil
-	}
-	w := session.Want{Disk: from.id, Number: number}
-	switch {
-	case !ok:
-		w = session.Want{Number: 1}
-	case r.headless != nil:
-		w = session.Want{Number: r.headless.Offer}
-	}
-	if r.want == nil && !now.Before(r.again) {
-		r.want = &w
-		if err := s.link.Want(ctx, w); err != nil {
-			return nil, false, err
-		}
-	}
-	if now.Sub(r.used) < s.agent.patience() {
+	if s.agent.deps.Now().Sub(r.used) < s.agent.patience() {
 		return nil, true, nil
 	}
 	f := &fault.Fault{
@@ -254,6 +243,35 @@ func (s *sending) offered(ctx context.Context, from *source, run block.Extent) (
 	}
 	if s.agent.blame(atResync, f) {
 		s.agent.deps.Log.Warn("a resync gets no hashes", "disk", from.id, "err", f)
+	}
+	return nil, false, nil
+}
+
+// part gives a part of the offer, and asks for it when it has not come yet. none says that it never will.
+func (s *sending) part(ctx context.Context, id farshore.DiskID, number uint32) (part *hashes.Part, none bool, err error) {
+	s.takeOffers()
+	r, now := s.resync, s.agent.deps.Now()
+	if r.used.IsZero() {
+		r.used = now
+	}
+	if p := r.parts[id]; p != nil && p.Number == number {
+		r.used = now
+		return p, false, nil
+	}
+	first, ok := r.heads[1]
+	if r.refused || ok && !first.names(id, number) {
+		return nil, true, nil
+	}
+	w := session.Want{Disk: id, Number: number}
+	switch {
+	case !ok:
+		w = session.Want{Number: 1}
+	case r.headless != nil:
+		w = session.Want{Number: r.headless.Offer}
+	}
+	if r.want == nil && !now.Before(r.again) {
+		r.want = &w
+		return nil, false, s.link.Want(ctx, w)
 	}
 	return nil, false, nil
 }

@@ -37,6 +37,7 @@ type sending struct {
 	progress         progress
 	tried            uint64  // the last request for which a window was tried
 	resync           *resync // nil: no hashes were asked for
+	walk             *walk   // nil: nothing is compared in this session
 
 	ordered   bool          // the stream follows the change log
 	next      uint64        // the record of the log to be sent next
@@ -49,7 +50,10 @@ type sending struct {
 	mu     sync.Mutex
 	acks   []session.Durable // not yet looked at
 	offers []session.Offer   // not yet looked at
-	news   chan struct{}     // has one element when there are acks or offers
+	kept   []session.Kept    // not yet looked at
+	news   chan struct{}     // has one element when there are acks, offers or answers
+
+	given *pointToKeep // to the process server, and not answered yet
 }
 
 // cut is a clean end on its way.
@@ -59,7 +63,9 @@ type cut struct {
 	note    string    // why it is less than was asked for
 	clean   []*source // the disks that are clean there
 	anchors *place    // write order began with it
+	mends   int64     // so many bytes that differed from the replica are copied in front of it
 	heals   bool      // it ends a copy of blocks in doubt
+	joint   *joint    // it is the machine's part in a point of its group
 }
 
 // session opens a session with one process server and serves it until it ends. opened says whether it came to be.
@@ -86,6 +92,7 @@ func (p *protection) session(ctx context.Context, server string, wish Desired) (
 		return false, err
 	}
 	s := &sending{protection: p, server: server, link: link, opened: answer, news: make(chan struct{}, 1), lastApp: a.deps.Now(), resync: asking}
+	defer s.unwatch()
 	g, gctx := errgroup.WithContext(ctx)
 	var why error // closing the link ends its Run too, with a lesser reason
 	g.Go(func() error { return link.Run(gctx) })
@@ -96,6 +103,7 @@ func (p *protection) session(ctx context.Context, server string, wish Desired) (
 		return why
 	})
 	err = g.Wait()
+	a.forsake()
 	if why != nil && !errors.Is(why, context.Canceled) {
 		err = why
 	}
@@ -160,6 +168,8 @@ func (s *sending) listen() error {
 			s.acks = append(s.acks, *m)
 		case *session.Offer:
 			s.offers = append(s.offers, *m)
+		case *session.Kept:
+			s.kept = append(s.kept, *m)
 		default: // the session ends with it
 		}
 		s.mu.Unlock()
@@ -193,6 +203,18 @@ func (s *sending) serve(ctx context.Context, fresh bool) error {
 			}
 			continue
 		}
+		if err := s.together(ctx); err != nil {
+			return err
+		}
+		if s.expectsFreeze() && !s.ordered {
+			if err := s.expect(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := s.compare(ctx); err != nil {
+			return err
+		}
 		if s.ordered || s.upgradable() {
 			if err := s.order(ctx); err != nil {
 				return err
@@ -200,6 +222,12 @@ func (s *sending) serve(ctx context.Context, fresh bool) error {
 			continue
 		}
 		due := s.lastTry.Add(s.wishNow().crashEvery())
+		if now := s.agent.deps.Now(); s.walk != nil && now.Before(due) && !s.urgent(s.wishNow(), now) {
+			if err := s.makeWay(ctx, min(s.walk.wait(s, now), longestRest, due.Sub(now))); err != nil {
+				return err
+			}
+			continue
+		}
 		if s.baseLeft() && s.agent.deps.Now().Before(due) {
 			if err := s.copyBase(ctx, due); err != nil {
 				return err
@@ -248,14 +276,18 @@ func (s *sending) begin(fresh bool) error {
 		}
 	}
 	s.lsn = s.opened.ResumeLSN
+	s.doubtDifferences()
 	for _, source := range s.sources {
 		source.begin()
 		s.jump = s.jump || source.pending() > 0
 	}
 	s.jump = s.jump || !s.opened.TailClean
+	s.beginResync()
+	if err := s.beginWalk(); err != nil {
+		return err
+	}
 	s.goOn()
 	s.owesCut = s.jump
-	s.beginResync()
 	a.blame(atSession, nil)
 	a.note(func(o *Observed) { o.ProcessServer = s.server })
 	a.deps.Log.Info("session open", "server", s.server, "generation", s.opened.Generation, "epoch", s.opened.Epoch,
@@ -301,7 +333,7 @@ func (s *sending) idle(ctx context.Context) error {
 		wish, changed := s.agent.wish()
 		now := s.agent.deps.Now()
 		wait := s.lastTry.Add(wish.crashEvery()).Sub(now)
-		if wait <= 0 || s.baseLeft() || s.urgent(wish, now) {
+		if wait <= 0 || s.baseLeft() || s.walk != nil || s.walkDue() || s.urgent(wish, now) || s.joined() {
 			return ctx.Err()
 		}
 		timer := time.NewTimer(wait)
@@ -324,6 +356,7 @@ func (s *sending) takeAcks() error {
 	acks := s.acks
 	s.acks = nil
 	s.mu.Unlock()
+	s.takeKept()
 	for _, d := range acks {
 		for _, source := range s.sources {
 			source.durable(d.Through)
@@ -387,6 +420,9 @@ func (s *sending) confirm(c cut, d session.Durable) error {
 	if c.anchors != nil {
 		c.anchors.anchored = true
 	}
+	if err := s.agent.mended(c.mends, point); err != nil {
+		return err
+	}
 	if c.heals {
 		for _, source := range s.sources {
 			source.healing.reset()
@@ -398,6 +434,9 @@ func (s *sending) confirm(c cut, d session.Durable) error {
 	s.agent.blame(atTracker, nil)
 	s.endResync()
 	s.agent.note(func(o *Observed) { o.LastPoint = point })
+	if c.joint != nil {
+		s.seal(c, d)
+	}
 	if c.ask.number == 0 {
 		return nil
 	}

@@ -30,6 +30,9 @@ type source struct {
 
 	stated bool // free was stated in this session
 
+	since       *bitset // changed since the session began, or owed then; in memory only, and only where disks are compared
+	unspecified *bitset // the stream leaves some of the block unspecified
+
 	doubt   *bitset // captured, and which of several writes the disk kept is not knowable
 	healing *bitset // of these, copied again, and the clean end behind the copies is not yet durable
 }
@@ -47,6 +50,7 @@ func (s *source) Mark(e block.Extent) {
 		return
 	}
 	s.kept[s.when.Open()].Mark(e)
+	s.touch(e)
 	s.todo.Mark(e)
 	s.free.unmark(e)
 }
@@ -88,7 +92,7 @@ func openSource(runDir string, s *source) (why string, err error) {
 
 func (s *source) close() error {
 	var err error
-	for _, b := range append(s.kept[:], s.base, s.free, s.seen, s.todo) {
+	for _, b := range append(s.kept[:], s.base, s.free, s.seen, s.todo, s.since, s.unspecified, s.doubt, s.healing) {
 		if b != nil {
 			err = errors.Join(err, b.close())
 		}
@@ -134,6 +138,8 @@ func (s *source) owe() {
 	s.base.fill()
 	s.at, s.sent, s.stated = 0, nil, false
 	s.run.Spared, s.run.Owed = false, 0
+	s.unspecified.reset() // what is sent from here on says it anew
+	s.run.Told = true
 }
 
 // baseLeft reports whether some of the base was not sent in this session.

@@ -31,6 +31,7 @@ type state struct {
 	NewGeneration bool                   `json:"newGeneration,omitempty"`
 	CutNumber     uint64                 `json:"cutNumber,omitempty"` // the last request answered
 	CutPoint      farshore.RecoveryPoint `json:"cutPoint,omitzero"`
+	Comparison    *Comparison            `json:"comparison,omitempty"` // with the replica: the last one that ended, or found anything
 	// Cookie begins every page of the change log's file. It is kept: a file of another one would be written anew at every start.
 	Cookie []byte `json:"cookie,omitempty"`
 
@@ -95,6 +96,7 @@ type diskRun struct {
 	Fresh   bool        `json:"fresh,omitempty"`  // nothing of it was in the generation before its base: zeros need not be sent
 	Spared  bool        `json:"spared,omitempty"` // what is free was taken out of the base, or cannot be
 	Owed    int64       `json:"owed,omitempty"`   // bytes of the base when it was begun
+	Told    bool        `json:"told,omitempty"`   // what the stream leaves unspecified is known
 }
 
 func readJSON(path string, into any) error {

@@ -102,7 +102,8 @@ func absent(path string) bool {
 // files gives the bitmaps that outlive this process, by the ends of their files' names.
 func (s *source) files() map[string]**bitset {
 	return map[string]**bitset{
-		"base": &s.base, "free": &s.free, "doubt": &s.doubt, "healing": &s.healing, "0": &s.kept[0], "1": &s.kept[1], "2": &s.kept[2], "3": &s.kept[3],
+		"base": &s.base, "free": &s.free, "doubt": &s.doubt, "healing": &s.healing, "unspecified": &s.unspecified,
+		"0": &s.kept[0], "1": &s.kept[1], "2": &s.kept[2], "3": &s.kept[3],
 	}
 }
 

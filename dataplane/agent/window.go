@@ -395,6 +395,9 @@ func (s *sending) sendCut(ctx context.Context, t *taken, c *cut) (err error) {
 	m := &session.Cut{
 		Marker: c.ask.marker, Consistency: c.ask.consistency, Label: clip(c.ask.label, c.note), Boot: t.boot, Wall: t.wall, Disks: s.disks(true),
 	}
+	if !s.ordered || c.heals { // everything that was found to differ stands in front of it
+		c.mends = s.agent.differing()
+	}
 	if c.message, err = s.link.Cut(ctx, m); err != nil {
 		return err
 	}

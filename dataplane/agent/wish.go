@@ -18,6 +18,7 @@ type Desired struct {
 	CrashEvery     time.Duration // between crash-consistent points; 0: five minutes
 	AppEvery       time.Duration // between application-consistent points; 0: none
 	Cut            CutRequest
+	Compare        CompareRequest
 	NewGeneration  bool // begin a new full copy; acted on once each time it becomes true
 }
 
@@ -27,6 +28,13 @@ type CutRequest struct {
 	Consistency farshore.Consistency
 	Label       string
 	Hold        time.Duration // the machine stays at rest behind it; 0: it goes on
+}
+
+// CompareRequest asks for a comparison of the disks with what the vault has of them. A number is acted on once; 0 asks for
+// nothing.
+type CompareRequest struct {
+	Number uint64
+	Stop   bool // it is taken back
 }
 
 // defaultCrashEvery serves a desired document without a frequency.
@@ -45,6 +53,12 @@ func (d Desired) sameShape(o Desired, using string) bool {
 	preferred := len(d.ProcessServers) > 0 && d.ProcessServers[0] == using
 	return d.Instance == o.Instance && d.Protect == o.Protect && d.Paused == o.Paused && d.NewGeneration == o.NewGeneration &&
 		slices.Equal(d.Disks, o.Disks) && (preferred || slices.Equal(d.ProcessServers, o.ProcessServers))
+}
+
+// differsInServers reports whether nothing but the process servers tells the shapes apart.
+func (d Desired) differsInServers(o Desired) bool {
+	o.ProcessServers = d.ProcessServers
+	return d.sameShape(o, "")
 }
 
 // Phase is what the agent is about.
@@ -71,15 +85,16 @@ type Observed struct {
 	Downgrades    int64  // and lost
 	CopyTotal     int64  // bytes of the full copy under way, without what is free
 	CopyDone      int64
-	CopyRate      int64     // bytes of it in a second, of late
-	CopyEnd       time.Time // when it will be done at that rate; zero if that cannot be told
-	Copies        int64     // full copies of a disk begun since the agent started
-	CopyWhy       string    // why the last one was
-	Spared        int64     // bytes left out of full copies because nothing used them, since the agent started
-	Sent          int64     // bytes since the agent started
-	Read          int64     // bytes, from the protected disks, since the agent started
-	Pending       int64     // bytes changed and not yet durable behind a clean end
-	Resync        Resync    // the last one, or the one under way
+	CopyRate      int64      // bytes of it in a second, of late
+	CopyEnd       time.Time  // when it will be done at that rate; zero if that cannot be told
+	Copies        int64      // full copies of a disk begun since the agent started
+	CopyWhy       string     // why the last one was
+	Spared        int64      // bytes left out of full copies because nothing used them, since the agent started
+	Sent          int64      // bytes since the agent started
+	Read          int64      // bytes, from the protected disks, since the agent started
+	Pending       int64      // bytes changed and not yet durable behind a clean end
+	Resync        Resync     // the last one, or the one under way
+	Comparison    Comparison // with the replica: the last one, or the one under way
 	LastPoint     farshore.RecoveryPoint
 	CutNumber     uint64 // the last request answered
 	CutPoint      farshore.RecoveryPoint
@@ -100,21 +115,26 @@ const (
 	atLog      = "change log"
 	atInstance = "instance"
 	atHold     = "hold"
+	atSource   = "comparison"
+	atGroup    = "group"
 )
 
 // places are all of them, in the order in which they are told.
-var places = []string{atInstance, atDisks, atSession, atTracker, atPoint, atHold, atHooks, atResync, atLog}
+var places = []string{atInstance, atDisks, atSession, atTracker, atPoint, atSource, atHold, atHooks, atResync, atLog, atGroup}
 
 // Desire tells the agent what is wanted of it from now on. It may be called at any time.
 func (a *Agent) Desire(d Desired) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.cancel != nil && !d.sameShape(a.desired, a.observed.ProcessServer) {
+	switch {
+	case a.cancel == nil || d.sameShape(a.desired, a.observed.ProcessServer):
+	case a.still && d.differsInServers(a.desired): // where to send is no reason to let a machine run on that was promised to be at rest
+		a.elsewhere = true
+	default:
 		a.cancel(errNewShape)
 	}
 	a.desired, a.asked = d, true
-	close(a.changed)
-	a.changed = make(chan struct{})
+	a.pokeLocked()
 }
 
 // wish gives what is wanted, and a channel that is closed when that changes.

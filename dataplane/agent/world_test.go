@@ -32,6 +32,7 @@ import (
 	"farshore/dataplane/transport"
 	"farshore/dataplane/vault"
 	"farshore/dataplane/vault/file"
+	"farshore/tests/lab/site"
 )
 
 const machine = farshore.MachineID("web-01")
@@ -113,7 +114,8 @@ type world struct {
 	key   vault.PrivateKey
 	cache string
 	part  part
-	tweak func(*agent.Deps) // of an agent in this process
+	tweak func(*agent.Deps)  // of an agent in this process
+	ready func(*agent.Agent) // before it runs
 
 	unspecified []*block.Set // by disk, where the last restore stood last
 
@@ -183,21 +185,7 @@ func (w *world) serveAs(name, cache string) (s *processserver.Server, address st
 }
 
 func (w *world) background(name string, run func(context.Context) error) (stop func()) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(w.t.Context()))
-	done, stopped := make(chan error, 1), false
-	go func() { done <- run(ctx) }()
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		if err := <-done; err != nil {
-			w.t.Errorf("%s: %v", name, err)
-		}
-	}
-	w.t.Cleanup(stop)
-	return stop
+	return site.Background(w.t, name, run)
 }
 
 // start runs the agent in this process.
@@ -213,6 +201,9 @@ func (w *world) start() (a *agent.Agent, stop func()) {
 		w.tweak(&deps)
 	}
 	a = agent.New(deps)
+	if w.ready != nil {
+		w.ready(a)
+	}
 	a.Desire(w.part.Desired)
 	return a, w.background("agent", a.Run)
 }
@@ -233,28 +224,6 @@ func (w *world) await(a *agent.Agent, what string, come func(agent.Observed) boo
 			w.t.Fatalf("waited for %s; the agent observes %+v", what, o)
 		}
 	}
-}
-
-// named gives a disk a name of its own by the signature of a boot record: ext4 leaves its first kilobyte to others.
-func named(t *testing.T, l *disk.Loop, i int) farshore.DiskID {
-	t.Helper()
-	head := make([]byte, 512)
-	if _, err := l.Node().ReadAt(head, 0); err != nil {
-		t.Fatal(err)
-	}
-	copy(head[440:], []byte{byte(i + 1), 2, 3, 4})
-	copy(head[510:], []byte{0x55, 0xAA})
-	if _, err := l.Node().WriteAt(head, 0); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Node().Sync(); err != nil {
-		t.Fatal(err)
-	}
-	id, err := disk.Identify(disktest.Open(t, l.Path))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return id
 }
 
 // transactions writes a number to the one file and then to the other, each durable before the next begins.
