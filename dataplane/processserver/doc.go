@@ -7,7 +7,9 @@
 //	           -> spool (fsync; Cached) -> journal.Writer.Commit (create-only put; Durable)
 //
 // Invariants:
-//   - Cached is sent when the sealed segment is synced to the spool, Durable when the vault has it; both in order.
+//   - Cached is sent when the sealed segment is synced to the spool, Durable when the vault has it; both in order. Several
+//     segments of a machine are put at once; one that is in the vault in front of its predecessor stays in the spool, and is
+//     not acknowledged, until that is there too.
 //   - Nothing that was acknowledged is dropped. When the cache or its volume is full, streams wait: nothing is
 //     acknowledged, the window of each session closes, the agents stop sending. What waits in memory is bounded by the
 //     window of each session.

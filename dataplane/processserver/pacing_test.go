@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"farshore"
+	"farshore/dataplane/host"
 	"farshore/dataplane/pace"
 	"farshore/dataplane/vault"
 	"farshore/fault"
@@ -34,7 +35,7 @@ func (l *limited) PutIfAbsent(ctx context.Context, name string, body []byte) (va
 		l.put++
 	}
 	l.mu.Unlock()
-	err := sleep(ctx, 3*time.Millisecond) // what a request takes
+	err := host.Pause(ctx, 3*time.Millisecond) // what a request takes
 	l.mu.Lock()
 	l.under--
 	l.mu.Unlock()

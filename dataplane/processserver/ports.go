@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"farshore/dataplane/host"
 	"farshore/dataplane/transport"
 	"farshore/fault"
 )
@@ -73,18 +74,12 @@ func (s *Server) serve(ctx context.Context, first net.Listener) error {
 	}
 	open(s.config.Listen, first)
 	g.Go(func() error {
-		ticker := time.NewTicker(lookEvery)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-ticker.C:
-				s.move(ctx, open)
-				s.leavePorts()
-				s.pressOn(ctx)
-			}
+		for host.Pause(ctx, lookEvery) == nil {
+			s.move(ctx, open)
+			s.leavePorts()
+			s.pressOn(ctx)
 		}
+		return nil
 	})
 	return g.Wait()
 }
@@ -180,20 +175,14 @@ func (s *Server) pressOn(ctx context.Context) {
 
 // emptyOut goes on emptying the spool of a server that is being drained: what a session could not put, nobody else would.
 func (s *Server) emptyOut(ctx context.Context) error {
-	ticker := time.NewTicker(lookEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
+	for host.Pause(ctx, lookEvery) == nil {
 		if s.drains() && !s.busy() {
 			if err := s.resendAll(ctx); err != nil {
 				return err
 			}
 		}
 	}
+	return nil
 }
 
 func (s *Server) busy() bool {

@@ -8,6 +8,7 @@ import (
 
 	"farshore"
 	"farshore/dataplane/chain"
+	"farshore/dataplane/host"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/vault"
 	"farshore/fault"
@@ -150,8 +151,8 @@ func insist[T any](ctx context.Context, s *Server, m *machine, e entry, try func
 			return v, fmt.Errorf("put %s: %w", e.path, errors.Join(context.Cause(ctx), err))
 		}
 		m.refused(e.path, err)
-		if err := sleep(ctx, retryCommit); err != nil {
-			return v, fmt.Errorf("put %s: %w", e.path, err)
+		if host.Pause(ctx, retryCommit) != nil {
+			return v, fmt.Errorf("put %s: %w", e.path, context.Cause(ctx))
 		}
 	}
 }

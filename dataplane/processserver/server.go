@@ -65,8 +65,10 @@ type Server struct {
 	log     *slog.Logger
 	now     func() time.Time
 	spool   *spool
-	seals   *turnstile // to the processors
-	puts    *turnstile // to the storage account
+	seals   *turnstile    // to the processors
+	puts    *turnstile    // to the storage account
+	atOnce  int           // puts of one machine
+	spare   chan struct{} // a place for each put that is not its machine's oldest
 	accept  transport.Server
 
 	linger time.Duration // see lingerPort
@@ -101,6 +103,7 @@ func New(c Config, d Deps) (*Server, error) {
 		config: c, name: id.Name, journal: d.Journal, log: d.Log, now: d.Now, spool: sp,
 		seals:  newTurnstile(d.Now, pace.NewWindow(processors, processors, processors), nil),
 		puts:   newTurnstile(d.Now, pace.NewWindow(leastPuts, startPuts, mostPuts), c.Bandwidth),
+		atOnce: putsAtOnce, spare: make(chan struct{}, sparePuts),
 		accept: transport.Server{Node: d.Node, Log: d.Log}, linger: lingerPort,
 		machines: map[farshore.MachineID]*machine{}, allowed: map[farshore.MachineID]bool{},
 		roster: session.NewRoster(), live: map[farshore.MachineID]*stream{}, dialled: map[string]int{},

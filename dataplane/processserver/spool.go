@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"farshore"
+	"farshore/dataplane/host"
 	"farshore/dataplane/segment"
 	"farshore/fault"
 )
@@ -330,8 +331,8 @@ func (s *spool) load(ctx context.Context, e entry) (sealed []byte, seg *segment.
 		if f, ok := fault.As(err); err == nil || ok && f.Kind == fault.Corrupt {
 			return sealed, seg, err
 		}
-		if err := sleep(ctx, retryRead); err != nil {
-			return nil, nil, fmt.Errorf("read %s: %w", e.path, err)
+		if host.Pause(ctx, retryRead) != nil {
+			return nil, nil, fmt.Errorf("read %s: %w", e.path, context.Cause(ctx))
 		}
 	}
 	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) {

@@ -17,18 +17,7 @@ import (
 	"farshore/fault"
 )
 
-const (
-	tickEvery   = time.Second
-	retryCommit = 5 * time.Second // after a put that the vault refused for a reason that may go away
-)
-
-// shipment is a spooled segment on its way to the vault.
-type shipment struct {
-	entry    entry
-	prepared journal.Prepared // without its bytes: they are in the spool
-	through  uint64
-	cut      bool
-}
+const tickEvery = time.Second
 
 // stream is one connection of one machine, from its Hello to its end.
 type stream struct {
@@ -193,6 +182,8 @@ func (st *stream) step(ctx context.Context, e session.Event) {
 			st.enqueue(st.asm.end(now, effect.Cut))
 		case session.Fetch:
 			st.wg.Go(func() { st.fetch(ctx, effect.Want) })
+		case session.Store:
+			st.wg.Go(func() { st.store(ctx, effect.Object) })
 		case session.Claim:
 			hello := effect.Hello
 			st.wg.Go(func() { st.claim(ctx, hello) })
@@ -339,12 +330,12 @@ func (st *stream) leave(ctx context.Context) {
 	<-m.writing
 }
 
-// next waits for the first of one of the stream's queues and takes it out.
-func next[T any](ctx context.Context, st *stream, queue *[]T) (first T, ok bool) {
+// next waits for a segment to be sealed and takes it out.
+func (st *stream) next(ctx context.Context) (c closed, ok bool) {
 	for {
 		st.mu.Lock()
-		if q := *queue; len(q) > 0 {
-			*queue = q[1:]
+		if q := st.sealing; len(q) > 0 {
+			st.sealing = q[1:]
 			st.mu.Unlock()
 			return q[0], true
 		}
@@ -353,7 +344,7 @@ func next[T any](ctx context.Context, st *stream, queue *[]T) (first T, ok bool)
 		select {
 		case <-work:
 		case <-ctx.Done():
-			return first, false
+			return c, false
 		}
 	}
 }
@@ -361,7 +352,7 @@ func next[T any](ctx context.Context, st *stream, queue *[]T) (first T, ok bool)
 // seal compresses, encrypts and spools one segment after the other, and acknowledges each as cached.
 func (st *stream) seal(ctx context.Context) {
 	for {
-		c, ok := next(ctx, st, &st.sealing)
+		c, ok := st.next(ctx)
 		if !ok {
 			return
 		}
@@ -397,74 +388,4 @@ func (st *stream) prepare(ctx context.Context, c closed) (journal.Prepared, erro
 	}
 	defer st.server.seals.leave(t, pace.Good)
 	return st.writer.Prepare(c.builder, c.header)
-}
-
-// ship puts the spooled segments into the vault, one after the other, and acknowledges each as durable.
-func (st *stream) ship(ctx context.Context) {
-	var r rate
-	for {
-		s, ok := next(ctx, st, &st.ships)
-		if !ok {
-			return
-		}
-		began := st.server.now()
-		err := st.commit(ctx, s)
-		if errors.Is(err, journal.ErrFenced) {
-			st.step(ctx, session.Lost{})
-			return
-		}
-		if err != nil {
-			st.stop(ctx, err)
-			return
-		}
-		r = r.with(s.entry.bytes, st.server.now().Sub(began))
-		st.mu.Lock()
-		st.asm.target = r.target(st.server.config.SegmentBytes)
-		st.mu.Unlock()
-		h := s.prepared.Header
-		st.machine.shipped(h.Position(), s.entry.bytes)
-		if err := st.server.spool.remove(s.entry); err != nil {
-			st.stop(ctx, err)
-			return
-		}
-		st.step(ctx, session.Committed{Durable: session.Durable{
-			Position: h.Position(), Through: s.through, LSN: h.LastLSN, Cut: s.cut, Clean: h.Clean(), UTC: h.UTC,
-		}})
-	}
-}
-
-// commit reads a segment back from the spool and puts it until the vault has it, or another writer's.
-func (st *stream) commit(ctx context.Context, s shipment) error {
-	sealed, _, err := st.server.spool.load(ctx, s.entry)
-	if f, ok := fault.As(err); ok && f.Kind == fault.Corrupt {
-		st.machine.fail(f)
-		return errors.Join(err, st.server.spool.setAside(s.entry))
-	}
-	if err != nil {
-		return err
-	}
-	s.prepared.Sealed = sealed
-	st.machine.waits(st.server.now())
-	defer st.machine.waits(time.Time{})
-	for {
-		err := st.writer.Commit(ctx, s.prepared)
-		if err == nil || errors.Is(err, journal.ErrFenced) || ctx.Err() != nil {
-			return err
-		}
-		st.machine.refused(s.entry.path, err)
-		if err := sleep(ctx, retryCommit); err != nil {
-			return err
-		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
 }

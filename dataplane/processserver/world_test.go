@@ -16,12 +16,12 @@ import (
 	"farshore/dataplane/credential"
 	"farshore/dataplane/credential/credentialtest"
 	"farshore/dataplane/journal"
+	"farshore/dataplane/journal/journaltest"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/session"
 	"farshore/dataplane/transport"
 	"farshore/dataplane/uplink"
 	"farshore/dataplane/vault"
-	"farshore/dataplane/vault/file"
 )
 
 // world is a vault with real keys in a folder, and a CA.
@@ -35,19 +35,8 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	dir := t.TempDir()
-	if err := file.Create(dir); err != nil {
-		t.Fatal(err)
-	}
-	store, _, err := file.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &world{t: t, ca: credentialtest.NewCA(t), store: store, id: segment.VaultID{1, 2, 3}}
-	if w.key, err = vault.NewPrivateKey(vault.VaultKey, w.id, sha256.Sum256(w.ca.DER())); err != nil {
-		t.Fatal(err)
-	}
-	return w
+	v := journaltest.NewVault(t, t.TempDir())
+	return &world{t: t, ca: v.CA, store: v.Store, id: v.ID, key: v.Key}
 }
 
 // running is a process server with an address.
