@@ -13,9 +13,13 @@ import (
 // agent is a mobility agent. In capture grade it sends every write in order; in bitmap grade it sends rounds read from a
 // frozen disk. Its change log dies with its process; what is pending, kept for each sending interval, does not.
 type agent struct {
-	world *world
-	up    bool
-	life  int
+	world    *world
+	instance int // the body of the machine
+	up       bool
+	life     int
+
+	disk  image
+	truth []written // to this body's disk, in order
 
 	// in the kernel
 	interval uint64
@@ -37,6 +41,7 @@ type agent struct {
 
 	sent     int          // writes up to here are in the stream, in capture grade
 	copying  bool         // a re-copy is open
+	settling int          // ticks until what was queued before order was kept has completed
 	jump     bool         // the next batch begins it
 	due      map[int]bool // to be copied
 	copyEnd  int          // writes that the copies read so far may contain
@@ -53,29 +58,40 @@ const patience = 1500
 const logBudget = 90
 
 func newAgent(w *world) *agent {
-	a := &agent{world: w, up: true, pending: map[uint64]map[int]bool{}, closed: map[uint64]int{}, bits: map[int]bool{}}
+	a := &agent{world: w, instance: len(w.bodies) + firstBody, up: true, pending: map[uint64]map[int]bool{}, closed: map[uint64]int{}, bits: map[int]bool{}}
+	w.bodies = append(w.bodies, a)
 	a.begin()
 	return a
 }
 
 // begin begins a life of the process.
 func (a *agent) begin() {
-	a.logBase, a.known = len(a.world.truth), map[farshore.LSN]int{}
+	a.logBase, a.known = len(a.truth), map[farshore.LSN]int{}
 	a.capture = a.world.rnd.IntN(2) == 0
 }
 
-// written is what the kernel does at each write, whether the agent lives or not.
-func (a *agent) written(b int) {
+// written is a write of the machine: the block, and which of all writes it was.
+type written struct {
+	block  int
+	number uint32
+}
+
+// write is one write to the disk, and what the kernel does at it, whether the agent lives or not.
+func (a *agent) write(b int) {
+	w := a.world
+	n := uint32(len(w.states))
+	a.disk[b] = n
+	a.truth = append(a.truth, written{b, n})
+	w.states = append(w.states, a.disk)
 	if a.pending[a.interval] == nil {
 		a.pending[a.interval] = map[int]bool{}
 	}
 	a.pending[a.interval][b] = true
 	a.bits[b] = true
-	if a.up && len(a.world.truth)-a.logBase > logBudget {
-		a.logBase = len(a.world.truth)
-		a.known = map[farshore.LSN]int{}
+	if a.up && len(a.truth)-a.logBase > logBudget {
+		a.resetLog()
 		if a.sending && a.capture {
-			a.leave() // the log overflows: begin again with a re-copy
+			a.loseOrder() // the log overflows
 		}
 	}
 }
@@ -181,7 +197,7 @@ func (a *agent) deliver(m session.Message) {
 // opened decides how to go on: with the log, with nothing, or with a re-copy of everything pending.
 func (a *agent) opened(o *session.Opened) {
 	w := a.world
-	a.sending, a.copying, a.jump, a.rest, a.marked = true, false, false, 0, w.now
+	a.sending, a.copying, a.settling, a.jump, a.rest, a.marked = true, false, 0, false, 0, w.now
 	a.through, a.carried = map[uint64]int{}, map[uint64][]int{}
 	a.due = map[int]bool{}
 	if w.rnd.IntN(4) == 0 {
@@ -194,21 +210,11 @@ func (a *agent) opened(o *session.Opened) {
 		a.sent = at
 		return
 	}
-	a.sent = len(w.truth)
+	a.sent = len(a.truth)
 	if w.bug == pendingForgottenByASession && o.TailClean {
 		return
 	}
-	for _, set := range a.pending {
-		for b := range set {
-			a.due[b] = true
-		}
-	}
-	if w.bug == pendingIsOneBit {
-		a.due = map[int]bool{}
-		for b := range a.bits {
-			a.due[b] = true
-		}
-	}
+	a.owePending()
 	if o.NewGeneration {
 		for b := range blocks {
 			a.due[b] = true
@@ -217,8 +223,8 @@ func (a *agent) opened(o *session.Opened) {
 	if !a.capture && o.TailClean && len(a.due) == 0 {
 		return
 	}
-	a.copying, a.jump, a.copyEnd = true, true, len(w.truth)
-	w.figures.copies++
+	a.jump = true
+	a.beginCopy()
 }
 
 // believe is what a careless agent does with an acknowledgement that comes late.
@@ -229,7 +235,7 @@ func (a *agent) believe(m session.Message) {
 }
 
 func (a *agent) closeInterval() {
-	a.closed[a.interval] = len(a.world.truth)
+	a.closed[a.interval] = len(a.truth)
 	a.interval++
 }
 
@@ -248,7 +254,7 @@ func (a *agent) durable(d *session.Durable) {
 				delete(a.closed, i)
 			}
 		}
-		a.logBase = max(a.logBase, min(safe, len(a.world.truth)))
+		a.logBase = max(a.logBase, min(safe, len(a.truth)))
 	}
 	for n, blocks := range a.carried {
 		if n <= d.Through {

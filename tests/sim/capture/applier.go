@@ -1,6 +1,8 @@
 package capture
 
 import (
+	"maps"
+
 	"farshore"
 	"farshore/dataplane/chain"
 )
@@ -25,14 +27,14 @@ func (a *applier) apply() {
 		return
 	}
 	w.after(30+w.rnd.Int64N(60), a.apply)
-	var window image
+	window := map[int]uint32{}
 	walk := chain.NewWalk(a.At)
 	for range 1 + w.rnd.IntN(6) {
 		o := w.store.seen[walk.Next()]
 		if o == nil || walk.Take(o.header, o.hash) != nil {
 			break
 		}
-		o.applyTo(&window)
+		maps.Copy(window, o.writes)
 	}
 	to := walk.At()
 	if to.Position == a.At.Position {
@@ -41,8 +43,9 @@ func (a *applier) apply() {
 	if w.bug != applierWithoutIntent {
 		a.Begin(to.Position)
 	}
-	for b, n := range window {
-		if n == 0 {
+	for b := range blocks {
+		n, there := window[b]
+		if !there || n == 0 && a.pages[b] == 0 { // a page that is not there need not be made
 			continue
 		}
 		if w.chance(15) {

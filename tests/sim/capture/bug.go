@@ -30,14 +30,18 @@ const (
 	acknowledgementOfAnotherSession
 	placeInTheLogByLSNAlone
 	cleanInsideACopy
+	nothingIsRedone
+	partOfARedoStays
+	lostOrderIsNotCopied
+	recordedFromBehindTheExchange
 	roundWithoutFreeze
 	applierWithoutIntent
 	sealsAreCollected
+	indexOfAHoleIsBelieved
+	heirIsIgnored
+	heirReplaysItsImage
 	bugs
 )
-
-// harmless are rules that are left out without anybody losing anything: the stream is only slower.
-var harmless = map[bug]bool{sealStoppedByAConflict: true}
 
 // name says what is left out.
 func (b bug) name() string {
@@ -67,8 +71,15 @@ func (b bug) name() string {
 		"an acknowledgement of another session is believed",
 		"the log's place in the stream is known by an LSN alone, also behind copies",
 		"a copy is called clean before it is complete",
+		"what was recorded during a copy is not sent behind it",
+		"a part of a redo stays in front of the point when order is lost in the middle of it",
+		"order is lost, and what the log still held is not copied",
+		"writes are recorded only from behind the exchange of the bitmap",
 		"a round is read while the machine writes",
 		"the applier stores no intent",
 		"seals are collected with the segments of their epoch",
+		"an index holds what stands behind a hole, and is believed",
+		"a stream that was released to an heir goes to whoever claims it first",
+		"an heir goes on with the log that an image of its predecessor holds, and owes nothing",
 	}[b]
 }

@@ -15,12 +15,17 @@ func (s *serving) claim() {
 	if !s.alive() || s.end == nil {
 		return
 	}
-	newest, session0 := w.store.newest()
-	if s.hello.Session <= session0 {
-		s.step(session.Stopped{Fault: stale()})
+	instance := s.conn.agent.instance
+	if s.hello.Session <= w.store.wrote(instance).session {
+		s.step(session.Stopped{Fault: refused("FS-3501", "the session is stale")})
 		return
 	}
-	s.putClaim(newest+1, claim{session: s.hello.Session, nonce: w.rnd.Uint64()})
+	if !w.store.may(instance) {
+		w.figures.refused++
+		s.step(session.Stopped{Fault: refused("FS-3507", "the stream was given to another body")})
+		return
+	}
+	s.putClaim(w.store.newest()+1, claim{instance: instance, session: s.hello.Session, nonce: w.rnd.Uint64()})
 }
 
 func (s *serving) putClaim(e farshore.Epoch, c claim) {
@@ -165,6 +170,10 @@ func knownDisks(l chain.Link) []segment.Disk {
 // opened lets the session begin behind the seal.
 func (s *serving) opened(resume chain.Link) {
 	w := s.server.world
+	if s.whole != nil {
+		s.whole()
+		return
+	}
 	s.tip, s.spooledTip = resume, resume
 	s.open = part{builder: &segment.Builder{}, first: resume.LastLSN + 1, last: resume.LastLSN, disks: knownDisks(resume)}
 	s.limit = 1 + w.rnd.IntN(4)

@@ -20,36 +20,11 @@ func (a *agent) send() {
 	}
 }
 
-// sendLog is capture grade: copies first if a re-copy is open, then the log, then the end of the re-copy.
-func (a *agent) sendLog() {
-	w := a.world
-	if a.copying && (a.jump || len(a.due) > 0) {
-		a.sendCopies(4)
-		if w.bug == cleanInsideACopy && a.sending {
-			a.out(&session.Cut{Disks: disks(true)}, len(w.truth))
-		}
-		return
-	}
-	n := min(6, len(w.truth)-a.sent)
-	switch {
-	case n > 0 && a.sent >= a.logBase:
-		a.sendRecords(n)
-	case n > 0:
-		a.leave() // the log does not reach back any more
-	case a.copying && a.sent >= a.copyEnd:
-		if a.out(&session.Cut{Disks: disks(true)}, a.sent) {
-			a.copying = false
-		}
-	case !a.copying && w.rnd.IntN(25) == 0:
-		a.out(&session.Cut{Disks: disks(true), Marker: true}, a.sent)
-	}
-}
-
 // sendRecords sends writes as they were made.
 func (a *agent) sendRecords(n int) {
 	b := &session.Batch{}
 	for i := a.sent; i < a.sent+n; i++ {
-		b.Records = append(b.Records, record(a.world.truth[i], uint32(i+1)))
+		b.Records = append(b.Records, record(a.truth[i].block, a.truth[i].number))
 	}
 	if !a.out(b, a.sent+n) || !a.sending {
 		return
@@ -62,10 +37,9 @@ func (a *agent) sendRecords(n int) {
 
 // sendCopies copies some blocks as they are now, while the machine writes.
 func (a *agent) sendCopies(n int) {
-	w := a.world
 	b := &session.Batch{Copy: true, Jump: a.jump}
 	for _, at := range sorted(a.due)[:min(n, len(a.due))] {
-		b.Records = append(b.Records, record(at, w.disk[at]))
+		b.Records = append(b.Records, record(at, a.disk[at]))
 	}
 	if !a.out(b, a.sent) {
 		return
@@ -73,7 +47,7 @@ func (a *agent) sendCopies(n int) {
 	for _, r := range b.Records {
 		delete(a.due, blockOf(r))
 	}
-	a.jump, a.copyEnd = false, len(w.truth)
+	a.jump, a.copyEnd = false, len(a.truth)
 }
 
 // round is bitmap grade: freeze, exchange the bitmap, read, thaw; then send and cut. Now and then blocks are copied before,
@@ -84,22 +58,20 @@ func (a *agent) round() {
 		a.sendCopies(6)
 		return
 	}
-	a.rest = 2 + w.rnd.IntN(4)
-	a.closeInterval()
-	for i := a.exchange + 1; i < a.interval; i++ {
-		for b := range a.pending[i] {
-			a.due[b] = true
-		}
+	if !a.copying && w.rnd.IntN(6) == 0 {
+		a.upgrade()
+		return
 	}
-	a.exchange = a.interval - 1
+	a.rest = 2 + w.rnd.IntN(4)
+	a.exchangeBits()
 	if len(a.due) == 0 && !a.copying {
 		return
 	}
-	made := len(w.truth)
+	made := len(a.truth)
 	for chunk := range slices.Chunk(sorted(a.due), 6) {
 		b := &session.Batch{Copy: true, Jump: a.jump}
 		for _, at := range chunk {
-			b.Records = append(b.Records, record(at, w.disk[at]))
+			b.Records = append(b.Records, record(at, a.disk[at]))
 		}
 		a.jump = false
 		a.queue = append(a.queue, b)
@@ -124,7 +96,7 @@ func (a *agent) flush() {
 		if b, ok := a.queue[0].(*session.Batch); ok && a.world.bug == roundWithoutFreeze {
 			for i, r := range b.Records {
 				at := blockOf(r)
-				b.Records[i] = record(at, a.world.disk[at])
+				b.Records[i] = record(at, a.disk[at])
 			}
 		}
 		if !a.out(a.queue[0], a.starts[0]) || !a.sending {

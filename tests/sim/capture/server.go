@@ -26,6 +26,7 @@ type serving struct {
 	conn   *conn
 	end    *session.Server // nil before the first message and after the session
 	hello  *session.Hello
+	whole  func() // of a fence, which writes nothing: what comes when every epoch below is sealed
 
 	tip        chain.Link
 	spooledTip chain.Link // behind the last segment that is on the server's disk
@@ -184,7 +185,7 @@ func (s *serving) seals(h segment.Header, b *segment.Builder, through uint64, cu
 	}
 	err := s.tip.Accept(h)
 	if err != nil && (w.bug == sessionSurvivesARestart || w.bug == cachedIsSealedAnew) {
-		s.step(session.Stopped{Fault: stale()})
+		s.step(session.Stopped{Fault: refused("FS-3501", "the session is stale")})
 		return false
 	}
 	var salt [32]byte
@@ -308,7 +309,7 @@ func (s *serving) tell(ship *shipment) {
 	}})
 }
 
-// stale is what a server says to a session that is not the newest.
-func stale() fault.Fault {
-	return fault.Fault{Code: "FS-3501", Kind: fault.Refused, Subject: "machine " + string(machine), What: "the session is stale"}
+// refused is what a server says to a session that may not go on.
+func refused(code, what string) fault.Fault {
+	return fault.Fault{Code: code, Kind: fault.Refused, Subject: "machine " + string(machine), What: what}
 }

@@ -35,7 +35,7 @@ func TestNoSeedLosesWhatWasAcknowledgedOrOffersAWrongPoint(t *testing.T) {
 		}
 	}
 	t.Logf("seeds %d to %d: %+v", first, last, sum)
-	if last > first && (sum.points == 0 || sum.acks == 0 || sum.fenced == 0 || sum.holes == 0) {
+	if last > first && (sum.points == 0 || sum.acks == 0 || sum.fenced == 0 || sum.holes == 0 || sum.lost == 0 || sum.moves == 0 || sum.refused == 0) {
 		t.Error("the worlds are too quiet to prove anything")
 	}
 }
@@ -50,7 +50,7 @@ func TestASeedReplaysExactly(t *testing.T) {
 }
 
 // rare are bugs that few worlds notice, each with one that does: it is lived first, so that a quick look finds them, too.
-var rare = map[bug]uint64{acknowledgementOfAnotherSession: 795, placeInTheLogByLSNAlone: 1287, sentBehindALostOne: 8148}
+var rare = map[bug]uint64{acknowledgementOfAnotherSession: 121, placeInTheLogByLSNAlone: 2661, sentBehindALostOne: 4397, partOfARedoStays: 169, sealStoppedByAConflict: 903}
 
 func TestEveryPlantedBugIsCaught(t *testing.T) {
 	seeds := max(60, number(t, "SEEDS", 500)/10)
@@ -63,7 +63,7 @@ func TestEveryPlantedBugIsCaught(t *testing.T) {
 		if known = known && run(seed, b).failure != ""; known {
 			first = fmt.Sprintf("seed %d is known to notice", seed)
 		}
-		for seed := uint64(1); seed <= seeds || bad == 0 && !known && seed <= patience && !harmless[b]; seed++ {
+		for seed := uint64(1); seed <= seeds || bad == 0 && !known && seed <= patience; seed++ {
 			tried = seed
 			w := run(seed, b)
 			if w.failure == "" {
@@ -74,10 +74,7 @@ func TestEveryPlantedBugIsCaught(t *testing.T) {
 			}
 		}
 		fmt.Fprintf(&table, "%-76s %d/%-7d %.150s\n", b.name(), bad, tried, first)
-		switch {
-		case harmless[b] && bad > 0:
-			t.Errorf("harmless, it was thought: %s: %s", b.name(), first)
-		case !harmless[b] && bad == 0 && !known:
+		if bad == 0 && !known {
 			t.Errorf("%d seeds do not notice: %s", tried, b.name())
 		}
 	}

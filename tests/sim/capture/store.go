@@ -25,10 +25,13 @@ type store struct {
 	claims  map[farshore.Epoch]claim
 }
 
-// claim is a writer's taking of an epoch.
+// claim is the taking of an epoch: by a writer, or for a fence or a release, of which nobody writes.
 type claim struct {
-	session uint64
-	nonce   uint64
+	role     role
+	instance int // the body of the machine that writes
+	heir     int // of a release: the body that goes on; 0: whoever wrote last
+	session  uint64
+	nonce    uint64
 }
 
 // putTimeout is when a caller gives up waiting for an answer.
@@ -89,18 +92,16 @@ func (s *store) put(slow int64, o *object, done func(outcome)) {
 // grace is how long a segment that nothing needs is still there: longer than a take-over may walk.
 const grace = 1000
 
-// collect removes the segments of every sealed epoch below the newest one that holds any, once they have not been needed for
-// a while. Seals stay: they fence what was held up on its way.
+// collect removes the segments of every sealed epoch below the newest one of which any can be read, once they have not been
+// needed for a while. What stands behind a hole is no part of that: a take-over does not begin there. Seals stay: they fence
+// what was held up on its way.
 func (s *store) collect() {
 	newest := farshore.Epoch(0)
-	for p, o := range s.objects { // a maximum: order does not matter
-		if !o.header.Seal {
-			newest = max(newest, p.Epoch)
-		}
-	}
 	sealed := map[farshore.Epoch]bool{}
 	for _, o := range s.world.readable() {
-		sealed[o.header.Epoch] = o.header.Seal
+		if sealed[o.header.Epoch] = o.header.Seal; !o.header.Seal {
+			newest = o.header.Epoch
+		}
 	}
 	for p, o := range s.objects { // each by itself: order does not matter
 		if p.Epoch >= newest || !sealed[p.Epoch] || o.header.Seal && s.world.bug != sealsAreCollected {
@@ -141,11 +142,8 @@ func (s *store) get(p farshore.Position, done func(*object, outcome)) {
 	}, func(o outcome) { done(found, o) })
 }
 
-// newest gives the highest claim and its session.
-func (s *store) newest() (farshore.Epoch, uint64) {
-	e := farshore.Epoch(len(s.claims)) // claims are contiguous from 1
-	return e, s.claims[e].session
-}
+// newest gives the highest claim: they are contiguous from 1.
+func (s *store) newest() farshore.Epoch { return farshore.Epoch(len(s.claims)) }
 
 // highest gives the highest place of an epoch where anything stands.
 func (s *store) highest(e farshore.Epoch) farshore.Seq {

@@ -5,6 +5,7 @@ import (
 	"container/heap"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"farshore"
@@ -40,12 +41,14 @@ type world struct {
 
 	store   *store
 	servers []*server
-	agent   *agent
+	bodies  []*agent // of the machine
+	agent   *agent   // the one whose turn it is
+	moving  bool
+	turns   []turn
 	applier *applier
+	indexer *indexer
 
-	truth  []int // the blocks written, in order: write i+1 went to truth[i]
-	states []image
-	disk   image
+	states []image // what the disk held that was written to, by the number of the write
 
 	acked   map[segment.Hash]farshore.Position
 	failure string
@@ -54,7 +57,7 @@ type world struct {
 
 // figures says what happened in a world.
 type figures struct {
-	faults, points, acks, claims, fenced, holes, copies, snapshots, collected int
+	faults, points, acks, claims, fenced, holes, copies, lost, snapshots, collected, indexed, moves, refused int
 }
 
 func (f *figures) add(o figures) {
@@ -65,8 +68,12 @@ func (f *figures) add(o figures) {
 	f.fenced += o.fenced
 	f.holes += o.holes
 	f.copies += o.copies
+	f.lost += o.lost
 	f.snapshots += o.snapshots
 	f.collected += o.collected
+	f.indexed += o.indexed
+	f.moves += o.moves
+	f.refused += o.refused
 }
 
 type event struct {
@@ -131,6 +138,7 @@ func run(seed uint64, b bug) (w *world) {
 	}
 	w.agent = newAgent(w)
 	w.applier = &applier{world: w, Applied: chain.AppliedAt(chain.Start(stream))}
+	w.indexer = newIndexer(w, seed)
 	// An invariant of the product's own that panics has caught the bug as well as an oracle has.
 	defer func() {
 		if p := recover(); p != nil {
@@ -140,7 +148,13 @@ func run(seed uint64, b bug) (w *world) {
 	w.after(1, w.write)
 	w.after(2, w.agent.live)
 	w.after(40, w.applier.apply)
+	w.after(60, w.indexer.pass)
 	w.disasters()
+	if seed%5 == 0 || slices.Contains(ofBodies, b) {
+		for range 1 + w.rnd.IntN(3) {
+			w.after(w.rnd.Int64N(calm), w.move)
+		}
+	}
 	for at := int64(500); at < end; at += 1500 {
 		w.after(at, w.checkPoints)
 	}
@@ -159,11 +173,8 @@ func (w *world) write() {
 	if w.rnd.IntN(3) == 0 {
 		b = w.rnd.IntN(3) // some blocks are hot
 	}
-	w.truth = append(w.truth, b)
-	w.disk[b] = uint32(len(w.truth))
-	w.states = append(w.states, w.disk)
-	w.agent.written(b)
-	if len(w.truth) < writes {
+	w.writer().write(b)
+	if len(w.states) <= writes {
 		w.after(1+w.rnd.Int64N(16), w.write)
 	}
 }
@@ -171,7 +182,7 @@ func (w *world) write() {
 // disasters plans what does not happen by chance at each message.
 func (w *world) disasters() {
 	for range w.rnd.IntN(3) {
-		w.after(w.rnd.Int64N(calm), w.agent.crash)
+		w.after(w.rnd.Int64N(calm), func() { w.agent.crash() })
 	}
 	for range w.rnd.IntN(9) {
 		s := w.servers[w.rnd.IntN(servers)]
@@ -181,6 +192,12 @@ func (w *world) disasters() {
 		w.after(w.rnd.Int64N(calm), func() {
 			w.figures.faults++
 			w.agent.leave()
+		})
+	}
+	for range w.rnd.IntN(24) {
+		w.after(w.rnd.Int64N(calm), func() {
+			w.figures.faults++
+			w.agent.loseOrder()
 		})
 	}
 	if w.rnd.IntN(2) == 0 {
@@ -235,8 +252,11 @@ func (w *world) reads(walk *chain.Walk) farshore.Position {
 func (w *world) checkPoints() {
 	var disk image
 	newest := uint32(0)
-	for _, o := range w.readable() {
+	readable := w.readable()
+	w.indexer.check(readable)
+	for _, o := range readable {
 		o.applyTo(&disk)
+		w.judgeBody(o)
 		if o.header.Seal || !o.header.Clean() {
 			continue
 		}
@@ -290,8 +310,8 @@ func (w *world) finish() {
 		o.applyTo(&disk)
 		clean = o.header.Clean()
 	}
-	if len(w.truth) < writes || disk != w.disk || !clean {
-		w.fail("stuck: the stream has %d segments, its end is clean: %v, and the disk differs in block %d", len(objects), clean, differs(disk, w.disk))
+	if len(w.states) <= writes || disk != w.agent.disk || !clean {
+		w.fail("stuck: the stream has %d segments, its end is clean: %v, and the disk differs in block %d", len(objects), clean, differs(disk, w.agent.disk))
 	}
 }
 
