@@ -14,21 +14,27 @@ import (
 	"farshore/dataplane/vault"
 )
 
+// sweepCount is how much of a disk must stand in one segment without a gap to show that the agent copies in full there: 4 MiB.
+const sweepCount block.Count = 4 << 20 / block.SectorSize
+
 // ahead looks at what the agent has sent behind the position at which hashes are offered, so that none are made in vain: an
-// agent that got none for a while copies in full, disk by disk, from the front to the back. It only ever saves work: the
-// agent does not rely on any part being there.
+// agent that got none for a while copies each disk in full, from the front to the back. It only ever saves work: the agent
+// does not rely on any part being there. A part that is left out by mistake costs more than one that is made in vain, so only
+// a long piece counts: what changed meanwhile travels in the same segments and stands anywhere, and what no file system uses
+// is stated of the whole disk before anything of it is copied.
 type ahead struct {
 	*follower
 	next  farshore.Position // of the first segment not looked at
 	disks []journal.TicketDisk
-	copy  farshore.Position // of the last segment with copies
-	read  farshore.Position // of the last one whose records were looked at
-	disk  int               // the agent is on this disk
-	end   block.Sector      // and has sent copies up to here
+	copy  farshore.Position       // of the last segment with copies
+	read  farshore.Position       // of the last one whose records were looked at
+	ends  map[uint16]block.Sector // the agent has copied these disks in full up to here
+
+	compares bool // the agent owes nothing, and wants hashes until the epoch ends
 }
 
 func newAhead(f *follower, at chain.Link, c *journal.Claimed) ahead {
-	return ahead{follower: f, next: at.Next(), disks: c.Ticket.Disks}
+	return ahead{follower: f, next: at.Next(), disks: c.Ticket.Disks, compares: c.Ticket.Compares, ends: map[uint16]block.Sector{}}
 }
 
 // look reads the headers that have come since the last look. over: the epoch has ended, or every disk that owed a base is
@@ -46,7 +52,7 @@ func (a *ahead) look(ctx context.Context) (over bool, err error) {
 		if err != nil || h.Seal || a.clean(h) {
 			return true, nil //nolint:nilerr // who follows the stream finds the damage and says it
 		}
-		if h.Copy {
+		if h.Copy && !a.compares {
 			a.copy = a.next
 		}
 		a.next.Seq++
@@ -59,6 +65,9 @@ func (a *ahead) look(ctx context.Context) (over bool, err error) {
 }
 
 func (a *ahead) clean(h segment.Header) bool {
+	if a.compares {
+		return false
+	}
 	for _, t := range a.disks {
 		if t.Owes && !slices.ContainsFunc(h.Disks, func(d segment.Disk) bool { return d.ID == t.ID && d.Clean }) {
 			return false
@@ -67,7 +76,7 @@ func (a *ahead) clean(h segment.Header) bool {
 	return true
 }
 
-// records finds the farthest place that the last segment with copies holds.
+// records finds how far the last segment with copies shows the agent to be.
 func (a *ahead) records(ctx context.Context) error {
 	body, err := a.deps.Store.Get(ctx, chain.NameOf(a.machine, a.read))
 	if err != nil {
@@ -81,16 +90,26 @@ func (a *ahead) records(ctx context.Context) error {
 	if err != nil {
 		return journal.Damaged(segment.Header{Machine: a.machine, Generation: a.read.Generation, Epoch: a.read.Epoch, Seq: a.read.Seq}, err)
 	}
+	var of uint16
+	var piece block.Extent            // without a gap, of this disk
+	long := map[uint16]block.Extent{} // the first long piece of each disk
 	for r, err := range seg.Records() {
-		if err != nil {
-			return journal.Damaged(seg.Header(), err)
-		}
 		switch {
-		case int(r.Disk) > a.disk:
-			a.disk, a.end = int(r.Disk), r.Extent.End()
-		case int(r.Disk) == a.disk:
-			a.end = max(a.end, r.Extent.End())
+		case err != nil:
+			return journal.Damaged(seg.Header(), err)
+		case r.Kind == block.Unspecified:
+			continue
+		case r.Disk == of && r.Extent.Start == piece.End():
+			piece.Count += r.Extent.Count
+		default:
+			of, piece = r.Disk, r.Extent
 		}
+		if first, ok := long[of]; piece.Count >= sweepCount && (!ok || first.Start == piece.Start) {
+			long[of] = piece
+		}
+	}
+	for disk, piece := range long {
+		a.ends[disk] = max(a.ends[disk], piece.End())
 	}
 	return nil
 }
@@ -98,5 +117,5 @@ func (a *ahead) records(ctx context.Context) error {
 // passed reports whether the agent has sent everything of a part.
 func (a *ahead) passed(id farshore.DiskID, part uint32) bool {
 	i := slices.IndexFunc(a.disks, func(t journal.TicketDisk) bool { return t.ID == id })
-	return i < a.disk || i == a.disk && a.end >= block.Sector(part+1)*hashes.PartSectors
+	return i >= 0 && a.ends[uint16(i)] >= block.Sector(part+1)*hashes.PartSectors
 }

@@ -23,6 +23,7 @@ type Applier struct {
 	locks    map[farshore.MachineID]*sync.RWMutex
 	rebuilds map[farshore.MachineID]uint64
 	bases    map[farshore.MachineID]chan struct{} // somebody made one
+	frozen   frozen
 }
 
 // New makes an applier; it does nothing before [Applier.Run].
@@ -32,6 +33,7 @@ func New(d Deps) *Applier {
 		buffers: sync.Pool{New: func() any { return new([vault.MaxWriteBytes]byte) }},
 		locks:   map[farshore.MachineID]*sync.RWMutex{},
 		bases:   map[farshore.MachineID]chan struct{}{},
+		frozen:  frozen{asks: map[farshore.MachineID][]chan still{}, held: map[heldSnapshot]bool{}, idle: map[farshore.MachineID]bool{}},
 	}
 }
 
@@ -73,7 +75,7 @@ func (a *Applier) changed() {
 func (a *Applier) writing() writing {
 	return writing{
 		replicas: a.deps.Replicas, header: a.headerAt, fill: block.Count(a.deps.Settings.FillBytes / block.SectorSize),
-		lanes: a.deps.Settings.Lanes, buffers: &a.buffers,
+		lanes: a.deps.Settings.Lanes, buffers: &a.buffers, held: a.holds,
 	}
 }
 

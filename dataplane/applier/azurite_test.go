@@ -55,7 +55,7 @@ func TestPageBlobsFollowAStreamAndBecomeDisks(t *testing.T) {
 	if n := w.judge("page blobs"); n == 0 {
 		t.Error("there is no checkpoint")
 	}
-	for i, p := range w.order {
+	for i, p := range w.Order {
 		fs, fr := storetest.Faulty(s, r, storetest.DieAt(3+2*i, nil))
 		if _, err := w.materialiseOnce(t.Context(), w.applier(fs, fr, blobs), job("t1", p)); err != nil && !errors.Is(err, storetest.ErrDead) {
 			t.Fatal(err)

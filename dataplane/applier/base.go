@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"farshore"
-	"farshore/dataplane/block"
 	"farshore/dataplane/chain"
 	"farshore/dataplane/journal"
 	chunklist "farshore/dataplane/manifest"
@@ -265,14 +264,6 @@ func (a *Applier) prove(ctx context.Context, base chain.Link, disk farshore.Disk
 		if chunks.Matches(n, content) {
 			return nil
 		}
-		return notAsRecorded(m, base.Position, disk, chunks.Extent(n))
+		return journal.NotAsSigned(m, base.Position, disk, chunks.Extent(n))
 	})
-}
-
-func notAsRecorded(m farshore.MachineID, p farshore.Position, disk farshore.DiskID, e block.Extent) error {
-	return &fault.Fault{
-		Code: "FS-4011", Kind: fault.Corrupt, Subject: fmt.Sprintf("machine %s, point %v, disk %s", m, p, disk),
-		What:   fmt.Sprintf("its snapshot does not hold what the signed manifest says at byte %d, in %d bytes", e.Start.Offset(), e.Count.Bytes()),
-		Remedy: "choose another recovery point; find out who writes to replica disks besides Farshore",
-	}
 }

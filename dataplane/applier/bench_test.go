@@ -13,16 +13,16 @@ import (
 func benchmarkStream(b *testing.B, w *world, scattered bool) {
 	b.Helper()
 	const blocks = 256 << 20 / 4096
-	w.sizes = []segment.Disk{{ID: "sda", Sectors: blocks * 8}}
+	w.Sizes = []segment.Disk{{ID: "sda", Sectors: blocks * 8}}
 	content := make([]byte, 4096)
 	at := 0
 	for range 16 {
 		var s segment.Builder
-		lsn := w.writer.Tip().LastLSN
+		lsn := w.Writer.Tip().LastLSN
 		first := lsn + 1
 		for range 8 << 20 / 4096 {
 			for i := 0; i < len(content); i += 8 {
-				content[i] = byte(w.random.Uint32())
+				content[i] = byte(w.Random.Uint32())
 			}
 			if at++; scattered {
 				at = rand.IntN(blocks)
@@ -30,8 +30,8 @@ func benchmarkStream(b *testing.B, w *world, scattered bool) {
 			s.Add(segment.Record{Extent: block.Extent{Start: block.Sector(at * 8), Count: 8}, Data: content})
 			lsn++
 		}
-		w.content = map[farshore.DiskID][]byte{}
-		w.commit(&s, first, lsn, false)
+		w.Content = map[farshore.DiskID][]byte{}
+		w.Commit(&s, first, lsn, false)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 // wantPassed runs an applier until the replica stands at the end of the stream, in a new generation.
 func (w *world) wantPassed(t *testing.T) Observed {
 	t.Helper()
-	a := w.applier(w.store, w.replicas)
+	a := w.applier(w.vault.Store, w.vault.Replicas)
 	desired := run(t, a)
 	desired <- Desired{Machines: []farshore.MachineID{web}}
 	o := observed(t, a, func(o Observed) bool { return len(o.Replicas) > 0 && o.Replicas[0].Applied == w.tail() })
@@ -39,13 +39,13 @@ func TestANewFullCopyIsFollowedBehindADamagedSegment(t *testing.T) {
 	}
 	w := newWorld(t, 4, s, r)
 	for range 5 {
-		w.segment(10, true)
+		w.Segment(10, true)
 	}
 	if err := w.catchUp(t.Context(), w.applier(s, r)); err != nil {
 		t.Fatal(err)
 	}
-	rotten := filepath.Join(dir, filepath.FromSlash(chain.NameOf(web, w.segment(10, true))))
-	w.segment(10, true)
+	rotten := filepath.Join(dir, filepath.FromSlash(chain.NameOf(web, w.Segment(10, true))))
+	w.Segment(10, true)
 	body, err := os.ReadFile(rotten)
 	if err != nil {
 		t.Fatal(err)
@@ -57,9 +57,9 @@ func TestANewFullCopyIsFollowedBehindADamagedSegment(t *testing.T) {
 	if f := faultOf("replica", w.applier(s, r).followOnce(t.Context(), web)); f.Code != "FS-3510" {
 		t.Errorf("without a new full copy: %v", f)
 	}
-	w.claim(true)
-	w.segment(20, true)
-	w.segment(20, true)
+	w.Claim(true)
+	w.Segment(20, true)
+	w.Segment(20, true)
 	if o := w.wantPassed(t); len(o.Faults) != 1 || o.Faults[0].Code != "FS-3510" {
 		t.Errorf("faults %v", o.Faults)
 	}
@@ -68,18 +68,18 @@ func TestANewFullCopyIsFollowedBehindADamagedSegment(t *testing.T) {
 func TestANewFullCopyIsFollowedBehindAGap(t *testing.T) {
 	s, r := fileVault(t)
 	w := newWorld(t, 5, s, r)
-	w.segment(10, true)
+	w.Segment(10, true)
 	if err := w.catchUp(t.Context(), w.applier(s, r)); err != nil {
 		t.Fatal(err)
 	}
-	lost := w.segment(1, true)
+	lost := w.Segment(1, true)
 	for range 2 * chain.MaxInFlight { // the writer of the new generation seals far behind the gap
-		w.segment(1, true)
+		w.Segment(1, true)
 	}
 	if err := s.Delete(t.Context(), chain.NameOf(web, lost)); err != nil {
 		t.Fatal(err)
 	}
-	w.claim(true)
-	w.segment(20, true)
+	w.Claim(true)
+	w.Segment(20, true)
 	w.wantPassed(t)
 }

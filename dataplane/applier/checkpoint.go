@@ -152,7 +152,7 @@ func (r *replica) prune(ctx context.Context, s vault.Store, keep int) error {
 	return r.sweep(ctx, s)
 }
 
-// sweep removes the snapshots that no manifest names.
+// sweep removes the snapshots that no manifest names and nobody reads.
 func (r *replica) sweep(ctx context.Context, s vault.Store) error {
 	positions, err := checkpoints(ctx, s, r.stream.Machine, r.stream.Generation)
 	if err != nil {
@@ -180,7 +180,7 @@ func (r *replica) sweep(ctx context.Context, s vault.Store) error {
 			return err
 		}
 		for _, snapshot := range snapshots {
-			if named[id][snapshot.ID] {
+			if named[id][snapshot.ID] || r.held(d.Name(), snapshot.ID) {
 				continue
 			}
 			if err := d.RemoveSnapshot(ctx, snapshot.ID); err != nil {

@@ -34,7 +34,7 @@ func TestNoFlippedBitInTheManifestOfACheckpointGoesUnnoticed(t *testing.T) {
 	if err != nil || len(positions) == 0 {
 		t.Fatalf("%d checkpoints, %v", len(positions), err)
 	}
-	stream := chain.Stream{Vault: w.id, Machine: web, Generation: 1}
+	stream := chain.Stream{Vault: w.vault.ID, Machine: web, Generation: 1}
 	name := chain.CheckpointName(web, positions[0])
 	stored, err := store.Get(t.Context(), name)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"farshore"
 	"farshore/dataplane/chain"
+	"farshore/dataplane/host"
 	"farshore/dataplane/vault"
 	"farshore/fault"
 )
@@ -36,7 +37,7 @@ func (a *Applier) follow(ctx context.Context, m farshore.MachineID) {
 		if f.Kind == fault.Transient {
 			pause = pauseTransient
 		}
-		if wait(ctx, pause) != nil {
+		if host.Pause(ctx, pause) != nil {
 			return
 		}
 	}
@@ -99,7 +100,7 @@ func (a *Applier) generation(ctx context.Context, m farshore.MachineID) (farshor
 	for {
 		all, err := a.deps.Journal.Generations(ctx, m)
 		if f, ok := fault.As(err); ok && f.Code == "FS-3512" {
-			if err := wait(ctx, a.poll()); err != nil {
+			if err := host.Pause(ctx, a.poll()); err != nil {
 				return 0, err
 			}
 			continue
@@ -148,7 +149,7 @@ func (a *Applier) followGeneration(ctx context.Context, m farshore.MachineID, g 
 		if a.wantedRebuild(m) > writing.rebuild {
 			return 0, errAnew
 		}
-		if err := f.offer(ctx); err != nil {
+		if err := errors.Join(f.offer(ctx), f.stand(ctx)); err != nil {
 			return 0, err
 		}
 		more, err := f.step(ctx)
@@ -165,7 +166,7 @@ func (a *Applier) followGeneration(ctx context.Context, m farshore.MachineID, g 
 		if err := f.wanted.refresh(ctx, a, m); err != nil {
 			return 0, err
 		}
-		if err := wait(ctx, a.poll()); err != nil {
+		if err := host.Pause(ctx, a.poll()); err != nil {
 			return 0, err
 		}
 	}
@@ -194,9 +195,10 @@ type follower struct {
 	checkpointed farshore.Position
 	wanted       wanted // as bases
 
-	answered farshore.Epoch // nobody waits for hashes in it, or they were offered
-	failed   int            // tries to offer them
-	offered  bool           // offers may be there that nobody needs any more
+	answered  farshore.Epoch // nobody waits for hashes in it, or they were offered
+	failed    int            // tries to offer them
+	comparing farshore.Epoch // in it the disks are compared with what was offered
+	offered   bool           // offers may be there that nobody needs any more
 }
 
 // step applies one window, if there is one.
@@ -220,15 +222,18 @@ func (f *follower) step(ctx context.Context) (more bool, err error) {
 			return false, err
 		}
 	}
+	if err := f.finished(ctx, w); err != nil {
+		return false, err
+	}
 	f.show(written)
-	return true, f.finished(ctx, w)
+	return true, nil
 }
 
 // due reports whether the next clean position shall become a checkpoint: the first one of a generation, and whenever
 // replaying would take more than half of the goal.
 func (f *follower) due() bool {
 	none := f.checkpointed.Epoch == 0
-	return none || f.replica.replayEstimate() > time.Duration(f.deps.Settings.RTOGoalSeconds)*time.Second/2
+	return none || f.replica.replayEstimate() > f.deps.Settings.rtoGoal()/2
 }
 
 // arrived makes a checkpoint of a recovery point that the replica stands at, if one is due or the point is wanted as a base.
@@ -283,7 +288,7 @@ func (f *follower) show(written int64) {
 	f.observed.replica(f.machine, func(o *ReplicaObserved) {
 		o.Applied, o.Checkpoint = f.replica.start().Position, f.checkpointed
 		o.AppliedBytes += written
-		o.Replay, o.Rebuilt = f.replica.replayEstimate(), f.replica.rebuilt()
+		o.Replay, o.Goal, o.Rebuilt = f.replica.replayEstimate(), f.deps.Settings.rtoGoal(), f.replica.rebuilt()
 	})
 }
 
@@ -318,17 +323,5 @@ func faultOf(subject string, err error) *fault.Fault {
 	}
 	return &fault.Fault{
 		Code: "FS-4001", Kind: fault.Transient, Subject: subject, What: "the applier could not go on", Remedy: "none if it passes; else look at the cause", Err: err,
-	}
-}
-
-// wait pauses, or gives the context's error.
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
 	}
 }

@@ -75,7 +75,7 @@ func deaths(t *testing.T, w *world, between func(vault.Replicas) vault.Replicas,
 	t.Helper()
 	for n := 1; ; n++ {
 		died := false
-		fs, fr := storetest.Faulty(w.store, between(w.replicas), storetest.DieAt(n, &died))
+		fs, fr := storetest.Faulty(w.vault.Store, between(w.vault.Replicas), storetest.DieAt(n, &died))
 		first := w.applier(fs, fr)
 		if n%2 == 0 {
 			first = w.applier(fs, fr, eager)
@@ -83,7 +83,7 @@ func deaths(t *testing.T, w *world, between func(vault.Replicas) vault.Replicas,
 		if err := w.catchUp(t.Context(), first); err != nil && !errors.Is(err, storetest.ErrDead) {
 			t.Fatalf("death before change %d: %v", n, err)
 		}
-		if err := w.catchUp(t.Context(), w.applier(w.store, between(w.replicas), eager)); err != nil {
+		if err := w.catchUp(t.Context(), w.applier(w.vault.Store, between(w.vault.Replicas), eager)); err != nil {
 			t.Fatalf("after the death before change %d: %v", n, err)
 		}
 		judge(fmt.Sprintf("death before change %d", n))
@@ -149,7 +149,7 @@ func TestANewGenerationGetsAFreshReplicaAndTheOldOneStays(t *testing.T) {
 	if err := w.catchUp(t.Context(), w.applier(s, r)); err != nil {
 		t.Fatal(err)
 	}
-	w.claim(true)
+	w.Claim(true)
 	w.story(5)
 	if err := w.catchUp(t.Context(), w.applier(s, r)); err != nil {
 		t.Fatal(err)
@@ -169,9 +169,9 @@ func TestANewGenerationGetsAFreshReplicaAndTheOldOneStays(t *testing.T) {
 func TestEpochsThatEndBeforeTheFirstSegmentAreReadOver(t *testing.T) {
 	s, r := fileVault(t)
 	w := newWorld(t, 3, s, r)
-	w.claim(false)
-	w.claim(false)
-	w.segment(20, true)
+	w.Claim(false)
+	w.Claim(false)
+	w.Segment(20, true)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // it would never end by itself
 	defer cancel()
 	if err := w.catchUp(ctx, w.applier(s, r)); err != nil {
@@ -207,7 +207,7 @@ func TestASecondApplierFencesTheFirst(t *testing.T) {
 	s, r := fileVault(t)
 	w := newWorld(t, 5, s, r)
 	w.story(3)
-	stream := w.writer.Durable().Stream
+	stream := w.Writer.Durable().Stream
 	first := w.applier(s, r)
 	if err := w.catchUp(t.Context(), first); err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"farshore"
 	"farshore/dataplane/block"
 	"farshore/dataplane/chain"
+	"farshore/dataplane/host"
 	"farshore/dataplane/journal"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/vault"
@@ -46,7 +47,7 @@ func (a *Applier) do(ctx context.Context, j Job) {
 				a.deps.Log.Error("a pin of a job that failed stays", "job", j.ID, "run", j.Run, "machine", j.Machine, "err", err)
 			}
 		}
-		if state == Failed || wait(ctx, pauseTransient) != nil {
+		if state == Failed || host.Pause(ctx, pauseTransient) != nil {
 			return
 		}
 	}
@@ -69,6 +70,11 @@ func (a *Applier) try(ctx context.Context, j Job) error {
 			}
 		}
 		return a.discard(ctx, j.Run)
+	case Scrub:
+		if _, err := farshore.ParseMachineID(string(j.Machine)); err != nil {
+			return err
+		}
+		return a.scrub(ctx, j)
 	}
 	return &fault.Fault{Code: "FS-4007", Kind: fault.Refused, Subject: "job " + j.ID, What: "this applier does not know its kind", Remedy: "upgrade the applier"}
 }
@@ -135,15 +141,13 @@ func (a *Applier) hold(ctx context.Context, j Job) error {
 		return err
 	}
 	return a.deps.Journal.Hold(ctx, journal.Pin{
-		Machine: j.Machine, Position: j.Position.String(), Holder: holder(j), Why: "job " + j.ID + " makes its disks", Time: a.deps.now().UTC(),
+		Machine: j.Machine, Position: j.Position.String(), Holder: journal.HolderOf(j.Run), Why: "job " + j.ID + " makes its disks", Time: a.deps.now().UTC(),
 	})
 }
 
 func (a *Applier) letGo(ctx context.Context, j Job) error {
-	return a.deps.Journal.LetGo(ctx, j.Machine, holder(j))
+	return a.deps.Journal.LetGo(ctx, j.Machine, journal.HolderOf(j.Run))
 }
-
-func holder(j Job) string { return "run-" + string(j.Run) }
 
 // target finds the segment whose end the job wants. It must be a recovery point.
 func (a *Applier) target(ctx context.Context, j Job) (segment.Header, error) {
@@ -181,17 +185,17 @@ func (a *Applier) headerAt(ctx context.Context, m farshore.MachineID, p farshore
 func noPoint(j Job, what string) error {
 	return &fault.Fault{
 		Code: "FS-4003", Kind: fault.Refused, Subject: fmt.Sprintf("machine %s at %v", j.Machine, j.Position), What: what,
-		Remedy: fmt.Sprintf("choose another recovery point: farshore points %s", j.Machine),
+		Remedy: fmt.Sprintf("choose another recovery point: farshore point list %s", j.Machine),
 	}
 }
 
-// bootDisk asks the machine's spec. Without one, a single disk is the one to boot from.
+// bootDisk asks the machine's spec. A single disk is the one to boot from, whatever that says.
 func (a *Applier) bootDisk(ctx context.Context, m farshore.MachineID, h segment.Header) (farshore.DiskID, error) {
+	if len(h.Disks) == 1 {
+		return h.Disks[0].ID, nil
+	}
 	spec, err := a.deps.Journal.Spec(ctx, m)
 	if f, ok := fault.As(err); ok && f.Code == "FS-3512" {
-		if len(h.Disks) == 1 {
-			return h.Disks[0].ID, nil
-		}
 		return "", nil
 	}
 	for _, d := range spec.Disks {

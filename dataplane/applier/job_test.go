@@ -13,6 +13,8 @@ import (
 
 	"farshore"
 	"farshore/dataplane/chain"
+	"farshore/dataplane/host"
+	"farshore/dataplane/segment"
 	"farshore/dataplane/vault/storetest"
 	"farshore/dataplane/vhd"
 )
@@ -36,11 +38,11 @@ func job(run string, p farshore.Position) Job {
 // judgeRun compares the disks of a run with the truth at a position.
 func (w *world) judgeRun(what string, run string, p farshore.Position, made []MadeDisk) {
 	w.t.Helper()
-	if len(made) != len(w.points[p]) {
-		w.t.Errorf("%s: %d disks, want %d", what, len(made), len(w.points[p]))
+	if len(made) != len(w.Points[p]) {
+		w.t.Errorf("%s: %d disks, want %d", what, len(made), len(w.Points[p]))
 	}
 	for _, d := range made {
-		want := w.points[p][d.Disk]
+		want := w.Points[p][d.Disk]
 		got := w.read(runPrefix(farshore.RunID(run)) + string(d.Disk) + ".vhd")
 		if int64(len(got)) != d.SizeBytes+vhd.FooterBytes {
 			w.t.Fatalf("%s: disk %s: %d bytes for a disk of %d", what, d.Disk, len(got), d.SizeBytes)
@@ -69,7 +71,7 @@ func TestDisksOfEveryRecoveryPointAreExactAndTheReplicaIsUntouched(t *testing.T)
 				t.Fatal(err)
 			}
 			w.story(3) // points behind the replica
-			for i, p := range w.order {
+			for i, p := range w.Order {
 				run := fmt.Sprintf("t%d", i)
 				o, err := w.materialiseOnce(t.Context(), a, job(run, p))
 				if err != nil {
@@ -96,7 +98,7 @@ func TestAJobSurvivesDeathBetweenAnyTwoWrites(t *testing.T) {
 		if err := w.catchUp(t.Context(), w.applier(s, r)); err != nil {
 			t.Fatal(err)
 		}
-		p := w.order[len(w.order)/2]
+		p := w.Order[len(w.Order)/2]
 		for n := 1; ; n++ {
 			what := fmt.Sprintf("seed %d, death before change %d", seed, n)
 			died := false
@@ -128,20 +130,20 @@ func TestARunIsMovedToAnotherPoint(t *testing.T) {
 	if err := w.catchUp(t.Context(), a); err != nil {
 		t.Fatal(err)
 	}
-	for _, i := range []int{len(w.order) - 1, 0, len(w.order) / 2, len(w.order) / 2, len(w.order) - 1} {
-		o, err := w.materialiseOnce(t.Context(), a, job("f1", w.order[i]))
+	for _, i := range []int{len(w.Order) - 1, 0, len(w.Order) / 2, len(w.Order) / 2, len(w.Order) - 1} {
+		o, err := w.materialiseOnce(t.Context(), a, job("f1", w.Order[i]))
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.judgeRun(fmt.Sprintf("point %d", i), "f1", w.order[i], o.Disks)
+		w.judgeRun(fmt.Sprintf("point %d", i), "f1", w.Order[i], o.Disks)
 	}
 }
 
 func TestAJobRefusesWhatIsNoRecoveryPoint(t *testing.T) {
 	s, r := fileVault(t)
 	w := newWorld(t, 9, s, r)
-	unclean := w.segment(5, false)
-	w.segment(5, true)
+	unclean := w.Segment(5, false)
+	w.Segment(5, true)
 	a := w.applier(s, r)
 	for what, p := range map[string]farshore.Position{
 		"an unclean end": unclean, "nothing": {Generation: 1, Epoch: 1, Seq: 99}, "another generation": {Generation: 7, Epoch: 1, Seq: 1}, "no position": {},
@@ -151,7 +153,7 @@ func TestAJobRefusesWhatIsNoRecoveryPoint(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	_, err := w.materialiseOnce(t.Context(), a, Job{ID: "x", Kind: Materialise, Run: "../../m", Machine: web, Position: w.last()})
+	_, err := w.materialiseOnce(t.Context(), a, Job{ID: "x", Kind: Materialise, Run: "../../m", Machine: web, Position: w.Last()})
 	if f := faultOf("job", err); f.Code != "FS-6001" {
 		t.Errorf("a run with a bad name: %v", err)
 	}
@@ -162,12 +164,22 @@ func TestTheBootDiskComesFirst(t *testing.T) {
 	w := newWorld(t, 10, s, r)
 	w.story(2)
 	w.putSpec(farshore.MachineSpec{ID: web, Disks: []farshore.DiskSpec{{ID: "sda"}, {ID: "sdb", Boot: true}}})
-	o, err := w.materialiseOnce(t.Context(), w.applier(s, r), job("t1", w.last()))
+	o, err := w.materialiseOnce(t.Context(), w.applier(s, r), job("t1", w.Last()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if first := o.Disks[0]; first.Disk != "sdb" || !first.Boot || o.Disks[1].Boot {
 		t.Errorf("disks %+v", o.Disks)
+	}
+}
+
+func TestASingleDiskIsTheBootDiskWhateverTheSpecSays(t *testing.T) {
+	s, r := fileVault(t)
+	w := newWorld(t, 10, s, r)
+	w.putSpec(farshore.MachineSpec{ID: web, Disks: []farshore.DiskSpec{{ID: "sda"}}})
+	got, err := w.applier(s, r).bootDisk(t.Context(), web, segment.Header{Disks: []segment.Disk{{ID: "sda"}}})
+	if err != nil || got != "sda" {
+		t.Errorf("bootDisk = %q, %v", got, err)
 	}
 }
 
@@ -179,7 +191,7 @@ func TestQEMUReadsTheSizeFromTheFooter(t *testing.T) {
 	s, r := fileVault(t)
 	w := newWorld(t, 11, s, r)
 	w.story(2)
-	o, err := w.materialiseOnce(t.Context(), w.applier(s, r), job("t1", w.last()))
+	o, err := w.materialiseOnce(t.Context(), w.applier(s, r), job("t1", w.Last()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +217,7 @@ func observed(t *testing.T, a *Applier, want func(Observed) bool) Observed {
 		if want(o) {
 			return o
 		}
-		if err := wait(t.Context(), a.deps.Poll); err != nil {
+		if err := host.Pause(t.Context(), a.deps.Poll); err != nil {
 			t.Fatalf("waiting in vain: %+v", o)
 		}
 	}
@@ -247,13 +259,13 @@ func TestAnApplierDoesWhatIsDesired(t *testing.T) {
 	w.story(3)
 	observed(t, a, at(w.tail()))
 
-	making, removing := job("t1", w.last()), Job{ID: "remove", Kind: Discard, Run: "t1"}
+	making, removing := job("t1", w.Last()), Job{ID: "remove", Kind: Discard, Run: "t1"}
 	desired <- Desired{Machines: []farshore.MachineID{web}, Jobs: []Job{making}}
 	o := observed(t, a, done(making.ID))
 	if o.Jobs[0].State != Done {
 		t.Fatalf("job %+v", o.Jobs[0])
 	}
-	w.judgeRun("a job", "t1", w.last(), o.Jobs[0].Disks)
+	w.judgeRun("a job", "t1", w.Last(), o.Jobs[0].Disks)
 	message := o.Message()
 	if len(message.GetJobs()) != 1 || len(message.GetJobs()[0].GetDisks()) != len(o.Jobs[0].Disks) || message.GetReplicas()[0].GetMachine() != string(web) {
 		t.Errorf("message %v", message)
@@ -274,7 +286,7 @@ func TestAnApplierDoesWhatIsDesired(t *testing.T) {
 
 func (w *world) wantNoDisks(run string) {
 	w.t.Helper()
-	for e, err := range w.replicas.List(w.t.Context(), runPrefix(farshore.RunID(run))) {
+	for e, err := range w.vault.Replicas.List(w.t.Context(), runPrefix(farshore.RunID(run))) {
 		w.t.Errorf("run %s still has %v, %v", run, e, err)
 	}
 }
@@ -287,7 +299,7 @@ func TestJobsOfManyRunsAndAReplicaGoOnAtOnce(t *testing.T) {
 	a := w.applier(fs, fr, eager, func(d *Deps) { d.Settings.Checkpoints = 1 })
 	desired := run(t, a)
 	d := Desired{Machines: []farshore.MachineID{web}}
-	for i, p := range w.order {
+	for i, p := range w.Order {
 		d.Jobs = append(d.Jobs, job(fmt.Sprintf("t%d", i), p))
 	}
 	desired <- d

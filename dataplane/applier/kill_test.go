@@ -2,22 +2,19 @@ package applier
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"farshore"
-	"farshore/dataplane/credential"
 	"farshore/dataplane/disk/disktest"
-	"farshore/dataplane/journal"
+	"farshore/dataplane/host"
+	"farshore/dataplane/journal/journaltest"
 	"farshore/dataplane/vault"
-	"farshore/dataplane/vault/file"
 )
 
 // The environment of a process that is an applier and will be killed.
@@ -39,19 +36,7 @@ func TestMain(m *testing.M) {
 
 // beApplier is an applier of its own process: it keeps the replica and makes the disks of a point, until it is killed.
 func beApplier(ctx context.Context, dir, point string) error {
-	key, err := vault.ReadKeyFile(filepath.Join(dir, "key"))
-	if err != nil {
-		return err
-	}
-	pem, err := os.ReadFile(filepath.Join(dir, "ca"))
-	if err != nil {
-		return err
-	}
-	roots, err := credential.RootsFromPEM(pem)
-	if err != nil {
-		return err
-	}
-	s, r, err := file.Open(filepath.Join(dir, "vault"))
+	reader, replicas, err := journaltest.Open(dir)
 	if err != nil {
 		return err
 	}
@@ -60,7 +45,7 @@ func beApplier(ctx context.Context, dir, point string) error {
 		return err
 	}
 	d := Deps{
-		Journal: journal.Reader{Store: s, Vault: key.Vault, Roots: roots, Keys: vault.KeyRing{key}}, Store: s, Replicas: r,
+		Journal: reader, Store: reader.Store, Replicas: replicas,
 		Settings: Settings{FillBytes: 8 << 10, Checkpoints: 5}.WithDefaults(vault.KindFile), Poll: time.Millisecond, Log: slog.New(slog.DiscardHandler),
 	}
 	eager(&d)
@@ -76,27 +61,17 @@ func TestReplicaAndJobSurviveKilledProcesses(t *testing.T) {
 	}
 	const seed, kills = 30, 15
 	dir := disktest.Dir(t)
-	if err := file.Create(filepath.Join(dir, "vault")); err != nil {
-		t.Fatal(err)
-	}
-	s, r, err := file.Open(filepath.Join(dir, "vault"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := newWorld(t, seed, s, r)
-	err = errors.Join(w.key.WriteFile(filepath.Join(dir, "key")), os.WriteFile(filepath.Join(dir, "ca"), w.ca.Roots(t).PEM(), 0o600))
-	if err != nil {
-		t.Fatal(err)
-	}
+	v := journaltest.NewVault(t, dir)
+	w := newWorldIn(t, seed, v)
 	for range kills {
 		w.story(3)
 		child := exec.CommandContext(t.Context(), program)
-		child.Env = append(os.Environ(), childDir+"="+dir, childPoint+"="+w.order[rand.IntN(len(w.order))].String())
+		child.Env = append(os.Environ(), childDir+"="+dir, childPoint+"="+w.Order[rand.IntN(len(w.Order))].String())
 		child.Stderr = os.Stderr
 		if err := child.Start(); err != nil {
 			t.Fatal(err)
 		}
-		if err := wait(t.Context(), time.Duration(rand.Int64N(int64(120*time.Millisecond)))); err != nil {
+		if err := host.Pause(t.Context(), time.Duration(rand.Int64N(int64(120*time.Millisecond)))); err != nil {
 			t.Fatal(err)
 		}
 		if err := child.Process.Kill(); err != nil {
@@ -109,15 +84,15 @@ func TestReplicaAndJobSurviveKilledProcesses(t *testing.T) {
 			t.Fatalf("after a kill: %v", wrong)
 		}
 	}
-	a := w.applier(s, r, eager)
+	a := w.applier(v.Store, v.Replicas, eager)
 	if err := w.catchUp(t.Context(), a); err != nil {
 		t.Fatal(err)
 	}
 	n := w.judge("at the end")
-	o, err := w.materialiseOnce(t.Context(), a, job("t1", w.last()))
+	o, err := w.materialiseOnce(t.Context(), a, job("t1", w.Last()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.judgeRun("at the end", "t1", w.last(), o.Disks)
-	t.Logf("%d kills, %d segments' points, %d checkpoints", kills, len(w.order), n)
+	w.judgeRun("at the end", "t1", w.Last(), o.Disks)
+	t.Logf("%d kills, %d segments' points, %d checkpoints", kills, len(w.Order), n)
 }

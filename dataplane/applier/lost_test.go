@@ -15,7 +15,7 @@ import (
 func (w *world) lose(disks ...string) {
 	w.t.Helper()
 	for _, id := range disks {
-		if err := w.replicas.Remove(w.t.Context(), chain.ReplicaPrefix(web, w.tail().Generation)+id+".vhd"); err != nil {
+		if err := w.vault.Replicas.Remove(w.t.Context(), chain.ReplicaPrefix(web, w.tail().Generation)+id+".vhd"); err != nil {
 			w.t.Fatal(err)
 		}
 	}
@@ -24,11 +24,11 @@ func (w *world) lose(disks ...string) {
 // wantLost fails the test unless an applier refuses to go on without a replica disk, and leaves it missing.
 func (w *world) wantLost(disk string) {
 	w.t.Helper()
-	err := w.catchUp(w.t.Context(), w.applier(w.store, w.replicas, eager))
+	err := w.catchUp(w.t.Context(), w.applier(w.vault.Store, w.vault.Replicas, eager))
 	if f, ok := fault.As(err); !ok || f.Code != "FS-4006" || f.Kind != fault.Corrupt || !strings.Contains(f.Subject, disk) {
 		w.t.Errorf("without disk %s: %v", disk, err)
 	}
-	if _, err := w.replicas.Open(w.t.Context(), chain.ReplicaPrefix(web, w.tail().Generation)+disk+".vhd"); !errors.Is(err, vault.ErrNotFound) {
+	if _, err := w.vault.Replicas.Open(w.t.Context(), chain.ReplicaPrefix(web, w.tail().Generation)+disk+".vhd"); !errors.Is(err, vault.ErrNotFound) {
 		w.t.Errorf("disk %s: %v", disk, err)
 	}
 }
@@ -37,22 +37,22 @@ func TestALostReplicaDiskIsNeverReplacedByAnEmptyOne(t *testing.T) {
 	s, r := fileVault(t)
 	w := newWorld(t, 4, s, r)
 	for range 3 {
-		w.segment(30, false)
+		w.Segment(30, false)
 	}
-	w.segment(5, true)
+	w.Segment(5, true)
 	if err := w.catchUp(t.Context(), w.applier(s, r)); err != nil {
 		t.Fatal(err)
 	}
 	w.lose("sda")
-	w.segment(2, true)
+	w.Segment(2, true)
 	w.wantLost("sda")
-	w.segment(1, true)
+	w.Segment(1, true)
 	w.wantLost("sda") // nor after a restart
 	w.lose("sdb")     // as the fault says
 	if err := w.catchUp(t.Context(), w.applier(s, r)); err != nil {
 		t.Fatal(err)
 	}
-	for id, want := range w.content {
+	for id, want := range w.Content {
 		for _, wrong := range differ("disk "+string(id), w.read(chain.ReplicaPrefix(web, 1)+string(id)+".vhd"), want) {
 			t.Error(wrong)
 		}
@@ -62,26 +62,26 @@ func TestALostReplicaDiskIsNeverReplacedByAnEmptyOne(t *testing.T) {
 func TestADiskLostBehindASealIsNotReplacedEither(t *testing.T) {
 	s, r := fileVault(t)
 	w := newWorld(t, 5, s, r)
-	w.segment(30, true)
-	w.claim(false)
+	w.Segment(30, true)
+	w.Claim(false)
 	if err := w.catchUp(t.Context(), w.applier(s, r)); err != nil {
 		t.Fatal(err)
 	}
-	if !w.writer.Durable().Seal {
+	if !w.Writer.Durable().Seal {
 		t.Fatalf("the replica stands at %v, which is no seal", w.tail())
 	}
 	w.lose("sdb")
-	w.segment(2, true)
+	w.Segment(2, true)
 	w.wantLost("sdb")
 }
 
 // rebuild loses all replica disks and builds them again.
 func (w *world) rebuild() *Applier {
 	w.t.Helper()
-	for _, d := range w.sizes {
+	for _, d := range w.Sizes {
 		w.lose(string(d.ID))
 	}
-	a := w.applier(w.store, w.replicas, eager)
+	a := w.applier(w.vault.Store, w.vault.Replicas, eager)
 	if err := w.catchUp(w.t.Context(), a); err != nil {
 		w.t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func TestARebuiltReplicaHasOnlyCheckpointsOfItsOwn(t *testing.T) {
 	if n := w.judge("rebuilt"); n == 0 {
 		t.Error("no checkpoint")
 	}
-	for i, p := range w.order {
+	for i, p := range w.Order {
 		run := fmt.Sprintf("t%d", i)
 		o, err := w.materialiseOnce(t.Context(), a, job(run, p))
 		if err != nil {
@@ -131,11 +131,11 @@ func TestAJobPassesOverCheckpointsThatLostASnapshot(t *testing.T) {
 	}
 	restore := func(run string) {
 		t.Helper()
-		o, err := w.materialiseOnce(t.Context(), a, job(run, w.last()))
+		o, err := w.materialiseOnce(t.Context(), a, job(run, w.Last()))
 		if err != nil {
 			t.Fatalf("run %s: %v", run, err)
 		}
-		w.judgeRun(run, run, w.last(), o.Disks)
+		w.judgeRun(run, run, w.Last(), o.Disks)
 	}
 	for i := range snapshots { // the newest first, until none is left
 		if err := d.RemoveSnapshot(t.Context(), snapshots[len(snapshots)-1-i].ID); err != nil {

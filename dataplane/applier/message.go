@@ -35,6 +35,8 @@ func kindOf(k farshorev1.ApplierJobKind) JobKind {
 		return Materialise
 	case farshorev1.ApplierJobKind_APPLIER_JOB_KIND_DISCARD:
 		return Discard
+	case farshorev1.ApplierJobKind_APPLIER_JOB_KIND_SCRUB:
+		return Scrub
 	case farshorev1.ApplierJobKind_APPLIER_JOB_KIND_UNSPECIFIED:
 	}
 	return 0
@@ -47,6 +49,7 @@ func (o Observed) Message() *farshorev1.ApplierObserved {
 		m.Replicas = append(m.Replicas, &farshorev1.ReplicaObserved{
 			Machine: string(r.Machine), Applied: hub.PositionMessage(r.Applied), Checkpoint: hub.PositionMessage(r.Checkpoint), AppliedBytes: uint64(r.AppliedBytes),
 			CaughtUp: r.CaughtUp, AppliedBytesPerSecond: uint64(r.Rate), Rebuilt: r.Rebuilt,
+			ReplaySeconds: uint32(r.Replay.Seconds()), GoalSeconds: uint32(r.Goal.Seconds()), Fault: hub.FaultMessage(r.Fault),
 		})
 		if !r.AppliedUTC.IsZero() {
 			m.Replicas[len(m.Replicas)-1].AppliedUnixNano = r.AppliedUTC.UnixNano()
@@ -68,6 +71,27 @@ func (j JobObserved) message() *farshorev1.ApplierJobObserved {
 	}
 	for _, d := range j.Disks {
 		m.Disks = append(m.Disks, &farshorev1.MaterialisedDisk{Disk: string(d.Disk), Url: d.URL, SizeBytes: uint64(d.SizeBytes), Boot: d.Boot})
+	}
+	if j.Scrubbed != nil {
+		m.Scrubbed = j.Scrubbed.message()
+	}
+	return m
+}
+
+func (s Scrubbed) message() *farshorev1.Scrubbed {
+	m := &farshorev1.Scrubbed{
+		Segments: uint64(s.Segments), Bytes: uint64(s.Bytes), Points: uint32(s.Points), At: hub.PositionMessage(s.At), TotalBytes: uint64(s.Figures.Total),
+		ComparedBytes: uint64(s.Figures.Compared), DifferentBytes: uint64(s.Figures.Different), NotCompared: s.NotCompared, Left: uint32(s.Left),
+	}
+	for _, f := range s.Findings {
+		found := &farshorev1.ScrubFinding{
+			Kind: string(f.Kind), Object: f.Object, Disk: string(f.Disk), Offset: uint64(f.Offset), Bytes: uint64(f.Bytes), Code: f.Code, What: f.What,
+			Since: hub.PositionMessage(f.Since),
+		}
+		for _, p := range f.Lost {
+			found.Lost = append(found.Lost, hub.PositionMessage(p))
+		}
+		m.Findings = append(m.Findings, found)
 	}
 	return m
 }

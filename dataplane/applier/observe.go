@@ -54,6 +54,13 @@ func (o *observations) fault(m farshore.MachineID, f *fault.Fault) {
 	o.faults[m] = f
 }
 
+// faultOf is what keeps a replica from moving; nil: nothing.
+func (o *observations) faultOf(m farshore.MachineID) *fault.Fault {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.faults[m]
+}
+
 // pass notes what broke a generation that was left behind. It is told until the machine is forgotten.
 func (o *observations) pass(m farshore.MachineID, g farshore.Generation, f *fault.Fault) {
 	o.mu.Lock()
@@ -107,7 +114,9 @@ func (o *observations) snapshot() Observed {
 	defer o.mu.Unlock()
 	var s Observed
 	for _, m := range slices.Sorted(maps.Keys(o.replicas)) {
-		s.Replicas = append(s.Replicas, *o.replicas[m])
+		r := *o.replicas[m]
+		r.Fault = o.faults[m]
+		s.Replicas = append(s.Replicas, r)
 	}
 	for _, m := range slices.Sorted(maps.Keys(o.faults)) {
 		s.Faults = append(s.Faults, o.faults[m])

@@ -238,11 +238,24 @@ func (f *follower) dropOffers(ctx context.Context, before farshore.Epoch) error 
 	return nil
 }
 
-// finished drops the offers when every disk is clean behind them: nothing is owed any more.
+// finished drops the offers when every disk is clean behind them: nothing is owed any more. Whoever compares its disks wants
+// them until its epoch ends.
 func (f *follower) finished(ctx context.Context, w window) error {
 	if !f.offered || !checkpointable(w.to) || slices.ContainsFunc(w.disks, func(d segment.Disk) bool { return !d.Clean }) {
 		return nil
 	}
+	epoch := w.to.Position.Epoch
+	if f.comparing == epoch {
+		return nil
+	}
+	c, err := f.deps.Journal.Claim(ctx, f.machine, w.to.Stream.Generation, epoch)
+	if err != nil {
+		return err
+	}
+	if c != nil && c.Ticket.Compares {
+		f.comparing = epoch
+		return f.dropOffers(ctx, epoch)
+	}
 	f.offered = false
-	return f.dropOffers(ctx, w.to.Position.Epoch+1)
+	return f.dropOffers(ctx, epoch+1)
 }

@@ -13,13 +13,14 @@ import (
 	"farshore/dataplane/block"
 	"farshore/dataplane/chain"
 	"farshore/dataplane/hashes"
+	"farshore/dataplane/host"
 	"farshore/dataplane/journal"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/vault/storetest"
 )
 
 // signing lets an applier offer hashes.
-func (w *world) signing(d *Deps) { d.Signer = w.ca.Node(w.t, farshore.RoleApplier, "rescue-1") }
+func (w *world) signing(d *Deps) { d.Signer = w.vault.CA.Node(w.t, farshore.RoleApplier, "rescue-1") }
 
 // ask claims an epoch that asks for hashes of all disks, and gives what the disks of the stream hold in front of it.
 func (w *world) ask() (farshore.Epoch, map[farshore.DiskID][]byte) {
@@ -28,22 +29,22 @@ func (w *world) ask() (farshore.Epoch, map[farshore.DiskID][]byte) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.asks, w.owes = &key, nil
-	for _, d := range w.sizes {
-		w.owes = append(w.owes, journal.TicketDisk{ID: d.ID, Sectors: d.Sectors, Owes: true})
+	w.Asks, w.Owes = &key, nil
+	for _, d := range w.Sizes {
+		w.Owes = append(w.Owes, journal.TicketDisk{ID: d.ID, Sectors: d.Sectors, Owes: true})
 	}
 	held := map[farshore.DiskID][]byte{}
-	for _, d := range w.writer.Durable().Disks {
-		held[d.ID] = bytes.Clone(w.content[d.ID])
+	for _, d := range w.Writer.Durable().Disks {
+		held[d.ID] = bytes.Clone(w.Content[d.ID])
 	}
-	w.claim(false)
-	return w.writer.Epoch(), held
+	w.Claim(false)
+	return w.Writer.Epoch(), held
 }
 
 // offered gives the names of what is offered to an epoch.
 func (w *world) offered(e farshore.Epoch) (heads, parts []string) {
 	w.t.Helper()
-	for entry, err := range w.store.List(w.t.Context(), hashes.Prefix(web, 1, e), "") {
+	for entry, err := range w.vault.Store.List(w.t.Context(), hashes.Prefix(web, 1, e), "") {
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -62,19 +63,19 @@ func (w *world) judgeOffer(e farshore.Epoch, held map[farshore.DiskID][]byte) (c
 	heads, parts := w.offered(e)
 	secrets := map[uint32]hashes.Secret{}
 	for i, name := range heads {
-		body, err := w.store.Get(w.t.Context(), name)
+		body, err := w.vault.Store.Get(w.t.Context(), name)
 		if err != nil {
 			w.t.Fatal(err)
 		}
 		want := journal.HashOffer{Machine: web, Generation: 1, Epoch: e, Number: uint32(i + 1)}
-		o, secret, err := journal.ReadOffer(w.ca.Roots(w.t), *w.asks, want, body)
+		o, secret, err := journal.ReadOffer(w.vault.CA.Roots(w.t), *w.Asks, want, body)
 		if err != nil {
 			w.t.Fatal(err)
 		}
 		secrets[o.Number] = secret
 	}
 	for _, name := range parts {
-		body, err := w.store.Get(w.t.Context(), name)
+		body, err := w.vault.Store.Get(w.t.Context(), name)
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -110,7 +111,7 @@ func TestHashesAreOfferedOfWhatTheReplicaHoldsAtTheSeal(t *testing.T) {
 			w.story(10)
 			e, held := w.ask()
 			for range 5 { // the applier comes late: the stream has gone on
-				w.segment(10, false)
+				w.Segment(10, false)
 			}
 			if err := w.catchUp(t.Context(), w.applier(s, r, w.signing)); err != nil {
 				t.Fatal(err)
@@ -134,7 +135,7 @@ func TestAnOfferIsFinishedByWhoeverComesNextAndNeverWrong(t *testing.T) {
 			t.Fatal(err)
 		}
 		e, held := w.ask()
-		w.segment(10, false)
+		w.Segment(10, false)
 		died := false
 		fs, fr := storetest.Faulty(s, r, storetest.DieAt(n, &died))
 		if err := w.catchUp(t.Context(), w.applier(fs, fr, w.signing)); err != nil && !errors.Is(err, storetest.ErrDead) {
@@ -155,10 +156,10 @@ func TestAnOfferIsFinishedByWhoeverComesNextAndNeverWrong(t *testing.T) {
 func TestHashesAreOfferedOnlyToTheNewestEpochThatAsksAndDroppedWhenAllIsClean(t *testing.T) {
 	s, r := fileVault(t)
 	w := newWorld(t, 5, s, r)
-	w.sizes = w.sizes[:1]
+	w.Sizes = w.Sizes[:1]
 	w.story(3)
 	first, _ := w.ask()
-	w.segment(3, false)
+	w.Segment(3, false)
 	second, held := w.ask()
 	a := w.applier(s, r, w.signing)
 	if err := w.catchUp(t.Context(), a); err != nil {
@@ -169,15 +170,15 @@ func TestHashesAreOfferedOnlyToTheNewestEpochThatAsksAndDroppedWhenAllIsClean(t 
 	}
 	w.offeredAtLast(a, second, true)
 	w.judgeOffer(second, held)
-	w.segment(3, false)
+	w.Segment(3, false)
 	if err := w.catchUp(t.Context(), w.applier(s, r, w.signing)); err != nil {
 		t.Fatal(err)
 	}
 	w.offeredAtLast(a, second, true)
-	for i := range w.sizes {
-		w.sizes[i].Joining = false
+	for i := range w.Sizes {
+		w.Sizes[i].Joining = false
 	}
-	w.segment(1, true)
+	w.Segment(1, true)
 	if err := w.catchUp(t.Context(), w.applier(s, r, w.signing)); err != nil {
 		t.Fatal(err)
 	}
@@ -195,10 +196,10 @@ func (w *world) offeredAtLast(a *Applier, e farshore.Epoch, there bool) {
 	}()
 	for {
 		heads, parts := w.offered(e)
-		if there == (len(heads) > 0 && len(parts) == len(w.owes)) && (there || len(heads)+len(parts) == 0) {
+		if there == (len(heads) > 0 && len(parts) == len(w.Owes)) && (there || len(heads)+len(parts) == 0) {
 			break
 		}
-		if err := wait(ctx, a.poll()); err != nil {
+		if err := host.Pause(ctx, a.poll()); err != nil {
 			w.t.Fatal(err)
 		}
 	}
@@ -216,7 +217,7 @@ func TestAReplicaThatHoldsPagesOfTheFutureOffersNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	e, _ := w.ask()
-	w.segment(1, false)
+	w.Segment(1, false)
 	d, err := r.Open(t.Context(), chain.ReplicaPrefix(web, 1)+"sda.vhd")
 	if err != nil {
 		t.Fatal(err)
@@ -243,28 +244,57 @@ func TestAReplicaThatHoldsPagesOfTheFutureOffersNothing(t *testing.T) {
 	w.judge("at the end")
 }
 
-// An agent that copies in full is not followed from behind: hashes of what it has sent are of no use.
-func TestPartsThatTheAgentHasSentAreNotOffered(t *testing.T) {
-	s, r := fileVault(t)
-	w := newWorld(t, 7, s, r)
-	w.sizes, w.content = []segment.Disk{{ID: "sda", Sectors: 2*hashes.PartSectors - 100}, {ID: "sdb", Sectors: 300}}, nil
-	w.commit(&segment.Builder{}, 1, 0, true)
-	if err := w.catchUp(t.Context(), w.applier(s, r)); err != nil {
-		t.Fatal(err)
+// An agent that copies in full is not followed from behind: hashes of what it has sent are of no use. What it has said or sent
+// of other places leaves nothing out: it waits for those.
+func TestPartsThatTheAgentHasCopiedAreNotOfferedAndNoOthersAreLeftOut(t *testing.T) {
+	type place struct {
+		disk farshore.DiskID
+		part uint32
 	}
-	e, _ := w.ask()
-	var b segment.Builder
-	b.Add(segment.Record{Kind: block.Zero, Extent: block.Extent{Count: hashes.PartSectors}})
-	p, err := w.writer.Prepare(&b, segment.Header{FirstLSN: 1, LastLSN: 0, Copy: true, Jump: true, Disks: w.sizes})
-	if err := errors.Join(err, w.writer.Commit(t.Context(), p)); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.catchUp(t.Context(), w.applier(s, r, w.signing)); err != nil {
-		t.Fatal(err)
-	}
-	_, parts := w.offered(e)
-	want := []string{hashes.PartName(web, 1, e, "sda", 1), hashes.PartName(web, 1, e, "sdb", 0)}
-	if !slices.Equal(parts, want) {
-		t.Errorf("offered: %v, want %v", parts, want)
+	all := []place{{"sda", 0}, {"sda", 1}, {"sda", 2}, {"sdb", 0}}
+	part, disk := block.Extent{Count: hashes.PartSectors}, block.Extent{Count: 3 * hashes.PartSectors}
+	last := block.Extent{Start: disk.End() - block.Sector(2*sweepCount), Count: 2 * sweepCount}
+	for _, row := range []struct {
+		name string
+		sent []segment.Record
+		want []place
+	}{
+		{"the first part", []segment.Record{{Kind: block.Zero, Extent: part}}, all[1:]},
+		{"the first part, and a large write far behind it", []segment.Record{{Kind: block.Zero, Extent: part}, {Kind: block.Zero, Extent: last}}, all[1:]},
+		{"what no file system uses", []segment.Record{{Kind: block.Unspecified, Extent: disk}}, all},
+		{"small writes", []segment.Record{
+			{Kind: block.Zero, Extent: block.Extent{Start: 8, Count: 8}}, {Kind: block.Zero, Extent: block.Extent{Start: last.Start, Count: 8}},
+		}, all},
+		{"another disk", []segment.Record{{Disk: 1, Kind: block.Zero, Extent: block.Extent{Count: sweepCount}}}, all},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s, r := fileVault(t)
+			w := newWorld(t, 7, s, r)
+			w.Sizes, w.Content = []segment.Disk{{ID: "sda", Sectors: disk.Count}, {ID: "sdb", Sectors: 2 * sweepCount}}, nil
+			w.Commit(&segment.Builder{}, 1, 0, true)
+			if err := w.catchUp(t.Context(), w.applier(s, r)); err != nil {
+				t.Fatal(err)
+			}
+			e, _ := w.ask()
+			var b segment.Builder
+			for _, r := range row.sent {
+				b.Add(r)
+			}
+			p, err := w.Writer.Prepare(&b, segment.Header{FirstLSN: 1, LastLSN: 0, Copy: true, Jump: true, Disks: w.Sizes})
+			if err := errors.Join(err, w.Writer.Commit(t.Context(), p)); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.catchUp(t.Context(), w.applier(s, r, w.signing)); err != nil {
+				t.Fatal(err)
+			}
+			_, parts := w.offered(e)
+			var want []string
+			for _, p := range row.want {
+				want = append(want, hashes.PartName(web, 1, e, p.disk, p.part))
+			}
+			if !slices.Equal(parts, want) {
+				t.Errorf("offered: %v, want %v", parts, want)
+			}
+		})
 	}
 }

@@ -31,6 +31,7 @@ type writing struct {
 	lanes    int                                                                                  // requests to one disk at once
 	buffers  *sync.Pool                                                                           // of vault.MaxWriteBytes
 	rebuild  uint64                                                                               // that a replica belongs to
+	held     func(disk string, id vault.SnapshotID) bool                                          // a snapshot that somebody reads
 }
 
 // replica is a set of disks that are brought forward together: a machine's replica, or the disks of a run.

@@ -42,6 +42,8 @@ func (s Settings) WithDefaults(kind vault.Kind) Settings {
 	return s
 }
 
+func (s Settings) rtoGoal() time.Duration { return time.Duration(s.RTOGoalSeconds) * time.Second }
+
 // Check says why the settings cannot be used. The error is a *fault.Fault (FS-4005).
 func (s Settings) Check() error {
 	for name, v := range map[string]int{"rtoGoalSeconds": s.RTOGoalSeconds, "pollSeconds": s.PollSeconds, "machines": s.Machines, "lanes": s.Lanes, "checkpoints": s.Checkpoints} {
@@ -93,6 +95,7 @@ type JobKind uint8
 const (
 	Materialise JobKind = iota + 1 // make the disks of a recovery point
 	Discard                        // remove the disks of a run
+	Scrub                          // read a machine's journal and its replica, and say what is not what was written
 )
 
 // Job is a piece of work with an end. Ids are never used for another job.
@@ -124,6 +127,8 @@ type ReplicaObserved struct {
 	CaughtUp     bool              // nothing was behind Applied at the last look
 	Rate         float64           // bytes applied in a second, of late, while there was something to apply
 	Rebuilt      uint64            // the rebuild that the replica comes from
+	Goal         time.Duration     // what replaying shall take at most
+	Fault        *fault.Fault      // what keeps it from following its stream
 }
 
 // Lag is how far the replica is behind its stream at a time; 0 if it has caught up or nobody knows.
@@ -148,9 +153,10 @@ const (
 type JobObserved struct {
 	ID         string
 	State      JobState
-	TotalBytes int64 // of the journal to replay
+	TotalBytes int64 // of the journal to replay, or of what a scrub reads
 	DoneBytes  int64
 	Disks      []MadeDisk
+	Scrubbed   *Scrubbed // of Scrub; replaced, never changed
 	Fault      *fault.Fault
 }
 

@@ -14,15 +14,15 @@ func TestAWindowOfSegmentsThatCompressWellIsBounded(t *testing.T) {
 	w := newWorld(t, 1, s, r)
 	const each = block.Count(8 << 20 / block.SectorSize)
 	const segments = 20
-	w.sizes = []segment.Disk{{ID: "sda", Sectors: segments * each}}
+	w.Sizes = []segment.Disk{{ID: "sda", Sectors: segments * each}}
 	data := bytes.Repeat([]byte("log line 0123456"), int(each.Bytes())/16)
 	for i := range segments {
 		var b segment.Builder
 		b.Add(segment.Record{Kind: block.Data, Extent: block.Extent{Start: block.Sector(i) * block.Sector(each), Count: each}, Data: data})
-		lsn := w.writer.Tip().LastLSN + 1
-		w.commit(&b, lsn, lsn, false)
+		lsn := w.Writer.Tip().LastLSN + 1
+		w.Commit(&b, lsn, lsn, false)
 	}
-	from := journal.Reader{Vault: w.id}.Start(web, 1)
+	from := journal.Reader{Vault: w.vault.ID}.Start(web, 1)
 	for read := 0; read < segments; {
 		win, err := gather(t.Context(), w.reader(s), gathering{from: from})
 		if err != nil {

@@ -3,7 +3,6 @@ package applier
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,10 +16,10 @@ import (
 	"farshore"
 	"farshore/dataplane/block"
 	"farshore/dataplane/chain"
-	"farshore/dataplane/credential"
-	"farshore/dataplane/credential/credentialtest"
 	"farshore/dataplane/disk/disktest"
+	"farshore/dataplane/host"
 	"farshore/dataplane/journal"
+	"farshore/dataplane/journal/journaltest"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/vault"
 	"farshore/dataplane/vault/file"
@@ -30,23 +29,9 @@ const web = farshore.MachineID("web-01")
 
 // world is a vault with one machine, and the truth about its disks at every recovery point.
 type world struct {
-	t        testing.TB
-	ca       *credentialtest.CA
-	agent    *credential.Node
-	store    vault.Store
-	replicas vault.Replicas
-	id       segment.VaultID
-	key      vault.PrivateKey
-	random   *rand.Rand
-
-	session uint64
-	asks    *journal.OfferKey    // the next claims ask for hashes
-	owes    []journal.TicketDisk // of these disks
-	writer  *journal.Writer
-	sizes   []segment.Disk                                   // now
-	content map[farshore.DiskID][]byte                       // now
-	points  map[farshore.Position]map[farshore.DiskID][]byte // at every clean position
-	order   []farshore.Position                              // of points
+	*journaltest.Machine
+	t     testing.TB
+	vault *journaltest.Vault
 }
 
 func fileVault(t testing.TB) (vault.Store, vault.Replicas) {
@@ -65,161 +50,50 @@ func fileVault(t testing.TB) (vault.Store, vault.Replicas) {
 // newWorld makes a vault with a machine of two disks and no segment yet. The seed replays it.
 func newWorld(t testing.TB, seed uint64, s vault.Store, r vault.Replicas) *world {
 	t.Helper()
-	ca := credentialtest.NewCA(t)
-	id := segment.VaultID{0xfa, 1}
-	key, err := vault.NewPrivateKey(vault.VaultKey, id, sha256.Sum256(ca.DER()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &world{
-		t: t, ca: ca, agent: ca.Node(t, farshore.RoleAgent, string(web)), store: s, replicas: r, id: id, key: key,
-		random: rand.New(rand.NewPCG(seed, 7)),
-		sizes:  []segment.Disk{{ID: "sda", Sectors: 1600}, {ID: "sdb", Sectors: 300}},
-		points: map[farshore.Position]map[farshore.DiskID][]byte{},
-	}
-	w.claim(false)
-	return w
+	return newWorldIn(t, seed, journaltest.Over(t, s, r))
 }
 
-// claim begins an epoch, or a generation whose disks are empty.
-func (w *world) claim(generation bool) {
-	w.t.Helper()
-	w.session++
-	ticket := journal.Ticket{
-		Machine: web, Server: "hq-1", Session: w.session, Instance: "instance-1", Capture: "capture-1", BootID: "boot-1",
-		NewGeneration: generation, Disks: []journal.TicketDisk{{ID: "sda", Sectors: 1600}}, Time: time.Now(),
-	}
-	if w.asks != nil {
-		ticket.Hashes, ticket.Disks = w.asks.Public(), w.owes
-	}
-	signed, err := journal.SignTicket(w.agent, ticket)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	writer, resume, err := journal.Claim(w.t.Context(), journal.Deps{
-		Store: w.store, Vault: w.id, Signer: w.ca.Node(w.t, farshore.RoleProcessServer, "hq-1"), Roots: w.ca.Roots(w.t),
-		Recipients: vault.Recipients{w.key.Recipient()}, Now: time.Now,
-	}, signed)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.writer = writer
-	if resume.NewGeneration {
-		w.content = map[farshore.DiskID][]byte{}
-		w.resize()
-	}
-}
-
-// resize makes the contents as long as the disks are now.
-func (w *world) resize() {
-	for _, d := range w.sizes {
-		old := w.content[d.ID]
-		now := make([]byte, d.Sectors.Bytes())
-		copy(now, old)
-		w.content[d.ID] = now
-	}
-}
-
-// segment commits one segment of n random writes.
-func (w *world) segment(n int, clean bool) farshore.Position {
-	w.t.Helper()
-	var b segment.Builder
-	lsn := w.writer.Tip().LastLSN
-	first := lsn + 1
-	for range n {
-		i := w.random.IntN(len(w.sizes))
-		r := w.record(uint16(i))
-		b.Add(r)
-		lsn++
-		at := w.content[w.sizes[i].ID][r.Extent.Start.Offset():r.Extent.End().Offset()]
-		clear(at)
-		copy(at, r.Data)
-	}
-	return w.commit(&b, first, lsn, clean)
-}
-
-func (w *world) commit(b *segment.Builder, first, last farshore.LSN, clean bool) farshore.Position {
-	w.t.Helper()
-	disks := make([]segment.Disk, len(w.sizes))
-	for i, d := range w.sizes {
-		d.Clean = clean
-		disks[i] = d
-	}
-	p, err := w.writer.Prepare(b, segment.Header{FirstLSN: first, LastLSN: last, UTC: time.Unix(1_790_000_000, int64(last)).UTC(), Disks: disks})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if err := w.writer.Commit(w.t.Context(), p); err != nil {
-		w.t.Fatal(err)
-	}
-	position := p.Header.Position()
-	if clean {
-		point := map[farshore.DiskID][]byte{}
-		for _, d := range disks {
-			if !d.Joining {
-				point[d.ID] = bytes.Clone(w.content[d.ID])
-			}
-		}
-		w.points[position] = point
-		w.order = append(w.order, position)
-	}
-	return position
-}
-
-// record draws a write: mostly data of a few sectors, sometimes zeros or a discard of many.
-func (w *world) record(disk uint16) segment.Record {
-	size := int(w.sizes[disk].Sectors)
-	n := 1 + w.random.IntN(9)
-	kind := block.Data
-	switch w.random.IntN(8) {
-	case 0:
-		kind, n = block.Zero, 1+w.random.IntN(min(400, size))
-	case 1:
-		kind, n = block.Unspecified, 1+w.random.IntN(min(200, size))
-	}
-	r := segment.Record{Disk: disk, Kind: kind, Extent: block.Extent{Start: block.Sector(w.random.IntN(size - n + 1)), Count: block.Count(n)}}
-	if kind == block.Data {
-		r.Data = make([]byte, r.Extent.Count.Bytes())
-		for i := range r.Data {
-			r.Data[i] = byte(w.random.Uint32())
-		}
-	}
-	return r
+func newWorldIn(t testing.TB, seed uint64, v *journaltest.Vault) *world {
+	t.Helper()
+	disks := []segment.Disk{{ID: "sda", Sectors: 1600}, {ID: "sdb", Sectors: 300}}
+	return &world{Machine: v.Machine(web, rand.New(rand.NewPCG(seed, 7)), disks...), t: t, vault: v}
 }
 
 // story writes a stream with everything that can happen in it: a base in unclean pieces, clean points, unclean rounds, new
 // epochs, a disk that grows, one that shrinks, one that joins.
 func (w *world) story(segments int) {
 	for range 3 {
-		w.segment(30, false)
+		w.Segment(30, false)
 	}
-	w.segment(5, true)
+	w.Segment(5, true)
 	for range segments {
-		switch w.random.IntN(12) {
+		switch w.Random.IntN(12) {
 		case 0:
-			w.claim(false)
+			w.Claim(false)
 		case 1:
-			d := &w.sizes[w.random.IntN(len(w.sizes))]
-			d.Sectors = block.Count(200 + w.random.IntN(1800))
-			w.resize()
-			w.segment(0, true)
+			d := &w.Sizes[w.Random.IntN(len(w.Sizes))]
+			d.Sectors = block.Count(200 + w.Random.IntN(1800))
+			w.Resize()
+			w.Segment(0, true)
 		case 2:
-			if len(w.sizes) < 4 {
-				w.sizes = append(w.sizes, segment.Disk{ID: farshore.DiskID(fmt.Sprintf("joined-%d", len(w.sizes))), Sectors: 500, Joining: true})
-				w.resize()
+			if len(w.Sizes) < 4 {
+				w.Sizes = append(w.Sizes, segment.Disk{ID: farshore.DiskID(fmt.Sprintf("joined-%d", len(w.Sizes))), Sectors: 500, Joining: true})
+				w.Resize()
 			}
 		case 3:
-			for i := range w.sizes {
-				w.sizes[i].Joining = false
+			for i := range w.Sizes {
+				w.Sizes[i].Joining = false
 			}
 		}
-		w.segment(1+w.random.IntN(25), w.random.IntN(3) > 0)
+		w.Segment(1+w.Random.IntN(25), w.Random.IntN(3) > 0)
 	}
-	w.segment(3, true)
+	w.Segment(3, true)
 }
 
 func (w *world) reader(s vault.Store) journal.Reader {
-	return journal.Reader{Store: s, Vault: w.id, Roots: w.ca.Roots(w.t), Keys: vault.KeyRing{w.key}}
+	r := w.vault.Reader()
+	r.Store = s
+	return r
 }
 
 // applier makes one on a view of the vault.
@@ -235,11 +109,8 @@ func (w *world) applier(s vault.Store, r vault.Replicas, change ...func(*Deps)) 
 	return New(d)
 }
 
-// last is the newest recovery point.
-func (w *world) last() farshore.Position { return w.order[len(w.order)-1] }
-
 // tail is the end of the stream.
-func (w *world) tail() farshore.Position { return w.writer.Durable().Position }
+func (w *world) tail() farshore.Position { return w.Writer.Durable().Position }
 
 // catchUp follows the newest generation until the replica stands at the end of the stream.
 func (w *world) catchUp(ctx context.Context, a *Applier) error {
@@ -258,7 +129,7 @@ func (w *world) catchUp(ctx context.Context, a *Applier) error {
 					cancel(arrived)
 				}
 			}
-			if wait(ctx, time.Millisecond) != nil {
+			if host.Pause(ctx, time.Millisecond) != nil {
 				return
 			}
 		}
@@ -277,7 +148,7 @@ func (w *world) catchUp(ctx context.Context, a *Applier) error {
 // read gives the content of a disk in the vault.
 func (w *world) read(name string) []byte {
 	w.t.Helper()
-	d, err := w.replicas.Open(w.t.Context(), name)
+	d, err := w.vault.Replicas.Open(w.t.Context(), name)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -305,12 +176,12 @@ func differ(what string, got, want []byte) []string {
 func (w *world) judge(what string) (checkpoints int) {
 	w.t.Helper()
 	var wrong []string
-	for id, want := range w.content {
+	for id, want := range w.Content {
 		wrong = append(wrong, differ(fmt.Sprintf("replica disk %s", id), w.read(chain.ReplicaPrefix(web, w.tail().Generation)+string(id)+".vhd"), want)...)
 	}
 	n, more := w.judgeCheckpoints(w.tail().Generation)
 	wrong = append(wrong, more...)
-	d, err := w.replicas.Open(w.t.Context(), chain.ReplicaPrefix(web, w.tail().Generation)+"sda.vhd")
+	d, err := w.vault.Replicas.Open(w.t.Context(), chain.ReplicaPrefix(web, w.tail().Generation)+"sda.vhd")
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -330,22 +201,22 @@ func (w *world) judge(what string) (checkpoints int) {
 // judgeCheckpoints clones every checkpoint there is and compares it with the truth at its position.
 func (w *world) judgeCheckpoints(g farshore.Generation) (n int, wrong []string) {
 	w.t.Helper()
-	positions, err := checkpoints(w.t.Context(), w.store, web, g)
+	positions, err := checkpoints(w.t.Context(), w.vault.Store, web, g)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	stream := w.writer.Durable().Stream
+	stream := w.Writer.Durable().Stream
 	stream.Generation = g
 	for _, p := range positions {
-		m, _, err := readCheckpoint(w.t.Context(), w.store, stream, p)
+		m, _, err := readCheckpoint(w.t.Context(), w.vault.Store, stream, p)
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		if w.points[p] == nil {
+		if w.Points[p] == nil {
 			wrong = append(wrong, fmt.Sprintf("a checkpoint at %v, which is no recovery point", p))
 			continue
 		}
-		missing := maps.Clone(w.points[p])
+		missing := maps.Clone(w.Points[p])
 		for _, d := range m.Disks {
 			if missing[d.Disk] != nil {
 				what := fmt.Sprintf("checkpoint %v: disk %s", p, d.Disk)
@@ -364,7 +235,7 @@ func (w *world) judgeCheckpoints(g farshore.Generation) (n int, wrong []string) 
 func (w *world) thaw(name string, id vault.SnapshotID) []byte {
 	w.t.Helper()
 	const clone = "replica/v1/run/judge/clone.vhd"
-	d, err := w.replicas.Open(w.t.Context(), name)
+	d, err := w.vault.Replicas.Open(w.t.Context(), name)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -372,7 +243,7 @@ func (w *world) thaw(name string, id vault.SnapshotID) []byte {
 		w.t.Fatal(err)
 	}
 	content := w.read(clone)
-	if err := w.replicas.Remove(w.t.Context(), clone); err != nil {
+	if err := w.vault.Replicas.Remove(w.t.Context(), clone); err != nil {
 		w.t.Fatal(err)
 	}
 	return content
@@ -382,16 +253,16 @@ func (w *world) thaw(name string, id vault.SnapshotID) []byte {
 func (w *world) wipe() {
 	w.t.Helper()
 	var names []string
-	for e, err := range w.store.List(w.t.Context(), replicaRoot(web), "") {
+	for e, err := range w.vault.Store.List(w.t.Context(), replicaRoot(web), "") {
 		if err != nil {
 			w.t.Fatal(err)
 		}
 		names = append(names, e.Name)
 	}
 	for _, name := range names {
-		remove := w.store.Delete
+		remove := w.vault.Store.Delete
 		if strings.HasSuffix(name, ".vhd") {
-			remove = w.replicas.Remove
+			remove = w.vault.Replicas.Remove
 		}
 		if err := remove(w.t.Context(), name); err != nil {
 			w.t.Fatal(err)
@@ -402,10 +273,7 @@ func (w *world) wipe() {
 // putSpec stores what the machine is.
 func (w *world) putSpec(spec farshore.MachineSpec) {
 	w.t.Helper()
-	err := journal.PutSpec(w.t.Context(), journal.Deps{
-		Store: w.store, Vault: w.id, Signer: w.ca.Node(w.t, farshore.RoleProcessServer, "hq-1"), Roots: w.ca.Roots(w.t), Now: time.Now,
-	}, spec)
-	if err != nil {
+	if err := journal.PutSpec(w.t.Context(), w.vault.Deps(farshore.RoleProcessServer, "hq-1"), spec); err != nil {
 		w.t.Fatal(err)
 	}
 }
