@@ -2,16 +2,10 @@ package mastertarget
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"slices"
 
 	"farshore"
 	"farshore/dataplane/block"
-	"farshore/dataplane/chain"
-	"farshore/dataplane/journal"
 	"farshore/dataplane/vault"
-	"farshore/fault"
 )
 
 // chooseBase finds where disks begin that hold nothing yet: at the start of the generation or, where retention has removed
@@ -39,9 +33,9 @@ func (w *way) chooseBase(ctx context.Context) error {
 	return err
 }
 
-// lay writes what the base holds of a disk. Every chunk of the snapshot is compared with the signed list first.
+// lay writes what the base holds of a disk, which is zero.
 func (w *way) lay(ctx context.Context, id farshore.DiskID, to vault.ReplicaDisk) error {
-	d, ok := w.baseDisk(id)
+	d, ok := w.base.Disk(id)
 	if !ok { // it began later
 		return nil
 	}
@@ -50,56 +44,7 @@ func (w *way) lay(ctx context.Context, id farshore.DiskID, to vault.ReplicaDisk)
 			return err
 		}
 	}
-	chunks, err := w.deps.Journal.Chunks(ctx, *w.base, d)
-	if err != nil {
-		return err
-	}
-	return w.snapshot(ctx, d, func(from vault.ReplicaDisk) error {
-		buffer := make([]byte, vault.MaxWriteBytes)
-		for n := range chunks.Len() {
-			if chunks.Zero(n) { // the list says so; the disk is zero there
-				continue
-			}
-			e := chunks.Extent(n)
-			content := buffer[:e.Count.Bytes()]
-			if err := from.ReadSnapshot(ctx, d.Snapshot, content, e.Start); err != nil {
-				return err
-			}
-			if !chunks.Matches(n, content) {
-				return w.notAsSigned(id, e)
-			}
-			if err := to.WriteAt(ctx, content, e.Start); err != nil {
-				return err
-			}
-		}
-		return nil
+	return w.deps.Journal.Lay(ctx, w.base, d, w.deps.Replicas, func(content []byte, at block.Sector) error {
+		return to.WriteAt(ctx, content, at)
 	})
-}
-
-func (w *way) baseDisk(id farshore.DiskID) (journal.ManifestDisk, bool) {
-	if w.base == nil {
-		return journal.ManifestDisk{}, false
-	}
-	i := slices.IndexFunc(w.base.Disks, func(d journal.ManifestDisk) bool { return d.Disk == id })
-	if i < 0 {
-		return journal.ManifestDisk{}, false
-	}
-	return w.base.Disks[i], true
-}
-
-// snapshot opens the replica disk that holds the base.
-func (w *way) snapshot(ctx context.Context, d journal.ManifestDisk, use func(vault.ReplicaDisk) error) error {
-	from, err := w.deps.Replicas.Open(ctx, chain.ReplicaName(w.stream.Machine, w.stream.Generation, d.Disk))
-	if err != nil {
-		return fmt.Errorf("read the base at %v of machine %s: %w", w.base.At.Position, w.stream.Machine, err)
-	}
-	return errors.Join(use(from), from.Close())
-}
-
-func (w *way) notAsSigned(id farshore.DiskID, e block.Extent) error {
-	return &fault.Fault{
-		Code: "FS-4011", Kind: fault.Corrupt, Subject: fmt.Sprintf("machine %s, point %v, disk %s", w.stream.Machine, w.base.At.Position, id),
-		What:   fmt.Sprintf("its snapshot does not hold what the signed manifest says at byte %d, in %d bytes", e.Start.Offset(), e.Count.Bytes()),
-		Remedy: "choose another recovery point; find out who writes to replica disks besides Farshore",
-	}
 }

@@ -13,6 +13,7 @@ import (
 	"farshore/dataplane/applier"
 	"farshore/dataplane/chain"
 	"farshore/dataplane/document"
+	"farshore/dataplane/host"
 	"farshore/dataplane/journal"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/sink"
@@ -41,7 +42,7 @@ func (t *Target) bring(ctx context.Context, m Machine) {
 		if f.Kind == fault.Corrupt {
 			pause = pauseCorrupt
 		}
-		if wait(ctx, pause) != nil {
+		if host.Pause(ctx, pause) != nil {
 			return
 		}
 	}
@@ -52,7 +53,11 @@ func (t *Target) once(ctx context.Context, m Machine) (err error) {
 	if err := t.ready(m); err != nil {
 		return err
 	}
-	set, err := sink.Open(ctx, sink.Offer{Devices: t.deps.Settings.Devices, Folders: t.deps.Settings.Folders}, t.machineDir(m.Machine), m.Machine, m.Sinks)
+	sinks, err := t.consent(ctx, m)
+	if err != nil {
+		return err
+	}
+	set, err := sink.Open(ctx, sink.Offer{Devices: t.deps.Settings.Devices, Folders: t.deps.Settings.Folders}, t.machineDir(m.Machine), m.Machine, sinks)
 	if err != nil {
 		return err
 	}
@@ -71,8 +76,20 @@ func (t *Target) once(ctx context.Context, m Machine) (err error) {
 	}
 }
 
-// errAnew says that a newer generation goes on.
-var errAnew = errors.New("the stream goes on in a newer generation")
+// consent gives the sinks that may be opened.
+func (t *Target) consent(ctx context.Context, m Machine) ([]sink.Sink, error) {
+	if t.deps.Consent == nil {
+		return m.Sinks, nil
+	}
+	return t.deps.Consent(ctx, m, func(f *fault.Fault) {
+		t.observe(m.Machine, func(o *MachineObserved) { o.Fault = f })
+		t.changed()
+	})
+}
+
+// errAnew says that the disks do not go on from where they stand: a newer generation goes on, or retention has removed what
+// comes next.
+var errAnew = errors.New("the stream goes on elsewhere")
 
 // way is one machine's sinks on their way along one generation.
 type way struct {
@@ -187,7 +204,7 @@ func (w *way) generation(ctx context.Context) (farshore.Generation, error) {
 		if f, ok := fault.As(err); !ok || f.Code != "FS-3512" {
 			return g, err
 		}
-		if err := wait(ctx, w.poll()); err != nil {
+		if err := host.Pause(ctx, w.poll()); err != nil {
 			return 0, err
 		}
 	}
@@ -201,7 +218,7 @@ func (w *way) newest(ctx context.Context) (farshore.Generation, error) {
 	return all[len(all)-1], nil
 }
 
-// along applies the stream until it is finished, or a newer generation goes on.
+// along applies the stream until it is finished, or goes on elsewhere.
 func (w *way) along(ctx context.Context) error {
 	for {
 		headers, err := w.step(ctx)
@@ -215,6 +232,9 @@ func (w *way) along(ctx context.Context) error {
 		if done, err := w.finish(ctx); done || err != nil {
 			return err
 		}
+		if err := w.overtaken(ctx); err != nil {
+			return err
+		}
 		if w.machine.Finish.IsZero() {
 			w.observe(w.machine.Machine, func(o *MachineObserved) { o.CaughtUp = true })
 			g, err := w.newest(ctx)
@@ -225,10 +245,20 @@ func (w *way) along(ctx context.Context) error {
 				return errAnew
 			}
 		}
-		if err := wait(ctx, w.poll()); err != nil {
+		if err := host.Pause(ctx, w.poll()); err != nil {
 			return err
 		}
 	}
+}
+
+// overtaken gives errAnew if what looks like the end of the stream is a place that retention has emptied since the disks
+// were opened.
+func (w *way) overtaken(ctx context.Context) error {
+	cut, err := w.deps.Journal.Cut(ctx, w.stream.Machine, w.stream.Generation)
+	if err != nil || cut == nil || cut.Horizon.Compare(w.horizon) <= 0 || w.disks.At().Position.Compare(cut.Horizon) >= 0 {
+		return err
+	}
+	return errAnew
 }
 
 // step applies one window, if there is one.

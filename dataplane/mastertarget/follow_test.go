@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"farshore"
+	"farshore/dataplane/host"
 	"farshore/dataplane/sink"
 	"farshore/fault"
 )
@@ -21,12 +22,12 @@ func TestAMachineComesHomeToFilesAndEveryBlockIsCompared(t *testing.T) {
 	r := h.start()
 	wanted := h.files("web-01")
 	r.want(wanted)
-	r.await("web-01", func(o MachineObserved) bool { return o.CaughtUp && o.Applied == s.last() && o.Clean == s.last() })
+	r.await("web-01", func(o MachineObserved) bool { return o.CaughtUp && o.Applied == s.Last() && o.Clean == s.Last() })
 	s.story(30)
-	wanted.Finish = s.last()
+	wanted.Finish = s.Last()
 	r.want(wanted)
-	o := r.finished("web-01", s.last())
-	s.judge(wanted, s.last())
+	o := r.finished("web-01", s.Last())
+	s.judge(wanted, s.Last())
 	if o.Proof.Different != 0 || o.Proof.Compared == 0 || o.Proof.Compared > o.Proof.Total {
 		t.Errorf("proof %+v", o.Proof)
 	}
@@ -35,7 +36,7 @@ func TestAMachineComesHomeToFilesAndEveryBlockIsCompared(t *testing.T) {
 	for len(r.Observed().Machines) > 0 {
 		<-r.changed
 	}
-	s.judge(wanted, s.last())
+	s.judge(wanted, s.Last())
 }
 
 func TestDisksThatHaveGonePastAPositionAreBroughtBackToIt(t *testing.T) {
@@ -46,13 +47,13 @@ func TestDisksThatHaveGonePastAPositionAreBroughtBackToIt(t *testing.T) {
 	r := h.start()
 	wanted := h.files("web-01")
 	r.want(wanted)
-	r.await("web-01", func(o MachineObserved) bool { return o.CaughtUp && o.Applied == s.last() })
-	for _, i := range []int{len(s.order) / 2, 0, len(s.order) - 1} {
-		wanted.Finish = s.order[i]
+	r.await("web-01", func(o MachineObserved) bool { return o.CaughtUp && o.Applied == s.Last() })
+	for _, i := range []int{len(s.Order) / 2, 0, len(s.Order) - 1} {
+		wanted.Finish = s.Order[i]
 		r.want(wanted)
-		o := r.finished("web-01", s.order[i])
-		s.judge(wanted, s.order[i])
-		t.Logf("%v: %d written, %d found equal", s.order[i], o.Written, o.Equal)
+		o := r.finished("web-01", s.Order[i])
+		s.judge(wanted, s.Order[i])
+		t.Logf("%v: %d written, %d found equal", s.Order[i], o.Written, o.Equal)
 	}
 }
 
@@ -60,7 +61,7 @@ func TestDisksThatHaveGonePastAPositionAreBroughtBackToIt(t *testing.T) {
 func (r *running) gone(m farshore.MachineID) {
 	r.t.Helper()
 	for slices.ContainsFunc(r.machinesNow(), func(o MachineObserved) bool { return o.Machine == m }) {
-		if err := wait(r.t.Context(), time.Millisecond); err != nil {
+		if err := host.Pause(r.t.Context(), time.Millisecond); err != nil {
 			r.t.Fatal(err)
 		}
 	}
@@ -74,10 +75,10 @@ func TestDisksThatWereGivenBackAreNotWrittenByAnOldDocument(t *testing.T) {
 	r := h.start()
 	wanted := h.files("web-01")
 	r.want(wanted)
-	r.await("web-01", func(o MachineObserved) bool { return o.CaughtUp && o.Applied == s.last() })
+	r.await("web-01", func(o MachineObserved) bool { return o.CaughtUp && o.Applied == s.Last() })
 	r.want()
 	r.gone("web-01")
-	at := s.last()
+	at := s.Last()
 	s.story(10)
 	r.desired <- Desired{Version: Version{Incarnation: 1, Number: 1}, Machines: []Machine{wanted}} // it was kept somewhere
 	r.stop()
@@ -97,14 +98,14 @@ func TestDisksAreGivenAgainByTheSameRun(t *testing.T) {
 	h := w.home("home")
 	r := h.start()
 	wanted := h.files("web-01")
-	wanted.Finish = s.last()
+	wanted.Finish = s.Last()
 	r.want(wanted)
-	first := r.finished("web-01", s.last())
+	first := r.finished("web-01", s.Last())
 	r.want()
 	r.gone("web-01")
 
 	r.want(wanted) // nobody has touched them
-	if o := r.finished("web-01", s.last()); o.Written != first.Written || o.Proof != first.Proof {
+	if o := r.finished("web-01", s.Last()); o.Written != first.Written || o.Proof != first.Proof {
 		t.Errorf("untouched: %+v, was %+v", o, first)
 	}
 	r.want()
@@ -119,10 +120,10 @@ func TestDisksAreGivenAgainByTheSameRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.story(3)
-	wanted.Touched, wanted.Finish = true, s.last()
+	wanted.Touched, wanted.Finish = true, s.Last()
 	r.want(wanted)
-	o := r.finished("web-01", s.last())
-	s.judge(wanted, s.last())
+	o := r.finished("web-01", s.Last())
+	s.judge(wanted, s.Last())
 	if o.Equal == 0 {
 		t.Errorf("nothing was found equal: %+v", o)
 	}
@@ -139,7 +140,7 @@ func TestDisksAreGivenAgainByTheSameRun(t *testing.T) {
 			}
 			return
 		}
-		if err := wait(t.Context(), time.Millisecond); err != nil {
+		if err := host.Pause(t.Context(), time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -153,14 +154,14 @@ func TestANewGenerationIsFollowedOntoTheSameDisks(t *testing.T) {
 	r := h.start()
 	wanted := h.files("web-01")
 	r.want(wanted)
-	r.await("web-01", func(o MachineObserved) bool { return o.CaughtUp && o.Applied == s.last() })
-	s.claim(true)
+	r.await("web-01", func(o MachineObserved) bool { return o.CaughtUp && o.Applied == s.Last() })
+	s.Claim(true)
 	s.story(10)
-	r.await("web-01", func(o MachineObserved) bool { return o.CaughtUp && o.Applied == s.last() })
-	wanted.Finish = s.last()
+	r.await("web-01", func(o MachineObserved) bool { return o.CaughtUp && o.Applied == s.Last() })
+	wanted.Finish = s.Last()
 	r.want(wanted)
-	r.finished("web-01", s.last())
-	s.judge(wanted, s.last())
+	r.finished("web-01", s.Last())
+	s.judge(wanted, s.Last())
 }
 
 func TestADiskThatIsNoPartOfThePointIsNotFinished(t *testing.T) {
@@ -170,7 +171,7 @@ func TestADiskThatIsNoPartOfThePointIsNotFinished(t *testing.T) {
 	h := w.home("home")
 	r := h.start()
 	wanted := h.files("web-01")
-	wanted.Sinks[0].Disk, wanted.Finish = "nvme9", s.last()
+	wanted.Sinks[0].Disk, wanted.Finish = "nvme9", s.Last()
 	r.want(wanted)
 	for {
 		for _, o := range r.machinesNow() {
@@ -181,7 +182,7 @@ func TestADiskThatIsNoPartOfThePointIsNotFinished(t *testing.T) {
 				return
 			}
 		}
-		if err := wait(t.Context(), time.Millisecond); err != nil {
+		if err := host.Pause(t.Context(), time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -194,9 +195,9 @@ func TestAByteThatDiffersIsFoundAndSaid(t *testing.T) {
 	h := w.home("home")
 	r := h.start()
 	wanted := h.files("web-01")
-	wanted.Finish = s.last()
+	wanted.Finish = s.Last()
 	r.want(wanted)
-	r.finished("web-01", s.last())
+	r.finished("web-01", s.Last())
 	r.stop()
 
 	f, err := os.OpenFile(wanted.Sinks[0].Path, os.O_RDWR, 0)
@@ -258,7 +259,7 @@ func TestMachinesComeHomeThroughTwoMasterTargets(t *testing.T) {
 		s := w.machine(farshore.MachineID(fmt.Sprintf("web-%02d", i)))
 		s.story(8)
 		streams = append(streams, s)
-		wanted[i%2] = append(wanted[i%2], homes[i%2].files(s.machine))
+		wanted[i%2] = append(wanted[i%2], homes[i%2].files(s.ID))
 	}
 	for i, r := range targets {
 		r.want(wanted[i]...)
@@ -267,16 +268,16 @@ func TestMachinesComeHomeThroughTwoMasterTargets(t *testing.T) {
 		s.story(8)
 	}
 	for i, s := range streams {
-		wanted[i%2][i/2].Finish = s.last()
+		wanted[i%2][i/2].Finish = s.Last()
 	}
 	for i, r := range targets {
 		r.want(wanted[i]...)
 	}
 	for i, s := range streams {
-		o := targets[i%2].finished(s.machine, s.last())
-		s.judge(wanted[i%2][i/2], s.last())
+		o := targets[i%2].finished(s.ID, s.Last())
+		s.judge(wanted[i%2][i/2], s.Last())
 		if o.Proof.Different > 0 {
-			t.Errorf("machine %s: %+v", s.machine, o.Proof)
+			t.Errorf("machine %s: %+v", s.ID, o.Proof)
 		}
 	}
 }
@@ -288,25 +289,25 @@ func TestADiskOfTheMachineThatHasNoSinkIsLeftOut(t *testing.T) {
 	h := w.home("home")
 	r := h.start()
 	wanted := h.files("web-01")
-	wanted.Sinks, wanted.Finish = wanted.Sinks[:1], s.last()
+	wanted.Sinks, wanted.Finish = wanted.Sinks[:1], s.Last()
 	r.want(wanted)
-	r.finished("web-01", s.last())
-	s.judge(wanted, s.last())
+	r.finished("web-01", s.Last())
+	s.judge(wanted, s.Last())
 	wanted = h.files("web-01") // and is given later
 	s.story(5)
-	wanted.Finish = s.last()
+	wanted.Finish = s.Last()
 	r.want(wanted)
-	r.finished("web-01", s.last())
-	s.judge(wanted, s.last())
+	r.finished("web-01", s.Last())
+	s.judge(wanted, s.Last())
 }
 
 func TestASealBehindThePointIsNoReasonToBeginAnew(t *testing.T) {
 	w := newWorld(t, 11)
 	s := w.machine("web-01")
 	s.story(10)
-	at := s.last()
-	s.claim(false) // seals the epoch, and writes nothing
-	s.claim(false)
+	at := s.Last()
+	s.Claim(false) // seals the epoch, and writes nothing
+	s.Claim(false)
 	h := w.home("home")
 	r := h.start()
 	wanted := h.files("web-01")

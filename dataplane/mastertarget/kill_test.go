@@ -3,7 +3,6 @@ package mastertarget
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -14,12 +13,10 @@ import (
 	"time"
 
 	"farshore"
-	"farshore/dataplane/credential"
 	"farshore/dataplane/disk/disktest"
-	"farshore/dataplane/journal"
+	"farshore/dataplane/host"
+	"farshore/dataplane/journal/journaltest"
 	"farshore/dataplane/sink"
-	"farshore/dataplane/vault"
-	"farshore/dataplane/vault/file"
 )
 
 // childEnv makes the test's binary a master target that will be killed; it holds what that shall do, as JSON.
@@ -51,26 +48,14 @@ func beTarget(ctx context.Context, text string) error {
 	if err := json.Unmarshal([]byte(text), &c); err != nil {
 		return err
 	}
-	key, err := vault.ReadKeyFile(filepath.Join(c.Dir, "key"))
-	if err != nil {
-		return err
-	}
-	pem, err := os.ReadFile(filepath.Join(c.Dir, "ca"))
-	if err != nil {
-		return err
-	}
-	roots, err := credential.RootsFromPEM(pem)
-	if err != nil {
-		return err
-	}
-	store, replicas, err := file.Open(filepath.Join(c.Dir, "vault"))
+	reader, replicas, err := journaltest.Open(c.Dir)
 	if err != nil {
 		return err
 	}
 	desired := make(chan Desired, 1)
 	desired <- Desired{Version: Version{Incarnation: 1, Number: 1}, Machines: []Machine{c.Machine}}
 	t := New(Deps{
-		Journal: journal.Reader{Store: store, Vault: key.Vault, Roots: roots, Keys: vault.KeyRing{key}}, Store: store, Replicas: replicas,
+		Journal: reader, Store: reader.Store, Replicas: replicas,
 		Dir: c.State, Settings: c.Settings, Poll: time.Millisecond, Log: slog.New(slog.DiscardHandler),
 	})
 	if c.Ends {
@@ -96,15 +81,12 @@ type deadly struct {
 func newDeadly(t *testing.T, seed uint64) deadly {
 	t.Helper()
 	w := newWorld(t, seed)
-	if err := errors.Join(w.key.WriteFile(filepath.Join(w.dir, "key")), os.WriteFile(filepath.Join(w.dir, "ca"), w.ca.Roots(t).PEM(), 0o600)); err != nil {
-		t.Fatal(err)
-	}
 	d := deadly{stream: w.machine("web-01"), home: w.home("home")}
 	d.device = filepath.Join(d.home.devices, "disk-1")
 	if err := os.Symlink(disktest.NewLoop(t, 6000*512).Path, d.device); err != nil {
 		t.Fatal(err)
 	}
-	d.child = child{Dir: w.dir, State: d.home.dir, Settings: d.home.deps().Settings, Machine: Machine{Machine: "web-01", Run: "b-1", Sinks: []sink.Sink{
+	d.child = child{Dir: w.vault.Dir, State: d.home.dir, Settings: d.home.deps().Settings, Machine: Machine{Machine: "web-01", Run: "b-1", Sinks: []sink.Sink{
 		{Disk: "sda", Kind: farshore.HomeDevice, Path: d.device, Sectors: 6000},
 		{Disk: "sdb", Kind: farshore.HomeQCOW2, Path: filepath.Join(d.home.folder, "sdb.qcow2"), Sectors: 1000},
 	}}}
@@ -138,10 +120,10 @@ func (d deadly) start(finish farshore.Position, by ...string) *exec.Cmd {
 func (d deadly) settle() {
 	d.t.Helper()
 	wanted := d.child.Machine
-	wanted.Finish = d.last()
+	wanted.Finish = d.Last()
 	r := d.home.start()
 	r.want(wanted)
-	o := r.finished("web-01", d.last())
+	o := r.finished("web-01", d.Last())
 	r.stop()
 	if o.Proof.Different != 0 {
 		d.t.Errorf("proof %+v", o.Proof)
@@ -150,7 +132,7 @@ func (d deadly) settle() {
 	if out, err := exec.CommandContext(d.t.Context(), "qemu-img", "convert", "-O", "raw", wanted.Sinks[1].Path, raw).CombinedOutput(); err != nil {
 		d.t.Fatalf("%v: %s", err, out)
 	}
-	d.judge(Machine{Sinks: []sink.Sink{wanted.Sinks[0], {Disk: "sdb", Path: raw}}}, d.last())
+	d.judge(Machine{Sinks: []sink.Sink{wanted.Sinks[0], {Disk: "sdb", Path: raw}}}, d.Last())
 }
 
 func TestDisksSurviveKilledMasterTargets(t *testing.T) {
@@ -160,10 +142,10 @@ func TestDisksSurviveKilledMasterTargets(t *testing.T) {
 		d.story(3)
 		var finish farshore.Position
 		if i%3 == 2 { // some die while they finish, at an older point too
-			finish = d.order[rand.IntN(len(d.order))]
+			finish = d.Order[rand.IntN(len(d.Order))]
 		}
 		cmd := d.start(finish)
-		if err := wait(t.Context(), time.Duration(rand.Int64N(int64(200*time.Millisecond)))); err != nil {
+		if err := host.Pause(t.Context(), time.Duration(rand.Int64N(int64(200*time.Millisecond)))); err != nil {
 			t.Fatal(err)
 		}
 		if err := cmd.Process.Kill(); err != nil {
@@ -186,7 +168,7 @@ func TestDisksSurviveDeathAtEachStateThatIsStored(t *testing.T) {
 	deaths := 0
 	for n := range 6 { // each file of the state takes its place by a rename; strace counts those of each thread
 		d.story(2)
-		cmd := d.start(d.last(), strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace=renameat,renameat2",
+		cmd := d.start(d.Last(), strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace=renameat,renameat2",
 			"-e", fmt.Sprintf("inject=renameat,renameat2:signal=KILL:when=%d", 1+n))
 		if err := cmd.Wait(); err != nil {
 			deaths++

@@ -41,7 +41,7 @@ func (o Observed) Message() *farshorev1.MasterTargetObserved {
 		m.Faults = append(m.Faults, hub.FaultMessage(f))
 	}
 	for _, d := range o.Devices {
-		m.Devices = append(m.Devices, &farshorev1.OfferedDevice{Path: d.Path, SizeBytes: uint64(d.Bytes), Busy: d.Busy})
+		m.Devices = append(m.Devices, &farshorev1.OfferedDevice{Path: d.Path, SizeBytes: uint64(d.Bytes), Busy: d.Busy, Model: d.Model, Serial: d.Serial, Holds: d.Holds})
 	}
 	for _, f := range o.Folders {
 		m.Folders = append(m.Folders, &farshorev1.OfferedFolder{Path: f.Path, FreeBytes: uint64(f.Free)})

@@ -32,7 +32,7 @@ func (t *Target) machinesNow() []MachineObserved {
 // Observed is what the master target reports now.
 func (t *Target) Observed() Observed {
 	o := Observed{VM: t.deps.Settings.VM, Machines: t.machinesNow()}
-	o.Devices, o.Folders = t.deps.Settings.offered()
+	o.Devices, o.Folders = t.offered()
 	t.mu.Lock()
 	o.Faults = slices.Clone(t.faults)
 	t.mu.Unlock()

@@ -1,6 +1,7 @@
 package mastertarget
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -77,6 +78,12 @@ type Deps struct {
 	Now      func() time.Time
 	Log      *slog.Logger
 	Changed  func() // called when something happened that the hub may wait for
+
+	// Consent is asked before a machine's disks are opened, and gives those to open; it may take as long as a person does, and
+	// says meanwhile why it waits. nil: the configuration server's word is enough.
+	Consent func(ctx context.Context, m Machine, waits func(*fault.Fault)) ([]sink.Sink, error)
+	// GaveBack is told of a machine whose disks were given back, with what was observed last. nil: nobody is told.
+	GaveBack func(MachineObserved)
 }
 
 // Version orders desired documents.
@@ -136,6 +143,9 @@ type Device struct {
 	Path  string
 	Bytes int64
 	Busy  string // why it cannot be one now; empty: it can
+
+	Model, Serial string
+	Holds         string // in a few words; empty: nothing, or not looked at because it is busy
 }
 
 // Folder is where files and images may be made.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"farshore"
+	"farshore/dataplane/disk"
 	"farshore/dataplane/document"
 	"farshore/dataplane/host"
 	"farshore/dataplane/sink"
@@ -24,12 +25,15 @@ type Target struct {
 
 	mu       sync.Mutex
 	machines map[farshore.MachineID]*MachineObserved
-	faults   []*fault.Fault // of the target itself
+	faults   []*fault.Fault        // of the target itself
+	known    map[string]disk.About // devices that were looked at
 }
 
 // New makes a master target; it does nothing before [Target.Run].
 func New(d Deps) *Target {
-	return &Target{deps: d, windows: make(chan struct{}, max(1, d.Settings.Machines)), machines: map[farshore.MachineID]*MachineObserved{}}
+	return &Target{
+		deps: d, windows: make(chan struct{}, max(1, d.Settings.Machines)), machines: map[farshore.MachineID]*MachineObserved{}, known: map[string]disk.About{},
+	}
 }
 
 // task is one machine being brought home.
@@ -146,6 +150,7 @@ func (t *Target) act(ctx context.Context, tasks map[farshore.MachineID]*task, d 
 			tasks[id] = t.start(ctx, m)
 		}
 	}
+	t.lookAgain()
 	return faults
 }
 
@@ -190,14 +195,25 @@ func (t *Target) closeOthers(wanted map[farshore.MachineID]Machine, v Version) e
 		}
 		t.deps.Log.Info("disks were given back", "machine", m)
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for m := range t.machines {
-		if wanted[m].Machine == "" {
-			delete(t.machines, m)
+	for _, o := range t.dismiss(wanted) {
+		if t.deps.GaveBack != nil {
+			t.deps.GaveBack(o)
 		}
 	}
 	return nil
+}
+
+// dismiss drops what is known of machines that are not wanted, and gives what it was.
+func (t *Target) dismiss(wanted map[farshore.MachineID]Machine) (last []MachineObserved) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for m, o := range t.machines {
+		if wanted[m].Machine == "" {
+			last = append(last, *o)
+			delete(t.machines, m)
+		}
+	}
+	return last
 }
 
 // runDocument says which run gave a machine's disks.
@@ -282,18 +298,6 @@ func (t *Target) poll() time.Duration {
 		return t.deps.Poll
 	}
 	return time.Duration(t.deps.Settings.PollSeconds) * time.Second
-}
-
-// wait pauses, or gives the context's error.
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }
 
 // faultOf makes a fault of whatever stopped us.

@@ -3,7 +3,6 @@ package mastertarget
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,181 +14,54 @@ import (
 
 	"farshore"
 	"farshore/dataplane/block"
-	"farshore/dataplane/credential/credentialtest"
 	"farshore/dataplane/disk/disktest"
-	"farshore/dataplane/journal"
+	"farshore/dataplane/host"
+	"farshore/dataplane/journal/journaltest"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/sink"
-	"farshore/dataplane/vault"
-	"farshore/dataplane/vault/file"
 )
 
 // world is a vault with machines, and the truth about their disks at every recovery point.
 type world struct {
-	t        testing.TB
-	dir      string
-	ca       *credentialtest.CA
-	store    vault.Store
-	replicas vault.Replicas
-	id       segment.VaultID
-	key      vault.PrivateKey
-	random   *rand.Rand
+	t      testing.TB
+	vault  *journaltest.Vault
+	random *rand.Rand
 }
 
 // stream is one machine's.
 type stream struct {
 	*world
-	machine farshore.MachineID
-	session uint64
-	writer  *journal.Writer
-	sizes   []segment.Disk
-	content map[farshore.DiskID][]byte
-	points  map[farshore.Position]map[farshore.DiskID][]byte
-	order   []farshore.Position
-	clock   time.Time
+	*journaltest.Machine
 }
 
 func newWorld(t testing.TB, seed uint64) *world {
 	t.Helper()
-	dir := disktest.Dir(t)
-	if err := file.Create(filepath.Join(dir, "vault")); err != nil {
-		t.Fatal(err)
-	}
-	store, replicas, err := file.Open(filepath.Join(dir, "vault"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca := credentialtest.NewCA(t)
-	id := segment.VaultID{0xfa, 2}
-	key, err := vault.NewPrivateKey(vault.VaultKey, id, sha256.Sum256(ca.DER()))
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Logf("seed %d", seed)
-	return &world{t: t, dir: dir, ca: ca, store: store, replicas: replicas, id: id, key: key, random: rand.New(rand.NewPCG(seed, 5))}
+	return &world{t: t, vault: journaltest.NewVault(t, disktest.Dir(t)), random: rand.New(rand.NewPCG(seed, 5))}
 }
 
 // machine begins the stream of a machine of two disks.
 func (w *world) machine(m farshore.MachineID) *stream {
 	w.t.Helper()
-	s := &stream{
-		world: w, machine: m, sizes: []segment.Disk{{ID: "sda", Sectors: 6000}, {ID: "sdb", Sectors: 1000}},
-		points: map[farshore.Position]map[farshore.DiskID][]byte{}, clock: time.Unix(1_790_000_000, 0).UTC(),
-	}
-	s.claim(false)
-	return s
-}
-
-// claim begins an epoch, or a generation whose disks are empty.
-func (s *stream) claim(generation bool) {
-	s.t.Helper()
-	s.session++
-	ticket, err := journal.SignTicket(s.ca.Node(s.t, farshore.RoleAgent, string(s.machine)), journal.Ticket{
-		Machine: s.machine, Server: "hq-1", Session: s.session, Instance: "instance-1", Capture: "capture-1", BootID: "boot-1",
-		NewGeneration: generation, Disks: []journal.TicketDisk{{ID: "sda", Sectors: 6000}}, Time: time.Now(),
-	})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	writer, resume, err := journal.Claim(s.t.Context(), journal.Deps{
-		Store: s.store, Vault: s.id, Signer: s.ca.Node(s.t, farshore.RoleProcessServer, "hq-1"), Roots: s.ca.Roots(s.t),
-		Recipients: vault.Recipients{s.key.Recipient()}, Now: time.Now,
-	}, ticket)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.writer = writer
-	if resume.NewGeneration {
-		s.content = map[farshore.DiskID][]byte{}
-		s.resize()
-	}
-}
-
-// resize makes the contents as long as the disks are now.
-func (s *stream) resize() {
-	for _, d := range s.sizes {
-		now := make([]byte, d.Sectors.Bytes())
-		copy(now, s.content[d.ID])
-		s.content[d.ID] = now
-	}
-}
-
-// segment commits one segment of n random writes.
-func (s *stream) segment(n int, clean bool) farshore.Position {
-	s.t.Helper()
-	var b segment.Builder
-	lsn := s.writer.Tip().LastLSN
-	first := lsn + 1
-	for range n {
-		i := s.random.IntN(len(s.sizes))
-		r := s.record(uint16(i))
-		b.Add(r)
-		lsn++
-		at := s.content[s.sizes[i].ID][r.Extent.Start.Offset():r.Extent.End().Offset()]
-		clear(at)
-		copy(at, r.Data)
-	}
-	disks := make([]segment.Disk, len(s.sizes))
-	for i, d := range s.sizes {
-		d.Clean = clean
-		disks[i] = d
-	}
-	p, err := s.writer.Prepare(&b, segment.Header{FirstLSN: first, LastLSN: lsn, UTC: s.clock.Add(time.Duration(lsn)), Disks: disks})
-	if err == nil {
-		err = s.writer.Commit(s.t.Context(), p)
-	}
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	position := p.Header.Position()
-	if clean {
-		point := map[farshore.DiskID][]byte{}
-		for _, d := range disks {
-			point[d.ID] = bytes.Clone(s.content[d.ID])
-		}
-		s.points[position] = point
-		s.order = append(s.order, position)
-	}
-	return position
-}
-
-// record draws a write: mostly data of a few sectors, sometimes zeros or a discard of many.
-func (s *stream) record(disk uint16) segment.Record {
-	size := int(s.sizes[disk].Sectors)
-	n, kind := 1+s.random.IntN(9), block.Data
-	switch s.random.IntN(8) {
-	case 0:
-		kind, n = block.Zero, 1+s.random.IntN(min(900, size))
-	case 1:
-		kind, n = block.Unspecified, 1+s.random.IntN(min(200, size))
-	}
-	r := segment.Record{Disk: disk, Kind: kind, Extent: block.Extent{Start: block.Sector(s.random.IntN(size - n + 1)), Count: block.Count(n)}}
-	if kind == block.Data {
-		r.Data = make([]byte, r.Extent.Count.Bytes())
-		for i := range r.Data {
-			r.Data[i] = byte(s.random.Uint32())
-		}
-	}
-	return r
+	disks := []segment.Disk{{ID: "sda", Sectors: 6000}, {ID: "sdb", Sectors: 1000}}
+	return &stream{world: w, Machine: w.vault.Machine(m, w.random, disks...)}
 }
 
 // story goes on with the stream: unclean rounds, clean points, new epochs, a disk that shrinks and grows.
 func (s *stream) story(segments int) {
-	s.segment(30, false)
+	s.Segment(30, false)
 	for range segments {
-		switch s.random.IntN(10) {
+		switch s.Random.IntN(10) {
 		case 0:
-			s.claim(false)
+			s.Claim(false)
 		case 1:
-			s.sizes[0].Sectors = block.Count(3000 + s.random.IntN(3000))
-			s.resize()
+			s.Sizes[0].Sectors = block.Count(3000 + s.Random.IntN(3000))
+			s.Resize()
 		}
-		s.segment(1+s.random.IntN(25), s.random.IntN(3) > 0)
+		s.Segment(1+s.Random.IntN(25), s.Random.IntN(3) > 0)
 	}
-	s.segment(3, true)
+	s.Segment(3, true)
 }
-
-func (s *stream) last() farshore.Position { return s.order[len(s.order)-1] }
 
 // home is a master target's host.
 type home struct {
@@ -201,7 +73,7 @@ type home struct {
 
 func (w *world) home(name string) home {
 	w.t.Helper()
-	h := home{world: w, dir: filepath.Join(w.dir, name), folder: filepath.Join(w.dir, name+"-disks"), devices: filepath.Join(w.dir, name+"-names")}
+	h := home{world: w, dir: filepath.Join(w.vault.Dir, name), folder: filepath.Join(w.vault.Dir, name+"-disks"), devices: filepath.Join(w.vault.Dir, name+"-names")}
 	for _, dir := range []string{h.dir, h.folder, h.devices} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			w.t.Fatal(err)
@@ -213,8 +85,7 @@ func (w *world) home(name string) home {
 func (h home) deps() Deps {
 	w := h.world
 	return Deps{
-		Journal: journal.Reader{Store: w.store, Vault: w.id, Roots: w.ca.Roots(w.t), Keys: vault.KeyRing{w.key}},
-		Store:   w.store, Replicas: w.replicas, Dir: h.dir, Poll: time.Millisecond, Log: slog.New(slog.DiscardHandler),
+		Journal: w.vault.Reader(), Store: w.vault.Store, Replicas: w.vault.Replicas, Dir: h.dir, Poll: time.Millisecond, Log: slog.New(slog.DiscardHandler),
 		Settings: Settings{Devices: []string{h.devices + "/*"}, Folders: []string{h.folder}, Lanes: 4}.WithDefaults(),
 	}
 }
@@ -281,7 +152,7 @@ func (r *running) await(m farshore.MachineID, holds func(MachineObserved) bool) 
 				r.t.Fatalf("machine %s stands still: %v", m, o.Fault)
 			}
 		}
-		if err := errors.Join(wait(r.t.Context(), time.Millisecond)); err != nil {
+		if err := errors.Join(host.Pause(r.t.Context(), time.Millisecond)); err != nil {
 			r.t.Fatal(err)
 		}
 	}
@@ -301,9 +172,9 @@ func (s *stream) judge(wanted Machine, p farshore.Position) {
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		want := s.points[p][k.Disk]
+		want := s.Points[p][k.Disk]
 		if len(got) < len(want) || !bytes.Equal(got[:len(want)], want) {
-			s.t.Errorf("machine %s at %v: disk %s is not what it was", s.machine, p, k.Disk)
+			s.t.Errorf("machine %s at %v: disk %s is not what it was", s.ID, p, k.Disk)
 		}
 	}
 }
