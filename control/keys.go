@@ -74,7 +74,7 @@ func openKeys(ctx context.Context, c Config) (keyMaster, error) {
 func (m keyMaster) keys(ctx context.Context, files ...string) (vault.KeyRing, error) {
 	var ring vault.KeyRing
 	for _, file := range files {
-		keys, err := connect.Keys(ctx, file, m.config.KeyVault)
+		keys, err := connect.Keys(ctx, file, m.config.KeyVault, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -164,7 +164,7 @@ func WrapKey(ctx context.Context, c Config, plain, by, file string) (Key, error)
 	if err != nil {
 		return Key{}, err
 	}
-	w, err := connect.KeyVault(c.KeyVault, by)
+	w, err := connect.KeyVault(c.KeyVault, by, nil)
 	if err != nil {
 		return Key{}, err
 	}

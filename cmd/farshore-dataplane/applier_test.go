@@ -39,8 +39,10 @@ func newApplierSite(t *testing.T) applierSite {
 	dir := t.TempDir()
 	s := applierSite{root: filepath.Join(dir, "vault"), content: make([]byte, sectors*block.SectorSize)}
 	s.config = applierConfig{
-		Control: "127.0.0.1:1", State: filepath.Join(dir, "state"), KeyFile: filepath.Join(dir, "vault.key"),
-		Vault: vault.Config{Kind: vault.KindFile, Path: s.root},
+		NodeConfig: NodeConfig{
+			Control: "127.0.0.1:1", State: filepath.Join(dir, "state"), Vault: vault.Config{Kind: vault.KindFile, Path: s.root},
+		},
+		KeyConfig: KeyConfig{KeyFile: filepath.Join(dir, "vault.key")},
 	}
 	if err := s.config.complete("test"); err != nil {
 		t.Fatal(err)
@@ -146,11 +148,30 @@ func TestAnApplierRefusesTheKeyOfAnotherVault(t *testing.T) {
 func TestAnApplierRefusesSettingsThatMakeNoSense(t *testing.T) {
 	for i, c := range []applierConfig{
 		{},
-		{Control: "a:1", Vault: vault.Config{Kind: "tape"}},
-		{Control: "a:1", Vault: vault.Config{Kind: vault.KindFile, Path: "/v"}, Settings: applier.Settings{Lanes: -1}},
+		{NodeConfig: NodeConfig{Control: "a:1", Vault: vault.Config{Kind: "tape"}}},
+		{NodeConfig: NodeConfig{Control: "a:1", Vault: vault.Config{Kind: vault.KindFile, Path: "/v"}}, Settings: applier.Settings{Lanes: -1}},
 	} {
 		if f, ok := fault.As(c.complete("applier.yaml")); !ok {
 			t.Errorf("configuration %d: %v", i, fmt.Sprint(f))
 		}
+	}
+}
+
+func TestAnApplierScrubsAMachineWhenItIsDesired(t *testing.T) {
+	s := newApplierSite(t)
+	const kept = `{"version": {"incarnation": 1, "number": 7}, "applier": {"machines": ["web-01"], "jobs": [
+		{"id": "scrub-v1", "kind": "APPLIER_JOB_KIND_SCRUB", "run": "v1", "machine": "web-01"}]}}`
+	if err := os.WriteFile(filepath.Join(s.config.State, hub.DesiredFile), []byte(kept), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	sound := false
+	log := slog.New(slog.NewTextHandler(lookFor{words: fmt.Sprintf("msg=scrubbed machine=web-01 segments=1 compared=%d findings=0", len(s.content)), found: func() {
+		sound = true
+		cancel()
+	}}, nil))
+	if err := runApplier(ctx, s.config, log); err != nil || !sound {
+		t.Errorf("%v; it was scrubbed and found sound: %v", err, sound)
 	}
 }

@@ -26,7 +26,7 @@ func (l lookFor) Write(p []byte) (int, error) {
 
 func TestACollectorGoesOverEveryMachineWithoutTheConfigurationServer(t *testing.T) {
 	s := newApplierSite(t)
-	c := collectorConfig{Control: "127.0.0.1:1", State: t.TempDir(), Vault: s.config.Vault}
+	c := collectorConfig{NodeConfig: NodeConfig{Control: "127.0.0.1:1", State: t.TempDir(), Vault: s.config.Vault}}
 	if err := c.complete("test"); err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestACollectorGoesOverEveryMachineWithoutTheConfigurationServer(t *testing.
 
 func TestACollectorNeedsAnIdentityOfItsOwn(t *testing.T) {
 	s := newApplierSite(t)
-	c := collectorConfig{Control: "127.0.0.1:1", State: s.config.State, Vault: s.config.Vault} // the applier's
+	c := collectorConfig{NodeConfig: s.config.NodeConfig} // the applier's
 	if err := c.complete("test"); err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestACollectorNeedsAnIdentityOfItsOwn(t *testing.T) {
 	if _, ok := fault.As(err); !ok {
 		t.Errorf("got %v, want a fault", err)
 	}
-	if _, ok := fault.As((&collectorConfig{Control: "a:1", Vault: vault.Config{Kind: "tape"}}).complete("collector.yaml")); !ok {
+	if _, ok := fault.As((&collectorConfig{NodeConfig: NodeConfig{Control: "a:1", Vault: vault.Config{Kind: "tape"}}}).complete("collector.yaml")); !ok {
 		t.Error("a vault of an unknown kind is taken")
 	}
 }

@@ -18,7 +18,7 @@ func FuzzConfig(f *testing.F) {
 		if err := os.WriteFile(path, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		for _, c := range []interface{ complete(string) error }{&processServerConfig{}, &applierConfig{}, &masterTargetConfig{}} {
+		for _, c := range []interface{ complete(string) error }{&processServerConfig{}, &applierConfig{}, &masterTargetConfig{}, &collectorConfig{}} {
 			if readConfig(path, c) == nil && c.complete(path) == nil {
 				if err := c.complete(path); err != nil {
 					t.Fatalf("a configuration that was completed is wrong: %v", err)

@@ -11,17 +11,22 @@ import (
 	"farshore"
 	"farshore/cmd/commandline"
 	"farshore/dataplane/hub"
+	"farshore/dataplane/proxy"
 	"farshore/fault"
 )
 
 // stateRoot is where nodes keep their identity and their desired document unless told otherwise.
 const stateRoot = "/var/lib/farshore"
 
+// stateFolder is where a node of a role keeps them.
+func stateFolder(role farshore.Role) string { return filepath.Join(stateRoot, string(role)) }
+
 // roles are those that this program can take.
 var roles = []farshore.Role{farshore.RoleProcessServer, farshore.RoleApplier, farshore.RoleMasterTarget, farshore.RoleCollector}
 
 func newJoin() *cobra.Command {
 	var control, token, pin, role, name, state string
+	var way func() (proxy.Func, error)
 	cmd := &cobra.Command{
 		Use:   "join",
 		Short: "Trade a join token for a certificate",
@@ -42,10 +47,14 @@ new token replaces the certificate; joining under another name needs another --s
 				return commandline.Usage(cmd, fmt.Sprintf("--role %q is none of %v", role, roles))
 			}
 			if state == "" {
-				state = filepath.Join(stateRoot, role)
+				state = stateFolder(farshore.Role(role))
+			}
+			through, err := way()
+			if err != nil {
+				return err
 			}
 			node, err := hub.Enrol(cmd.Context(), hub.Enrolment{
-				Address: control, Token: token, Pin: pin, Dir: state, Now: time.Now,
+				Address: control, Token: token, Pin: pin, Dir: state, Now: time.Now, Proxy: through,
 				Identity: farshore.Identity{Role: farshore.Role(role), Name: name},
 			})
 			if err != nil {
@@ -59,6 +68,7 @@ new token replaces the certificate; joining under another name needs another --s
 			return nil
 		},
 	}
+	way = commandline.ProxyFlags(cmd)
 	f := cmd.Flags()
 	f.StringVar(&control, "control", "", "`HOST:PORT` of the configuration server")
 	f.StringVar(&token, "token", "", "join `TOKEN` (farshore token create)")

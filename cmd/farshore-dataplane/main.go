@@ -12,12 +12,16 @@ import (
 )
 
 func main() {
-	os.Exit(commandline.Run(context.Background(), newRoot()))
+	root := newRoot()
+	if os.Getpid() == 1 && os.Args[0] == "/init" { // the kernel has started a rescue image
+		root.SetArgs([]string{"rescue", "run"})
+	}
+	os.Exit(commandline.Run(context.Background(), root))
 }
 
 func newRoot() *cobra.Command {
 	root := commandline.Root("farshore-dataplane", "Carry bytes between protected machines and the vault")
-	root.AddCommand(newJoin(), newProcessServer(), newApplier(), newMasterTarget(), newCollector())
+	root.AddCommand(newJoin(), newProcessServer(), newApplier(), newMasterTarget(), newCollector(), newRescue())
 	return root
 }
 

@@ -25,7 +25,7 @@ func newMasterTargetSite(t *testing.T) (s applierSite, c masterTargetConfig, nam
 	s = newApplierSite(t)
 	node = disktest.NewLoop(t, sectors*block.SectorSize).Path
 	c = masterTargetConfig{
-		Control: "127.0.0.1:1", State: filepath.Join(t.TempDir(), "state"), KeyFile: s.config.KeyFile, Vault: s.config.Vault,
+		NodeConfig: NodeConfig{Control: "127.0.0.1:1", State: filepath.Join(t.TempDir(), "state"), Vault: s.config.Vault}, KeyConfig: s.config.KeyConfig,
 		Settings: mastertarget.Settings{Devices: []string{filepath.Join(t.TempDir(), "*")}},
 	}
 	name = filepath.Join(filepath.Dir(c.Devices[0]), "disk-1")
@@ -56,11 +56,11 @@ func TestAMasterTargetBringsADiskHomeWithoutTheConfigurationServer(t *testing.T)
 	if err := program.Start(); err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan error, 1)
+	go func() { ended <- program.Wait() }()
 	defer func() {
-		if err := program.Process.Kill(); err != nil {
-			t.Error(err)
-		}
-		program.Wait() // it was killed: its error says so
+		program.Process.Kill() // it has ended only if the test failed
+		<-ended
 		if t.Failed() {
 			t.Logf("it said:\n%s", said.String())
 		}
@@ -78,6 +78,9 @@ func TestAMasterTargetBringsADiskHomeWithoutTheConfigurationServer(t *testing.T)
 		select {
 		case <-t.Context().Done():
 			t.Fatal("the disk was not proved")
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("the master target ended: %v", err)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
@@ -93,14 +96,14 @@ func TestAMasterTargetBringsADiskHomeWithoutTheConfigurationServer(t *testing.T)
 func TestAMasterTargetNeedsAnIdentityOfItsOwnAndSomethingToOffer(t *testing.T) {
 	s := newApplierSite(t)
 	c := masterTargetConfig{
-		Control: "127.0.0.1:1", State: s.config.State, KeyFile: s.config.KeyFile, Vault: s.config.Vault, // the applier's
+		NodeConfig: s.config.NodeConfig, KeyConfig: s.config.KeyConfig, // the applier's
 		Settings: mastertarget.Settings{Folders: []string{"/srv"}},
 	}
 	if f, ok := fault.As(runMasterTarget(t.Context(), c, slog.New(slog.DiscardHandler))); !ok || f.Code != "FS-2107" {
 		t.Errorf("got %v, want FS-2107", f)
 	}
 	for _, settings := range []mastertarget.Settings{{}, {Devices: []string{"/dev/sd*"}}, {Folders: []string{"srv"}}, {Folders: []string{"/srv"}, Lanes: -1}} {
-		c := masterTargetConfig{Control: "a:1", Vault: s.config.Vault, Settings: settings}
+		c := masterTargetConfig{NodeConfig: NodeConfig{Control: "a:1", Vault: s.config.Vault}, Settings: settings}
 		if f, ok := fault.As(c.complete("master-target.yaml")); !ok || f.Code != "FS-4115" {
 			t.Errorf("%+v: got %v, want FS-4115", settings, f)
 		}

@@ -3,41 +3,18 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"github.com/spf13/cobra"
 
 	"farshore"
-	"farshore/cmd/commandline"
 	"farshore/dataplane/credential"
+	"farshore/dataplane/journal"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/vault"
 	"farshore/dataplane/vault/connect"
 	"farshore/fault"
 )
-
-// roleCommand makes the command that runs a role with what its configuration file says.
-func roleCommand[C any](role, short string, complete func(*C, string) error, run func(context.Context, C, *slog.Logger) error) *cobra.Command {
-	path := "/etc/farshore/" + role + ".yaml"
-	cmd := &cobra.Command{
-		Use: role, Short: short, Args: commandline.NoArguments,
-		Example: "  farshore-dataplane " + role + " --config " + path,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var c C
-			if err := readConfig(path, &c); err != nil {
-				return err
-			}
-			if err := complete(&c, path); err != nil {
-				return err
-			}
-			return run(cmd.Context(), c, commandline.Logger())
-		},
-	}
-	cmd.Flags().StringVar(&path, "config", path, "configuration `FILE`")
-	return cmd
-}
 
 // loadNode opens the identity of an enrolled node of a role. The error is a *fault.Fault FS-2107.
 func loadNode(state string, role farshore.Role) (*credential.Node, error) {
@@ -65,14 +42,14 @@ type opened struct {
 
 // openVault opens the vault and makes sure that it is the one the node was enrolled in. As long as the storage does not
 // answer, it tries again: a node that is started during an outage must not give up.
-func openVault(ctx context.Context, c vault.Config, roots *credential.Roots, log *slog.Logger) (opened, error) {
+func (m member) openVault(ctx context.Context) (opened, error) {
 	waits := backoff.NewExponentialBackOff()
 	said := false
 	return backoff.Retry(ctx, func() (opened, error) {
-		v, err := tryOpenVault(ctx, c, roots)
+		v, err := tryOpenVault(ctx, m.config.Vault, m.roots)
 		if f, ok := fault.As(err); ok && f.Kind == fault.Transient {
 			if !said {
-				log.Warn("the vault does not answer; trying on", "err", err)
+				m.log.Warn("the vault does not answer; trying on", "err", err)
 			}
 			said = true
 			return opened{}, err
@@ -82,6 +59,27 @@ func openVault(ctx context.Context, c vault.Config, roots *credential.Roots, log
 		}
 		return v, nil
 	}, backoff.WithBackOff(waits), backoff.WithMaxElapsedTime(0))
+}
+
+// openJournal opens the vault and the key to it, and sees that they belong together.
+func (m member) openJournal(ctx context.Context, c KeyConfig) (opened, journal.Reader, error) {
+	keys, err := connect.Keys(ctx, c.KeyFile, c.KeyVault, m.config.Vault.Proxy)
+	if err != nil {
+		return opened{}, journal.Reader{}, err
+	}
+	v, err := m.openVault(ctx)
+	if err != nil {
+		return opened{}, journal.Reader{}, err
+	}
+	if err := v.description.TrustKeys(keys); err != nil {
+		return opened{}, journal.Reader{}, err
+	}
+	return v, journal.Reader{Store: v.store, Vault: v.id, Roots: m.roots, Keys: keys, Report: m.badDocument}, nil
+}
+
+// badDocument says that something in the vault was made by nobody whom this node trusts.
+func (m member) badDocument(b journal.BadClaim) {
+	m.log.Error("the vault holds a document that no node of ours made", "name", b.Name, "err", b.Err)
 }
 
 func tryOpenVault(ctx context.Context, c vault.Config, roots *credential.Roots) (opened, error) {

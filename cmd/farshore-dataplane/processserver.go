@@ -6,45 +6,29 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"sync/atomic"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/daemon"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"farshore"
 	farshorev1 "farshore/api/gen/farshore/v1"
-	"farshore/cmd/commandline"
-	"farshore/dataplane/credential"
 	"farshore/dataplane/hub"
 	"farshore/dataplane/journal"
 	"farshore/dataplane/pace"
 	"farshore/dataplane/processserver"
-	"farshore/dataplane/proxy"
 	"farshore/dataplane/transport"
-	"farshore/dataplane/vault"
 )
 
 // processServerConfig is the configuration file of a process server.
 type processServerConfig struct {
-	Control string        `yaml:"control"` // host:port of the configuration server
-	State   string        `yaml:"state"`   // folder of the node's identity and desired document
-	Listen  string        `yaml:"listen"`
-	Address string        `yaml:"address"` // host:port that agents dial, if it is not listen
-	Metrics string        `yaml:"metrics"` // host:port for Prometheus; none: no metrics
-	Cache   cacheConfig   `yaml:"cache"`
-	Segment segmentConfig `yaml:"segment"`
-	Vault   vault.Config  `yaml:"vault"`
-
-	Proxy     *proxy.Config `yaml:"proxy"`     // to the vault and the configuration server
-	Bandwidth []spanConfig  `yaml:"bandwidth"` // of the line to the vault, by time of day
-	schedule  pace.Schedule
+	NodeConfig `yaml:",inline"`
+	Listen     string        `yaml:"listen"`
+	Address    string        `yaml:"address"` // host:port that agents dial, if it is not listen
+	Cache      cacheConfig   `yaml:"cache"`
+	Segment    segmentConfig `yaml:"segment"`
+	Bandwidth  []spanConfig  `yaml:"bandwidth"` // of the line to the vault, by time of day
+	schedule   pace.Schedule
 }
 
 type cacheConfig struct {
@@ -69,9 +53,6 @@ const (
 )
 
 func (c *processServerConfig) complete(path string) error {
-	if c.State == "" {
-		c.State = stateRoot + "/process-server"
-	}
 	if c.Listen == "" {
 		c.Listen = fmt.Sprintf("0.0.0.0:%d", transport.Port)
 	}
@@ -94,16 +75,11 @@ func (c *processServerConfig) complete(path string) error {
 		c.Segment.RequestsPerMonth = processserver.DefaultRequests
 	}
 	var err error
-	if c.Vault.Proxy, err = c.Proxy.Dialled(); err != nil {
-		return err
-	}
 	if c.schedule, err = schedule(c.Bandwidth); err != nil {
 		return badConfig(path, err.Error(), nil)
 	}
 	switch {
-	case c.Control == "":
-		return badConfig(path, "control is missing: HOST:PORT of the configuration server", nil)
-	case !dialable(c.Address):
+	case !hub.Dialable(c.Address):
 		return badConfig(path, fmt.Sprintf("agents cannot dial %q: address is to be HOST:PORT as they reach it", c.Address), nil)
 	case c.Segment.Bytes < minSegmentBytes || c.Segment.Bytes > maxSegmentBytes:
 		return badConfig(path, fmt.Sprintf("segment.bytes is %d, want %d to %d", c.Segment.Bytes, minSegmentBytes, maxSegmentBytes), nil)
@@ -114,22 +90,15 @@ func (c *processServerConfig) complete(path string) error {
 	case c.Cache.Bytes < 4*c.Segment.Bytes:
 		return badConfig(path, fmt.Sprintf("cache.bytes is %d, want at least four segments of %d", c.Cache.Bytes, c.Segment.Bytes), nil)
 	}
-	return c.Vault.Check()
-}
-
-// dialable reports whether an address names a host.
-func dialable(address string) bool {
-	host, port, err := net.SplitHostPort(address)
-	ip := net.ParseIP(host)
-	return err == nil && host != "" && port != "" && (ip == nil || !ip.IsUnspecified())
+	return c.completeNode(farshore.RoleProcessServer, path)
 }
 
 func newProcessServer() *cobra.Command {
-	return roleCommand("process-server", "Receive the streams of machines and write the journal", (*processServerConfig).complete, runProcessServer)
+	return roleCommand(farshore.RoleProcessServer, "Receive the streams of machines and write the journal", (*processServerConfig).complete, runProcessServer)
 }
 
 func runProcessServer(ctx context.Context, c processServerConfig, log *slog.Logger) error {
-	node, err := loadNode(c.State, farshore.RoleProcessServer)
+	m, err := c.enter(farshore.RoleProcessServer, log)
 	if err != nil {
 		return err
 	}
@@ -137,43 +106,31 @@ func runProcessServer(ctx context.Context, c processServerConfig, log *slog.Logg
 	if err != nil {
 		return err
 	}
-	server, err := makeProcessServer(ctx, c, node, log)
+	server, err := c.server(ctx, m)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	client := hub.NewClient(hub.Config{Address: c.Control, Node: node, Dir: c.State, Build: commandline.Version(), Now: time.Now, Log: log, Proxy: c.Vault.Proxy})
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return server.Run(gctx, listener) })
 	var desired atomic.Pointer[farshorev1.ProcessServerDesired]
-	g.Go(func() error {
-		return client.Run(gctx,
-			func(r *farshorev1.SyncRequest) {
-				o := server.Observe()
-				r.Observed = observed(c.dialled(o.Listen, desired.Load()), o)
-			},
-			func(r *farshorev1.SyncResponse) {
-				d := r.GetProcessServer()
-				desired.Store(d)
-				server.Thresholds(thresholds(d))
-				server.Allow(gctx, machines(d))
-				server.Drain(d.GetDrain())
-				server.Listen(cmp.Or(d.GetListen(), c.Listen))
-			})
+	return m.run(ctx, work{
+		run: func(ctx context.Context) error { return server.Run(ctx, listener) },
+		observe: func(r *farshorev1.SyncRequest) {
+			o := server.Observe()
+			r.Observed = observed(c.dialled(o.Listen, desired.Load()), o)
+		},
+		act: func(ctx context.Context, r *farshorev1.SyncResponse) {
+			d := r.GetProcessServer()
+			desired.Store(d)
+			server.Thresholds(thresholds(d))
+			server.Allow(ctx, machines(d))
+			server.Drain(d.GetDrain())
+			server.Listen(cmp.Or(d.GetListen(), c.Listen))
+		},
+		metrics: server.Metrics(),
 	})
-	if c.Metrics != "" {
-		g.Go(func() error { return serveMetrics(gctx, c.Metrics, server.Metrics()) })
-	}
-	notify(log, daemon.SdNotifyReady)
-	defer notify(log, daemon.SdNotifyStopping)
-	return g.Wait()
 }
 
-func makeProcessServer(ctx context.Context, c processServerConfig, node *credential.Node, log *slog.Logger) (*processserver.Server, error) {
-	roots, err := node.Roots()
-	if err != nil {
-		return nil, identityFault(c.State, err)
-	}
-	v, err := openVault(ctx, c.Vault, roots, log)
+func (c *processServerConfig) server(ctx context.Context, m member) (*processserver.Server, error) {
+	v, err := m.openVault(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -182,11 +139,9 @@ func makeProcessServer(ctx context.Context, c processServerConfig, node *credent
 		SegmentAge: time.Duration(c.Segment.AgeSeconds) * time.Second, DrainWithin: processserver.DefaultDrain,
 		MoveWithin:       processserver.DefaultMove,
 		RequestsPerMonth: c.Segment.RequestsPerMonth, Bandwidth: c.schedule,
-	}, processserver.Deps{Node: node, Log: log, Now: time.Now, Journal: journal.Deps{
-		Store: v.store, Vault: v.id, Signer: node, Roots: roots, Recipients: v.description.Recipients, Rotated: v.recipients, Now: time.Now,
-		Report: func(b journal.BadClaim) {
-			log.Error("the vault holds a claim that no node of ours made", "name", b.Name, "err", b.Err)
-		},
+	}, processserver.Deps{Node: m.node, Log: m.log, Now: time.Now, Journal: journal.Deps{
+		Store: v.store, Vault: v.id, Signer: m.node, Roots: m.roots, Recipients: v.description.Recipients, Rotated: v.recipients, Now: time.Now,
+		Report: m.badDocument,
 	}})
 }
 
@@ -229,37 +184,4 @@ func observed(address string, o processserver.Observed) *farshorev1.SyncRequest_
 		m.Faults = append(m.Faults, hub.FaultMessage(f))
 	}
 	return &farshorev1.SyncRequest_ProcessServer{ProcessServer: m}
-}
-
-// serveMetrics answers Prometheus until ctx ends.
-func serveMetrics(ctx context.Context, address string, own prometheus.Collector) error {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(own, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	listener, err := transport.Listen(ctx, address)
-	if err != nil {
-		return err
-	}
-	server := &http.Server{
-		Handler: mux, ReadHeaderTimeout: 10 * time.Second,
-		BaseContext: func(net.Listener) context.Context { return ctx },
-	}
-	stop := context.AfterFunc(ctx, func() {
-		if err := server.Close(); err != nil {
-			commandline.Logger().Warn("the metrics port was not closed in order", "err", err)
-		}
-	})
-	defer stop()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve metrics on %s: %w", address, err)
-	}
-	return nil
-}
-
-// notify tells systemd, if it is there.
-func notify(log *slog.Logger, state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
-		log.Warn("systemd could not be notified", "state", state, "err", err)
-	}
 }

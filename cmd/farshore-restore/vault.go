@@ -72,7 +72,7 @@ func (f *vaultFlags) keys(ctx context.Context, c vault.Config) (vault.KeyRing, e
 	if f.key == "" {
 		return nil, nil
 	}
-	return connect.Keys(ctx, f.key, f.keyVault(c))
+	return connect.Keys(ctx, f.key, f.keyVault(c), nil)
 }
 
 // keyVault gives the credential that enters a Key Vault: what the flags say, else that of the vault.

@@ -75,26 +75,33 @@ func badCredential(subject, section string, err error) error {
 	}
 }
 
+// Way says which HTTP proxy a request goes through; nil: what the environment says.
+type Way = func(*http.Request) (*url.URL, error)
+
 // KeyVault enters Azure Key Vault. key is the URL of the key to wrap with; for unwrapping there is none. Without a
 // credential there is no wrapper. The error is a *fault.Fault (FS-3005).
-func KeyVault(c *vault.Credential, key string) (vault.Wrapper, error) {
+func KeyVault(c *vault.Credential, key string, proxy Way) (vault.Wrapper, error) {
 	if c == nil {
 		return nil, nil
 	}
 	if err := c.CheckKeyVault(); err != nil {
 		return nil, err
 	}
-	t, err := token(*c, nil)
+	t, err := token(*c, proxy)
 	if err != nil {
 		return nil, badCredential("Key Vault", "keyVaultCredential", err)
 	}
-	return keyvault.Keys{Credential: t, Key: key}, nil
+	keys := keyvault.Keys{Credential: t, Key: key}
+	if proxy != nil {
+		keys.Transport = azblob.HTTP(proxy)
+	}
+	return keys, nil
 }
 
 // Keys reads all private keys of a file; c enters the Key Vault that has wrapped one, and may be nil. The error is a
 // *fault.Fault.
-func Keys(ctx context.Context, path string, c *vault.Credential) (vault.KeyRing, error) {
-	w, err := KeyVault(c, "")
+func Keys(ctx context.Context, path string, c *vault.Credential, proxy Way) (vault.KeyRing, error) {
+	w, err := KeyVault(c, "", proxy)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +110,7 @@ func Keys(ctx context.Context, path string, c *vault.Credential) (vault.KeyRing,
 
 // token makes a credential that gives tokens: of any kind but shared-key. Signing in goes through the proxy, except for a
 // managed identity, which is asked for on this machine.
-func token(c vault.Credential, proxy func(*http.Request) (*url.URL, error)) (azcore.TokenCredential, error) {
+func token(c vault.Credential, proxy Way) (azcore.TokenCredential, error) {
 	if c.Kind == vault.ClientCertificate {
 		return clientCertificate(c, proxy)
 	}
@@ -123,7 +130,7 @@ func sharedKey(name, path string) (*service.SharedKeyCredential, error) {
 }
 
 // clientCertificate reads certificate and private key, in PEM or PKCS #12 form, out of one file.
-func clientCertificate(c vault.Credential, proxy func(*http.Request) (*url.URL, error)) (*azidentity.ClientCertificateCredential, error) {
+func clientCertificate(c vault.Credential, proxy Way) (*azidentity.ClientCertificateCredential, error) {
 	content, err := vault.ReadSecret(c.CertificateFile)
 	if err != nil {
 		return nil, err

@@ -31,7 +31,7 @@ type Keys struct {
 	Credential azcore.TokenCredential
 	Key        string // URL of the key to wrap with: https://NAME.vault.azure.net/keys/KEY, with or without /VERSION; unwrapping needs none
 
-	transport policy.Transporter // nil: HTTP
+	Transport policy.Transporter // nil: the SDK's own, by the proxy of the environment
 }
 
 // place is a key's URL in parts.
@@ -60,7 +60,7 @@ func parse(key string) (place, error) {
 func (k Keys) client(p place) (*azkeys.Client, error) {
 	return azkeys.NewClient(p.vault, k.Credential, &azkeys.ClientOptions{
 		ClientOptions: policy.ClientOptions{
-			Transport: k.transport,
+			Transport: k.Transport,
 			Retry:     policy.RetryOptions{MaxRetries: tries, TryTimeout: tryTimeout, RetryDelay: firstRetry, MaxRetryDelay: lastRetry},
 			Telemetry: policy.TelemetryOptions{ApplicationID: "farshore"},
 		},

@@ -32,7 +32,7 @@ func newKeys(t *testing.T) (*keyvaultsim.Server, Keys) {
 	t.Helper()
 	s := keyvaultsim.Start(t)
 	s.NewVersion("farshore")
-	return s, Keys{Credential: bearer{t}, Key: s.URL("farshore"), transport: s.Client()}
+	return s, Keys{Credential: bearer{t}, Key: s.URL("farshore"), Transport: s.Client()}
 }
 
 func wantCode(t *testing.T, what string, err error, code string) {
@@ -101,7 +101,7 @@ func TestWhatKeyVaultSaysNoToIsAFaultOfTheOperators(t *testing.T) {
 	s.Disable("farshore")
 	_, err = keys.Unwrap(t.Context(), by, wrapped)
 	wantCode(t, "the version disabled", err, "FS-3021")
-	_, _, err = Keys{Credential: bearer{t}, Key: s.URL("other"), transport: s.Client()}.Wrap(t.Context(), []byte("x"))
+	_, _, err = Keys{Credential: bearer{t}, Key: s.URL("other"), Transport: s.Client()}.Wrap(t.Context(), []byte("x"))
 	wantCode(t, "no such key", err, "FS-3021")
 }
 
