@@ -10,9 +10,10 @@ import (
 	"farshore/tests/lab/need"
 )
 
-// HostName is what a guest with an agent calls this host. Over [qemu.Loopback] the host's loopback services answer there, in
-// whatever machine the disk runs: the configuration server and process servers are named by it.
-const HostName = "host.farshore.lab"
+// HostName is what a guest with an agent calls this host, and what this host calls itself: an address made of it is good for a
+// body of a machine that runs here as well as for one that boots. Over [qemu.Loopback] the host's loopback services answer there,
+// in whatever machine the disk runs: the configuration server and process servers are named by it.
+const HostName = "localhost"
 
 // hostAddress is where QEMU's user network has the host.
 const hostAddress = "10.0.2.2"
@@ -21,11 +22,15 @@ const hostAddress = "10.0.2.2"
 // Whatever body the disk is in, it comes up there.
 type Agent struct {
 	Program string // farshore-agent
-	State   string // folder with its identity, and all else that becomes its state
+	State   string // folder with its identity, and all else that becomes its state; "": it enrols later, in [StateDir]
 	Control string // host:port of the configuration server
 	Extra   string // further lines of its configuration
 	Rate    int    // operations per second of a blockwriter beside it, which verify finds at the next boot; 0: there is none
+	Ops     int    // how many operations it does in each boot, after which the machine is quiet; 0: it never ends
 }
+
+// StateDir is where the agent of a disk keeps its state, below the disk's root.
+const StateDir = "var/lib/farshore/agent"
 
 // memory is more than the product's own limit: the lab's machines are small, and most of an agent's memory does not shrink
 // with them.
@@ -36,7 +41,7 @@ Description=Write what can be judged
 After=farshore-verify.service
 
 [Service]
-ExecStart=/usr/local/bin/blockwriter write --dir /var/lib/blockwriter --log /run/blockwriter.log --ring 4194304 --rate %d
+ExecStart=/usr/local/bin/blockwriter write --dir /var/lib/blockwriter --log /run/blockwriter.log --rate %d --ops %d
 `
 )
 
@@ -57,10 +62,13 @@ func WithAgent(ctx context.Context, image string, a Agent) (err error) {
 			return fmt.Errorf("make a folder of the agent: %w", err)
 		}
 	}
-	for from, to := range map[string]string{
+	copies := map[string]string{
 		a.Program: "usr/bin/farshore-agent", filepath.Join(root, "deploy/systemd/farshore-agent.service"): "etc/systemd/system/farshore-agent.service",
-		a.State: "var/lib/farshore/agent",
-	} {
+	}
+	if a.State != "" {
+		copies[a.State] = StateDir
+	}
+	for from, to := range copies {
 		if _, err := need.Run(ctx, "cp", "-r", "--preserve=mode", from, at(to)); err != nil {
 			return err
 		}
@@ -72,7 +80,7 @@ func WithAgent(ctx context.Context, image string, a Agent) (err error) {
 	}
 	units := []string{"farshore-agent.service"}
 	if a.Rate > 0 {
-		files["etc/systemd/system/farshore-load.service"] = fmt.Sprintf(load, a.Rate)
+		files["etc/systemd/system/farshore-load.service"] = fmt.Sprintf(load, a.Rate, a.Ops)
 		units = append(units, "farshore-load.service")
 	}
 	for path, content := range files {
@@ -83,4 +91,4 @@ func WithAgent(ctx context.Context, image string, a Agent) (err error) {
 	return enable(d.Root, units...)
 }
 
-const hostsFile = "127.0.0.1 localhost\n" + hostAddress + " " + HostName + "\n"
+const hostsFile = hostAddress + " " + HostName + "\n"
