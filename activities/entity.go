@@ -59,6 +59,8 @@ type Status struct {
 	FailbackPolicy farshore.FailbackPolicy `json:"failbackPolicy,omitzero"`
 	// Instance is the body of the machine that replicates from home, or did; empty: it was never told.
 	Instance string `json:"instance,omitempty"`
+	// Former are the bodies of the machine from before it came home last, oldest first. One of them may be there still, at rest.
+	Former []string `json:"former,omitempty"`
 	// Reprotect is the way home that is being made or stands, Failback the failback that runs or waits for its commit.
 	Reprotect *ReprotectRecord `json:"reprotect,omitempty"`
 	Failback  *FailbackRecord  `json:"failback,omitempty"`
@@ -80,6 +82,7 @@ type Answered struct {
 type FailoverRecord struct {
 	Run      Run                    `json:"run"`
 	Workflow string                 `json:"workflow"`
+	Planned  bool                   `json:"planned,omitempty"` // the source was brought to rest at its last point
 	Point    farshore.RecoveryPoint `json:"point,omitzero"`
 	Fence    FenceOut               `json:"fence,omitzero"`
 	VMID     string                 `json:"vmId,omitempty"` // empty: no machine of this run stands
@@ -137,9 +140,11 @@ type FailbackRecord struct {
 	Fence    FenceOut               `json:"fence,omitzero"`
 	Finished FinishedSinks          `json:"finished,omitzero"`
 	Instance string                 `json:"instance,omitempty"` // the body of the machine that came home; empty: not seen yet
-	Notes    []string               `json:"notes,omitempty"`    // what was less than hoped for
-	Started  time.Time              `json:"started,omitzero"`
-	Ended    time.Time              `json:"ended,omitzero"`
+	// Configuration is the guest's own, against that of the source before its failover.
+	Configuration GuestConfiguration `json:"configuration,omitzero"`
+	Notes         []string           `json:"notes,omitempty"` // what was less than hoped for
+	Started       time.Time          `json:"started,omitzero"`
+	Ended         time.Time          `json:"ended,omitzero"`
 	// Left is the machine that was stopped at the recovery site, once the failback is committed; RemovedBy is the workflow
 	// that removes it when its time is over.
 	Left      Run    `json:"left,omitzero"`

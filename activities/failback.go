@@ -17,12 +17,24 @@ type AwaitAgentIn struct {
 	Instance string             `json:"instance,omitempty"` // this one; empty: any but Others
 	Others   []string           `json:"others,omitempty"`   // former instances, which do not count
 	Seconds  int                `json:"seconds"`            // then nobody has reported; Operator fault
+	// StartsOn asks what would stop the machine from starting there: a target of its readiness.
+	StartsOn string `json:"startsOn,omitempty"`
+	// Before is an instance whose last known configuration is compared with this one's.
+	Before string `json:"before,omitempty"`
 }
 
 // AwaitAgentOut is the agent that reported.
 type AwaitAgentOut struct {
-	Instance string               `json:"instance"`
-	Machine  farshore.MachineSpec `json:"machine"`
+	Instance      string               `json:"instance"`
+	Machine       farshore.MachineSpec `json:"machine"`
+	Blocks        []string             `json:"blocks,omitempty"` // what would stop it from starting there
+	Configuration GuestConfiguration   `json:"configuration,omitzero"`
+}
+
+// GuestConfiguration compares a guest's own configuration files with those of an earlier body of the machine, by their hashes.
+type GuestConfiguration struct {
+	Files   int      `json:"files"`             // compared; 0: they are not known
+	Changes []string `json:"changes,omitempty"` // names of those that are not as they were
 }
 
 // ReleaseIn takes the fence of a machine's stream back in favour of one instance: that one goes on with the stream, owing
@@ -102,6 +114,8 @@ type HoldIn struct {
 	Machine   farshore.MachineID `json:"machine"`
 	Operation string             `json:"operation"`
 	Seconds   int                `json:"seconds"` // then the agent lets go by itself
+	// Still asks whether it rests still: only what the agent says after the step has begun counts.
+	Still bool `json:"still,omitempty"`
 }
 
 // PathIn asks whether the recovery site and home can reach each other on a private path.

@@ -27,6 +27,8 @@ type Request struct {
 	Home *farshore.Home `json:"home,omitempty"`
 	// FailbackPolicy is for enable, reprotect and set-failback-policy; empty: the default at first, then as it is.
 	FailbackPolicy *farshore.FailbackPolicy `json:"failbackPolicy,omitempty"`
+	// Planned is for failover: the source runs and replicates. It is brought to rest first, and nothing is lost.
+	Planned bool `json:"planned,omitempty"`
 	// Unplanned is for failback: the machine at the recovery site is lost. It is not brought to rest first, and Point counts.
 	Unplanned bool `json:"unplanned,omitempty"`
 	// Note is kept with the operation for whoever reads its record.

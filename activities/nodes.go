@@ -27,6 +27,8 @@ type SetProtectionIn struct {
 	NewGeneration bool                       `json:"newGeneration,omitempty"` // start a new full copy
 	// Instance is the one body of the machine that shall act on it; the others rest. Empty: whichever reports.
 	Instance string `json:"instance,omitempty"`
+	// ProcessServer is the one that the machine shall use before all others, because it is near to it. Empty: as placed.
+	ProcessServer string `json:"processServer,omitempty"`
 }
 
 // SetProtectionOut is what the agent said of its machine.

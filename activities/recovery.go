@@ -28,6 +28,12 @@ type FenceOut struct {
 	Why    string            `json:"why,omitempty"`   // why the source is not fenced
 }
 
+// PinPointIn names the point that a run reads.
+type PinPointIn struct {
+	Run      Run               `json:"run"`
+	Position farshore.Position `json:"position"`
+}
+
 // PrepareDisksIn asks for disks that hold exactly one recovery point.
 type PrepareDisksIn struct {
 	Run   Run                    `json:"run"`
@@ -65,6 +71,19 @@ var (
 	Unfence = Step[RunIn, None]{
 		Name: "recovery.Unfence", Limits: Limits{Attempt: time.Minute, All: time.Hour},
 		Summary: func(in RunIn) string { return "Let the source of " + string(in.Run.Machine) + " replicate again" },
+	}
+	// PinPoint keeps what a point needs, whatever retention says, for as long as the run reads it. It does not wait for long: a
+	// vault that cannot be written stops no failback.
+	PinPoint = Step[PinPointIn, None]{
+		Name: "recovery.PinPoint", Limits: Limits{Attempt: time.Minute, All: 2 * time.Minute},
+		Summary: func(in PinPointIn) string {
+			return fmt.Sprintf("Keep recovery point %s of %s", in.Position, in.Run.Machine)
+		},
+	}
+	// UnpinPoint leaves the points that the run has pinned to retention again.
+	UnpinPoint = Step[RunIn, None]{
+		Name: "recovery.UnpinPoint", Limits: quick,
+		Summary: func(in RunIn) string { return "Keep the recovery point of run " + string(in.Run.ID) + " no longer" },
 	}
 	// PrepareDisks has an applier make the disks of the point.
 	PrepareDisks = Step[PrepareDisksIn, PrepareDisksOut]{

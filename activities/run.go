@@ -17,9 +17,11 @@ const (
 	FailoverRun  RunKind = "failover"
 	ReprotectRun RunKind = "reprotect"
 	FailbackRun  RunKind = "failback"
+	VerifyRun    RunKind = "verify"
+	CompareRun   RunKind = "compare"
 )
 
-// Run is one execution of a test failover, a failover, a reprotect or a failback. Everything it makes is found again by it alone.
+// Run is one execution of a test failover, a failover, a reprotect, a failback, a verification or a comparison. Everything it makes is found again by it alone.
 type Run struct {
 	ID      farshore.RunID     `json:"id"`
 	Machine farshore.MachineID `json:"machine"`
@@ -31,7 +33,7 @@ type Run struct {
 func NewRun(kind RunKind, machine farshore.MachineID, operation string) Run {
 	sum := sha256.Sum256([]byte(string(kind) + "\x00" + string(machine) + "\x00" + operation))
 	name := strings.TrimRight(string(machine[:min(len(machine), 40)]), "-")
-	letter := map[RunKind]string{TestRun: "t", FailoverRun: "f", ReprotectRun: "r", FailbackRun: "b"}[kind]
+	letter := map[RunKind]string{TestRun: "t", FailoverRun: "f", ReprotectRun: "r", FailbackRun: "b", VerifyRun: "v", CompareRun: "c"}[kind]
 	return Run{ID: farshore.RunID(letter + "-" + name + "-" + hex.EncodeToString(sum[:5])), Machine: machine, Kind: kind}
 }
 
@@ -49,7 +51,7 @@ const (
 	TagRun     = "farshore-run"
 	TagMachine = "farshore-machine"
 	TagKind    = "farshore-kind"
-	TagNode    = "farshore-node" // the node that a VM carries: a temporary process server
+	TagNode    = "farshore-node" // the node that a VM carries, or was to carry: a temporary process server
 	TagKept    = "farshore-kept" // "true" once the failover is committed: never removed by a cleanup
 )
 

@@ -25,8 +25,11 @@ type Step[In, Out any] struct {
 
 // Limits say how long a step may take.
 type Limits struct {
-	Attempt   time.Duration // one attempt
-	Heartbeat time.Duration // longest silence of a running attempt; 0: the step is short and sends none
+	Attempt time.Duration // one attempt
+	// Heartbeat is the longest silence of a running attempt; 0: the step is short and sends none. A minute leaves room for one
+	// request to a cloud that is slow to answer. It costs nothing where a server was killed: when one of its name starts again,
+	// it takes up what was lost (package workers).
+	Heartbeat time.Duration
 	All       time.Duration // all attempts together
 }
 

@@ -28,21 +28,32 @@ func (p Progress) String() string {
 // error. What is watched goes on by itself: when the worker stops, Supervise hands the step back at once for another
 // worker to take up. Nothing is undone on cancellation either; that is the workflow's decision.
 func Supervise(ctx context.Context, every time.Duration, look func(context.Context) (p Progress, done bool, err error)) error {
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
 	for {
 		p, done, err := look(ctx)
 		if err != nil || done {
 			return err
 		}
 		activity.RecordHeartbeat(ctx, p)
-		select {
-		case <-ticker.C:
-		case <-activity.GetWorkerStopChannel(ctx):
-			return temporal.NewApplicationErrorWithOptions("the worker is stopping; the step goes on at the next one", "WorkerStopping",
-				temporal.ApplicationErrorOptions{Category: temporal.ApplicationErrorCategoryBenign, NextRetryDelay: time.Second})
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := Pause(ctx, every); err != nil {
+			return err
 		}
+	}
+}
+
+// ErrStopping hands a step back at once: what it watches goes on by itself, and the next attempt takes it up.
+var ErrStopping = temporal.NewApplicationErrorWithOptions("the worker is stopping; the step goes on at the next one", "WorkerStopping",
+	temporal.ApplicationErrorOptions{Category: temporal.ApplicationErrorCategoryBenign, NextRetryDelay: time.Second})
+
+// Pause waits in a step for d, unless the step is cancelled or the worker stops ([ErrStopping]).
+func Pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-activity.GetWorkerStopChannel(ctx):
+		return ErrStopping
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }

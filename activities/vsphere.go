@@ -20,6 +20,8 @@ type VSphereMachineIn struct {
 	Site
 	Machine      farshore.MachineSpec `json:"machine"`
 	MasterTarget string               `json:"masterTarget"` // BIOS UUID of the master target's VM
+	// Overwrite allows to write over what the VM that another run made for the machine holds: a person has confirmed it.
+	Overwrite bool `json:"overwrite,omitempty"`
 }
 
 // VSphereVM is a VM on vSphere.

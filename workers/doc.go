@@ -6,6 +6,6 @@
 // `temporal workflow start --input '{...}'` works with encryption on. Search attributes and workflow ids are never
 // encrypted; no secret stands in them, nor anywhere in a history.
 //
-// Nothing is lost when a worker stops: what it supervised goes on at the nodes and in the cloud, and the next worker takes
-// up where it was.
+// Nothing is lost when a worker stops or is killed: what it supervised goes on at the nodes and in the cloud, and the next
+// worker takes up where it was, at once.
 package workers

@@ -32,7 +32,7 @@ import (
 type Config struct {
 	Address   string `yaml:"address"`   // host:port of the frontend
 	Namespace string `yaml:"namespace"` // it must be there: see farshore-temporal prepare
-	// Identity is what the Temporal UI calls these workers; empty: farshore-control.
+	// Identity is what the Temporal UI calls these workers; empty: farshore-control. No two servers of a cluster have the same.
 	Identity string `yaml:"identity,omitempty"`
 	// PayloadKeyFile holds the keys that payloads are encrypted with; empty: they are stored plain.
 	PayloadKeyFile string `yaml:"payloadKeyFile,omitempty"`
@@ -49,13 +49,14 @@ type Connection struct {
 	// Codec decrypts what the Temporal UI and CLI show, behind converter.NewPayloadCodecHTTPHandler; nil: nothing is encrypted.
 	Codec     *Codec
 	namespace string
+	identity  string
 }
 
 // Connect makes the connection. It makes no request. The error is about the files it reads.
 func Connect(c Config, l *slog.Logger) (*Connection, error) {
-	conn := &Connection{Metrics: NewMetrics(), namespace: c.Namespace}
+	conn := &Connection{Metrics: NewMetrics(), namespace: c.Namespace, identity: cmp.Or(c.Identity, "farshore-control")}
 	options := client.Options{
-		HostPort: c.Address, Namespace: c.Namespace, Identity: cmp.Or(c.Identity, "farshore-control"),
+		HostPort: c.Address, Namespace: c.Namespace, Identity: conn.identity,
 		Logger: log.NewStructuredLogger(l), MetricsHandler: conn.Metrics.Handler(),
 	}
 	if c.PayloadKeyFile != "" {
@@ -141,6 +142,9 @@ func Run(ctx context.Context, conn *Connection, d Deps) error {
 			return nil // stopped before Temporal answered
 		}
 		return err
+	}
+	if _, err := takeUp(ctx, conn, d.Log); err != nil && ctx.Err() == nil {
+		d.Log.Warn("steps that were lost with a server are not looked for; they go on when their limits are over", "err", err)
 	}
 	fatal := make(chan error, 1)
 	w := worker.New(conn.Client, activities.TaskQueue, worker.Options{
