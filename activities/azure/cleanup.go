@@ -60,14 +60,14 @@ func (a *Adapter) deleteRun(ctx context.Context, in activities.Place) (activitie
 	if err != nil {
 		return activities.RunResources{}, err
 	}
+	if err := a.retire(found.Resources); err != nil {
+		return activities.RunResources{}, err
+	}
 	var removed activities.RunResources
 	for _, step := range removalOrder {
 		for _, r := range found.Resources {
-			if !strings.EqualFold(r.Type, step.kind) || r.Tags[activities.TagKept] == "true" {
+			if !strings.EqualFold(r.Type, step.kind) || isKept(r) {
 				continue
-			}
-			if err := a.retire(r); err != nil {
-				return removed, err
 			}
 			if err := a.remove(ctx, in, r, step.version); err != nil {
 				return removed, err
@@ -78,14 +78,24 @@ func (a *Adapter) deleteRun(ctx context.Context, in activities.Place) (activitie
 	return removed, a.nothingLeft(ctx, in)
 }
 
-// retire refuses the node that a VM carries, before the VM goes: nobody shall go on under its name.
-func (a *Adapter) retire(r activities.Resource) error {
-	name := r.Tags[activities.TagNode]
-	if name == "" || a.nodes == nil {
-		return nil
+// retire refuses the node that a VM carries, before the VM goes: nobody shall go on under its name. A VM that was never made
+// left its name with its interface.
+func (a *Adapter) retire(resources []activities.Resource) error {
+	retired := map[string]bool{"": true} // of what carries no node
+	for _, r := range resources {
+		name := r.Tags[activities.TagNode]
+		if retired[name] || isKept(r) || a.nodes == nil {
+			continue
+		}
+		if err := a.nodes.Retire(server(name)); err != nil {
+			return err
+		}
+		retired[name] = true
 	}
-	return a.nodes.Retire(server(name))
+	return nil
 }
+
+func isKept(r activities.Resource) bool { return r.Tags[activities.TagKept] == "true" }
 
 func (a *Adapter) remove(ctx context.Context, in activities.Place, r activities.Resource, version string) error {
 	_, err := do(ctx, a, r.Name, func(token string) (*runtime.Poller[armresources.ClientDeleteByIDResponse], error) {
@@ -104,7 +114,7 @@ func (a *Adapter) nothingLeft(ctx context.Context, in activities.Place) error {
 		return err
 	}
 	for _, r := range left.Resources {
-		if r.Tags[activities.TagKept] != "true" {
+		if !isKept(r) {
 			return &fault.Fault{
 				Code: "FS-5203", Kind: fault.Transient, Subject: "run " + string(in.Run.ID), What: r.Name + " is still listed after it was removed",
 				Remedy: "nothing: it is looked for again",

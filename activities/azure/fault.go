@@ -64,7 +64,7 @@ func explain(p activities.Place, doing string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := fault.As(err); ok || errors.Is(err, context.Canceled) || isStopping(err) {
+	if _, ok := fault.As(err); ok || errors.Is(err, context.Canceled) || errors.Is(err, activities.ErrStopping) {
 		return err
 	}
 	v := judge(err)

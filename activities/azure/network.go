@@ -104,16 +104,16 @@ func (a *Adapter) createNIC(ctx context.Context, in activities.CreateNICIn) (act
 	if address := in.Target.StaticAddress; address != "" && in.Run.Kind == activities.FailoverRun {
 		ip.PrivateIPAddress, ip.PrivateIPAllocationMethod = &address, to.Ptr(armnetwork.IPAllocationMethodStatic)
 	}
-	return a.putInterface(ctx, in.Place, in.Run.Resource("nic"), ip)
+	return a.putInterface(ctx, in.Place, in.Run.Resource("nic"), tagMap(in.Place), ip)
 }
 
 // putInterface makes an interface of the run with one address.
 func (a *Adapter) putInterface(
-	ctx context.Context, in activities.Place, name string, ip *armnetwork.InterfaceIPConfigurationPropertiesFormat,
+	ctx context.Context, in activities.Place, name string, tags map[string]*string, ip *armnetwork.InterfaceIPConfigurationPropertiesFormat,
 ) (activities.CreateNICOut, error) {
 	made, err := do(ctx, a, name, func(token string) (*runtime.Poller[armnetwork.InterfacesClientCreateOrUpdateResponse], error) {
 		return a.network.NewInterfacesClient().BeginCreateOrUpdate(ctx, in.Target.ResourceGroup, name, armnetwork.Interface{
-			Location: &in.Target.Location, Tags: tagMap(in),
+			Location: &in.Target.Location, Tags: tags,
 			Properties: &armnetwork.InterfacePropertiesFormat{
 				IPConfigurations: []*armnetwork.InterfaceIPConfiguration{{Name: to.Ptr("primary"), Properties: ip}},
 			},

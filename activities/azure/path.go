@@ -41,7 +41,7 @@ var (
 	}
 	pathDown = finding{
 		code: "FS-5206", kind: fault.Operator, what: "is not connected",
-		remedy: "see that the VPN device at home is up and the shared keys agree, then repeat the operation",
+		remedy: "see that the VPN device at home is up and the shared keys agree; a reprotect that waits goes on by itself then",
 	}
 	pathNone = finding{
 		code: "FS-5204", kind: fault.Operator, what: "has no VPN or ExpressRoute connection to home",

@@ -2,14 +2,12 @@ package azure
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"go.temporal.io/sdk/activity"
-	"go.temporal.io/sdk/temporal"
 
 	"farshore/activities"
 )
@@ -71,7 +69,7 @@ func finish[T any](ctx context.Context, a *Adapter, o *operations, name string, 
 		if poller.Done() {
 			break
 		}
-		if err := pause(ctx, a.pollPause(response)); err != nil {
+		if err := activities.Pause(ctx, a.pollPause(response)); err != nil {
 			return zero, err
 		}
 	}
@@ -102,24 +100,4 @@ func (a *Adapter) pollPause(response *http.Response) time.Duration {
 		}
 	}
 	return a.config.PollEvery
-}
-
-// errWorkerStopping hands a step back at once: the operation goes on at Azure and the next attempt takes it up.
-var errWorkerStopping = temporal.NewApplicationErrorWithOptions("the worker is stopping; the operation goes on in Azure", "WorkerStopping",
-	temporal.ApplicationErrorOptions{Category: temporal.ApplicationErrorCategoryBenign, NextRetryDelay: time.Second})
-
-func isStopping(err error) bool { return errors.Is(err, errWorkerStopping) }
-
-// pause waits, unless the step is cancelled or the worker stops.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-activity.GetWorkerStopChannel(ctx):
-		return errWorkerStopping
-	case <-ctx.Done():
-		return errors.Join(ctx.Err(), context.Cause(ctx))
-	}
 }

@@ -2,6 +2,7 @@ package azure
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -38,7 +39,7 @@ func (a *Adapter) stopVM(ctx context.Context, in activities.VMIn) (activities.No
 		_, err := carryOut(ctx, a, o, vm.Name+" shutdown", func(token string) (*runtime.Poller[armcompute.VirtualMachinesClientPowerOffResponse], error) {
 			return machines.BeginPowerOff(ctx, vm.ResourceGroupName, vm.Name, &armcompute.VirtualMachinesClientBeginPowerOffOptions{ResumeToken: token, SkipShutdown: &in.Held})
 		})
-		if ctx.Err() != nil || isStopping(err) {
+		if ctx.Err() != nil || errors.Is(err, activities.ErrStopping) {
 			return activities.None{}, explain(in.Place, "shut "+vm.Name+" down", err)
 		}
 		if err != nil { // the next request does not depend on the guest

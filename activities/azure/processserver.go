@@ -91,13 +91,14 @@ func (a *Adapter) findServer(ctx context.Context, in activities.ProcessServerIn)
 }
 
 // createServer makes the VM, with an interface that has no public address. The join token is made here and appears nowhere
-// but in the VM.
+// but in the VM. The interface bears the name of the node before that has a token, so that the removal of the run finds it
+// also if the VM is never made.
 func (a *Adapter) createServer(ctx context.Context, in activities.ProcessServerIn) (id string, err error) {
 	subnet, err := a.findSubnet(ctx, in.Place, in.Target.Network, in.Target.Subnet)
 	if err != nil {
 		return "", err
 	}
-	nic, err := a.putInterface(ctx, in.Place, in.Run.Resource("ps-nic"), &armnetwork.InterfaceIPConfigurationPropertiesFormat{
+	nic, err := a.putInterface(ctx, in.Place, in.Run.Resource("ps-nic"), serverTags(in), &armnetwork.InterfaceIPConfigurationPropertiesFormat{
 		Subnet: &armnetwork.Subnet{ID: &subnet}, PrivateIPAllocationMethod: to.Ptr(armnetwork.IPAllocationMethodDynamic),
 	})
 	if err != nil {
@@ -130,15 +131,21 @@ func server(name string) farshore.Identity {
 	return farshore.Identity{Role: farshore.RoleProcessServer, Name: name}
 }
 
+// serverTags are those of the run, and the name of the node.
+func serverTags(in activities.ProcessServerIn) map[string]*string {
+	tags := tagMap(in.Place)
+	tags[activities.TagNode] = &in.Name
+	return tags
+}
+
 func (a *Adapter) serverBody(in activities.ProcessServerIn, nic, customData string) (armcompute.VirtualMachine, error) {
 	key, err := nobodysKey()
 	if err != nil {
 		return armcompute.VirtualMachine{}, err
 	}
-	c, name, tags := a.config.ProcessServer, serverVM(in.Place), tagMap(in.Place)
-	tags[activities.TagNode] = &in.Name
+	c, name := a.config.ProcessServer, serverVM(in.Place)
 	vm := armcompute.VirtualMachine{
-		Location: &in.Target.Location, Tags: tags,
+		Location: &in.Target.Location, Tags: serverTags(in),
 		Properties: &armcompute.VirtualMachineProperties{
 			HardwareProfile: &armcompute.HardwareProfile{VMSize: to.Ptr(armcompute.VirtualMachineSizeTypes(c.Size))},
 			StorageProfile: &armcompute.StorageProfile{

@@ -112,3 +112,15 @@ func TestAProcessServerThatCannotBeMadeStopsTheStep(t *testing.T) {
 	}
 	must(c, activities.DeleteRun, c.place)
 }
+
+func TestAServerWhoseVMWasNeverMadeIsRetiredWithItsRun(t *testing.T) {
+	c, r, in := newServerLab(t)
+	c.server.Inject(armsim.Fault{Method: "PUT", Path: "/virtualMachines/", Status: 409, Code: "SkuNotAvailable"})
+	if _, err := run(c, activities.EnsureProcessServer, in); err == nil || r.tokens != 1 {
+		t.Fatalf("got %v with %d tokens, want a VM that is refused once there is a token for it", err, r.tokens)
+	}
+	must(c, activities.DeleteRun, c.place)
+	if !slices.Equal(r.retired, []string{in.Name}) {
+		t.Errorf("retired %v", r.retired)
+	}
+}

@@ -25,6 +25,7 @@ END
 "$program" join --control @CONTROL@ --token @TOKEN@ --ca-pin @PIN@ --role process-server --name @NAME@ --state "$state"
 
 if [ -n "$root" ]; then
+	printf 'exec "%s" process-server --config "%s"\n' "$program" "$config" >"$root/start"
 	exec "$program" process-server --config "$config"
 fi
 cat >/etc/systemd/system/farshore-process-server.service <<'END'
