@@ -10,7 +10,7 @@ import (
 	"farshore/activities"
 	"farshore/dataplane/disk"
 	"farshore/tests/blockwriter"
-	"farshore/tests/lab/guest"
+	"farshore/tests/lab/guest/guesttest"
 	"farshore/tests/lab/need"
 	"farshore/tests/lab/qemu"
 	"farshore/tests/lab/vcsim"
@@ -19,20 +19,10 @@ import (
 // TestAMachineThatCameHomeStartsFromItsVMDK writes a bootable disk through the block device that the master target's system
 // sees, and starts the VM: what boots, on VMware's controller with VMware's network card, are the bytes of the VMDK.
 func TestAMachineThatCameHomeStartsFromItsVMDK(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED: -short: booting a guest takes half a minute")
-	}
-	if err := errors.Join(need.Root("loop devices"), guest.Missing(), qemu.Missing()); err != nil {
+	if err := errors.Join(need.Root("loop devices"), qemu.Missing()); err != nil {
 		t.Skipf("SKIPPED: %v", err)
 	}
-	cache, err := need.Cache()
-	if err != nil {
-		t.Fatal(err)
-	}
-	image, err := guest.Build(t.Context(), cache)
-	if err != nil {
-		t.Fatal(err)
-	}
+	image := guesttest.Image(t)
 	state, err := os.Stat(image)
 	if err != nil {
 		t.Fatal(err)

@@ -23,8 +23,9 @@ type inspection struct {
 	*visit
 	*report
 	machine farshore.MachineSpec
-	target  *vm // the master target's; nil: not found
-	own     *vm // the machine's; nil: it is to be made
+	consent bool // a person has confirmed that the disks of the machine's VM may be written over
+	target  *vm  // the master target's; nil: not found
+	own     *vm  // the machine's; nil: it is to be made
 	guarded []guarded
 }
 
@@ -39,7 +40,7 @@ func (a *Adapter) preflight(ctx context.Context, in activities.VSphereMachineIn)
 		return r.out()
 	}
 	r.well("vCenter %s: %s is logged in", in.Home.VCenter, a.config.VCenters[in.Home.VCenter].Username)
-	i := &inspection{visit: v, report: r, machine: in.Machine}
+	i := &inspection{visit: v, report: r, machine: in.Machine, consent: in.Overwrite}
 	for _, check := range []func(context.Context) error{
 		func(ctx context.Context) error { return i.checkMasterTarget(ctx, in.MasterTarget) },
 		i.checkName, i.checkPool, i.checkNetwork, i.checkDatastore, i.checkDisks,
@@ -116,13 +117,28 @@ func (i *inspection) checkName(ctx context.Context) error {
 		if err := i.atRest(own); err != nil {
 			return i.failed(err)
 		}
-		i.well("VM %s: is the machine's, off and without snapshots", own.is.Name)
+		i.checkOwn(own)
 	case namesake != nil:
 		i.ill(taken.remedy, "VM %s: %s", i.vmName(), taken.what)
 	default:
 		i.well("VM %s: the name is free", i.vmName())
 	}
 	return nil
+}
+
+// checkOwn sees whether what the disks of the machine's VM hold may be written over. They are a good base: of an earlier
+// failback, of which only what differs has to be written. But the machine may have written there, until it was failed over
+// again, what was replicated nowhere.
+func (i *inspection) checkOwn(own *vm) {
+	switch maker := own.extra[markRun]; {
+	case maker == string(i.Run.ID):
+		i.well("VM %s: is the machine's, off and without snapshots", own.is.Name)
+	case i.consent:
+		i.well("VM %s: is the machine's of run %s, off and without snapshots; what of its disks differs is written over", own.is.Name, maker)
+	default:
+		i.ill("see that nothing on it is needed, then say overwrite: true in the home: what of its disks differs is written over; or remove the VM",
+			"VM %s: is the machine's of run %s, and its disks hold what the machine left there", own.is.Name, maker)
+	}
 }
 
 func (i *inspection) checkPool(ctx context.Context) error {

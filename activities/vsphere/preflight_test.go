@@ -65,6 +65,21 @@ func TestAPreflightOfAGoodHomeSaysWhatItSaw(t *testing.T) {
 	must(l, activities.VSpherePreflight, l.in) // a run that goes on after a fault looks again
 }
 
+func TestTheVMOfAnEarlierFailbackIsWrittenOverWhenAPersonSaysSo(t *testing.T) {
+	l := newLab(t)
+	first := must(l, activities.VSphereEnsureVM, l.in)
+	l.in.Run = activities.NewRun(activities.ReprotectRun, "web-01", "op-2")
+	f := refused(l, activities.VSpherePreflight, l.in, "FS-5420", fault.Operator)
+	if !strings.Contains(f.What, "1 of ") || !strings.Contains(f.What, "VM web-01: is the machine's of run ") || !strings.Contains(f.Remedy, "overwrite: true") {
+		t.Error(f)
+	}
+	l.in.Overwrite = true
+	must(l, activities.VSpherePreflight, l.in)
+	if second := must(l, activities.VSphereEnsureVM, l.in); second.Ref != first.Ref || second.Made || second.Disks[1] != first.Disks[1] {
+		t.Errorf("%+v, want %+v", second, first)
+	}
+}
+
 // findings are what a preflight can find, and how each comes about.
 var findings = []struct {
 	name, want string

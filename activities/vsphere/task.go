@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/sdk/activity"
 
 	"farshore/activities"
+	"farshore/dataplane/host"
 )
 
 // settlePatience is how long a step that was cancelled still waits for the task it began: what it made must be known.
@@ -61,16 +62,12 @@ func (v *visit) supervise(ctx context.Context, l look) error {
 }
 
 func every(ctx context.Context, pause time.Duration, l look) error {
-	ticker := time.NewTicker(pause)
-	defer ticker.Stop()
 	for {
 		if _, done, err := l(ctx); err != nil || done {
 			return err
 		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := host.Pause(ctx, pause); err != nil {
+			return err
 		}
 	}
 }
