@@ -17,8 +17,10 @@
 //	commit-failback/web-01/b-web-01-91d0c3be57    CommitFailbackRun
 //	cancel-failback/web-01/b-web-01-91d0c3be57    CancelFailbackRun
 //	remove-recovered/web-01/b-web-01-91d0c3be57   RemoveRecoveredRun
+//	verify/web-01/v-web-01-5b0c77e1d2             VerifyMachine
+//	compare/web-01/c-web-01-0d1f6a3e88            CompareMachine
 //
-// MakePoint is started by itself. For clients that know no updates, each operation is also a plain workflow ([TypeOf]): Failover with the input
+// MakePoint is started by itself, VerifyMachine, CompareMachine and VerifyVault too, for instance by a schedule. For clients that know no updates, each operation is also a plain workflow ([TypeOf]): Failover with the input
 // {"machine":"web-01"} asks the entity and waits for what it started.
 //
 // Invariants: a step's compensation is known before the step begins; compensation runs on a disconnected context, so that

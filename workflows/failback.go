@@ -29,8 +29,9 @@ type FailbackIn struct {
 	Planned   bool                       `json:"planned"`
 	Point     string                     `json:"point,omitempty"` // of one that is not planned
 	// On is what the machine's agent at the recovery site does if the failback is taken back, with its instance.
-	On   activities.SetProtectionIn `json:"on"`
-	Note string                     `json:"note,omitempty"`
+	On     activities.SetProtectionIn `json:"on"`
+	Bodies []string                   `json:"bodies,omitempty"` // of the machine, from earlier journeys
+	Note   string                     `json:"note,omitempty"`
 }
 
 // failback is one [FailbackRun].
@@ -40,6 +41,7 @@ type failback struct {
 	in      FailbackIn
 	record  activities.FailbackRecord
 	touched bool // the machine at home was started: its disks are no longer what the master target left
+	pinned  farshore.Position
 }
 
 // FailbackRun stops the machine at the recovery site and starts it at home, from disks that were compared block by block. If
@@ -54,7 +56,9 @@ func FailbackRun(ctx workflow.Context, in FailbackIn) (activities.FailbackRecord
 	}
 	steps := []func(workflow.Context) error{f.hold, f.stop, f.fence, f.last, f.finish, f.giveBack, f.powerOn, f.meet}
 	if !in.Planned {
-		steps = []func(workflow.Context) error{f.choose, f.stopIfItCan, f.fenceIfItCan, f.choose, f.finish, f.giveBack, f.powerOn, f.meet}
+		steps = []func(workflow.Context) error{
+			f.choose, f.pin, f.stopIfItCan, f.fenceIfItCan, f.choose, f.pin, f.finish, f.giveBack, f.powerOn, f.meet, f.unpin,
+		}
 	}
 	if err := inOrder(ctx, steps...); err != nil {
 		f.tell(ctx, "taking it back")
@@ -72,10 +76,7 @@ func (f *failback) tell(ctx workflow.Context, what string) {
 // hold brings the machine to rest at its last point.
 func (f *failback) hold(ctx workflow.Context) (err error) {
 	f.tell(ctx, "bringing the machine to rest")
-	f.before("let the machine run on", func(ctx workflow.Context) error {
-		_, err := activities.LetGo.Do(ctx, activities.MachineIn{Machine: f.in.Run.Machine})
-		return err
-	})
+	f.before("let the machine run on", func(ctx workflow.Context) error { return letGo(ctx, f.in.Run) })
 	f.record.Point, err = activities.Hold.Do(ctx, activities.HoldIn{
 		Machine: f.in.Run.Machine, Operation: string(f.in.Run.ID), Seconds: holdSeconds,
 	})
@@ -98,9 +99,16 @@ func (f *failback) stop(ctx workflow.Context) error {
 	return err
 }
 
-// stopIfItCan stops a machine that may be lost, with the cloud that it runs in.
+// stopIfItCan stops a machine that may be lost, with the cloud that it runs in, and does not wait for long.
 func (f *failback) stopIfItCan(ctx workflow.Context) error {
-	return optional(ctx, &f.record.Notes, f.stop)
+	if workflow.GetVersion(ctx, "stop-soon", workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		return optional(ctx, &f.record.Notes, f.stop)
+	}
+	lost := fault.Fault{
+		Code: "FS-7015", Kind: fault.Operator, Subject: "the machine at the recovery site", What: "it could not be stopped",
+		Remedy: "see that it is off before anything is sent to it: it may still run, and nothing that it writes is kept",
+	}
+	return optional(ctx, &f.record.Notes, func(ctx workflow.Context) error { return soon(ctx, f.stop, lost) })
 }
 
 // fence takes the stream from the machine at the recovery site: nothing that it writes is acknowledged from here on.
@@ -151,6 +159,38 @@ func (f *failback) choose(ctx workflow.Context) (err error) {
 	return err
 }
 
+// pin keeps the point, which may be an old one, until the failback is over: to finish the disks and to compare them can take
+// longer than retention waits with what it removes. A point of which it is about to remove something is refused; a vault that
+// cannot be written is a note. A planned failback needs no pin: the newest points always stay.
+func (f *failback) pin(ctx workflow.Context) error {
+	if workflow.GetVersion(ctx, "pin-point", workflow.DefaultVersion, 1) == workflow.DefaultVersion || f.pinned == f.record.Point.Position {
+		return nil
+	}
+	if f.pinned.IsZero() {
+		f.before("leave the recovery point to retention again", f.letPointGo)
+	}
+	f.pinned = f.record.Point.Position
+	_, err := activities.PinPoint.Do(ctx, activities.PinPointIn{Run: f.in.Run, Position: f.pinned})
+	if reason, ok := fault.As(err); ok && reason.Kind != fault.Refused {
+		f.record.Notes = append(f.record.Notes, "the recovery point is not pinned: "+reason.Error())
+		return nil
+	}
+	return err
+}
+
+// unpin is the end of a failback that pinned.
+func (f *failback) unpin(ctx workflow.Context) error {
+	if f.pinned.IsZero() {
+		return nil
+	}
+	return optional(ctx, &f.record.Notes, f.letPointGo)
+}
+
+func (f *failback) letPointGo(ctx workflow.Context) error {
+	_, err := activities.UnpinPoint.Do(ctx, activities.RunIn{Run: f.in.Run})
+	return err
+}
+
 func (f *failback) finish(ctx workflow.Context) (err error) {
 	f.tell(ctx, "finishing the disks and comparing every block")
 	f.before("give the disks to the master target again", func(ctx workflow.Context) error { return f.reopen(ctx, f.touched) })
@@ -178,7 +218,8 @@ func (f *failback) powerOn(ctx workflow.Context) error {
 	return err
 }
 
-// meet waits for the agent of a machine that was started, and takes the machine as it is if it does not report.
+// meet waits for the agent of a machine that was started, and takes the machine as it is if it does not report. What of the
+// guest's configuration is not as it was before the failover is told, not refused: it may have been changed on purpose.
 func (f *failback) meet(ctx workflow.Context) error {
 	if !f.vsphere() {
 		return nil
@@ -186,17 +227,24 @@ func (f *failback) meet(ctx workflow.Context) error {
 	f.tell(ctx, "waiting for its agent")
 	return optional(ctx, &f.record.Notes, func(ctx workflow.Context) error {
 		out, err := activities.AwaitAgent.Do(ctx, activities.AwaitAgentIn{
-			Machine: f.in.Run.Machine, Others: elsewhere(f.in.Reprotect, f.in.Failover), Seconds: bootedAgent,
+			Machine: f.in.Run.Machine, Others: but(f.in.Bodies, f.in.Reprotect.Instance, f.in.Failover.Source), Seconds: bootedAgent, Before: f.in.Failover.Source,
 		})
-		f.record.Instance = out.Instance
+		f.record.Instance, f.record.Configuration = out.Instance, out.Configuration
 		return err
 	})
 }
 
-// elsewhere are the bodies of a machine that are not the one that came home: the source, and the one at the recovery site.
-// Also on the source's own hardware the machine that came home is another body: its disks say that they were elsewhere.
-func elsewhere(way activities.ReprotectRecord, over activities.FailoverRecord) []string {
-	return slices.DeleteFunc([]string{way.Instance, over.Source}, func(s string) bool { return s == "" })
+// but gives the bodies of a machine that are not the one that is looked for: those of earlier journeys, and of this one the
+// source and, behind a failback, the one at the recovery site; those that are not known are left out. Also on the source's own
+// hardware the machine that came home is another body: its disks say that they were elsewhere.
+func but(former []string, now ...string) []string {
+	var all []string
+	for _, body := range slices.Concat(former, now) {
+		if body != "" && !slices.Contains(all, body) {
+			all = append(all, body)
+		}
+	}
+	return all
 }
 
 // SettleFailbackIn is the input of [CommitFailbackRun] and [CancelFailbackRun].
@@ -208,7 +256,8 @@ type SettleFailbackIn struct {
 	Target    farshore.Target            `json:"target"`
 	// On is what the agent shall do afterwards: of a commit the one at home, which the run finds if the failback did not
 	// see it; of a cancel the one at the recovery site.
-	On activities.SetProtectionIn `json:"on"`
+	On     activities.SetProtectionIn `json:"on"`
+	Bodies []string                   `json:"bodies,omitempty"` // of the machine, from earlier journeys
 }
 
 // CommitFailbackRun declares that the machine stays at home: it replicates from there, and owes what differs. The machine
@@ -220,7 +269,7 @@ func CommitFailbackRun(ctx workflow.Context, in SettleFailbackIn) (activities.Fa
 		func(ctx workflow.Context) error {
 			tell(ctx, "looking for the agent of the machine at home")
 			agent, err := activities.AwaitAgent.Do(ctx, activities.AwaitAgentIn{
-				Machine: out.Run.Machine, Instance: out.Instance, Others: elsewhere(in.Reprotect, in.Failover), Seconds: agentSeconds,
+				Machine: out.Run.Machine, Instance: out.Instance, Others: but(in.Bodies, in.Reprotect.Instance, in.Failover.Source), Seconds: agentSeconds,
 			})
 			out.Instance = cmp.Or(agent.Instance, out.Instance)
 			return err

@@ -1,6 +1,8 @@
 package workflows
 
 import (
+	"time"
+
 	"go.temporal.io/sdk/workflow"
 
 	"farshore"
@@ -15,6 +17,7 @@ type FailoverIn struct {
 	Target  farshore.Target            `json:"target"`
 	Point   string                     `json:"point"`
 	Source  activities.SetProtectionIn `json:"source"` // what the source does if the failover is taken back
+	Planned bool                       `json:"planned,omitempty"`
 	// Replaces is the failover whose machine this one takes the place of: a change of the recovery point. The source is
 	// fenced already.
 	Replaces *activities.FailoverRecord `json:"replaces,omitempty"`
@@ -26,6 +29,7 @@ type failover struct {
 	launch
 	in     FailoverIn
 	record activities.FailoverRecord
+	rests  time.Time // of a planned one: until then at least the source is at rest
 }
 
 // FailoverRun fences the source and starts the machine at the recovery site. If it fails or is cancelled, everything is
@@ -36,13 +40,16 @@ func FailoverRun(ctx workflow.Context, in FailoverIn) (activities.FailoverRecord
 	f.place = activities.Place{Run: in.Run, Target: in.Target}
 	f.machine = in.Machine
 	f.tell = func(ctx workflow.Context, what string) { describeRun(ctx, in.Run, what, f.point, f.record.Notes) }
-	f.record = activities.FailoverRecord{Run: in.Run, Workflow: in.Run.WorkflowID(), Started: workflow.Now(ctx)}
+	f.record = activities.FailoverRecord{Run: in.Run, Workflow: in.Run.WorkflowID(), Planned: in.Planned, Started: workflow.Now(ctx)}
 	if in.Note != "" {
 		f.record.Notes = append(f.record.Notes, in.Note)
 	}
 	steps := f.first()
-	if in.Replaces != nil {
+	switch {
+	case in.Replaces != nil:
 		steps = f.again()
+	case in.Planned:
+		steps = f.planned()
 	}
 	if err := inOrder(ctx, steps...); err != nil {
 		f.tell(ctx, "taking it back")
@@ -64,7 +71,7 @@ func (f *failover) first() []func(workflow.Context) error {
 
 // again is a change of the recovery point: the new disks are made first, then the old machine gives way.
 func (f *failover) again() []func(workflow.Context) error {
-	f.record.Fence, f.record.Source = f.in.Replaces.Fence, f.in.Replaces.Source
+	f.record.Fence, f.record.Source, f.record.Planned = f.in.Replaces.Fence, f.in.Replaces.Source, f.in.Replaces.Planned
 	return []func(workflow.Context) error{
 		f.choose(f.in.Point), f.preflight, f.prepare, f.importDisks, f.giveWay, f.connect, f.start, f.seen, f.tidy,
 	}
@@ -74,6 +81,12 @@ func (f *failover) fence(ctx workflow.Context) (err error) {
 	f.tell(ctx, "fencing the source")
 	f.before("let the source replicate again", func(ctx workflow.Context) error { return letReplicate(ctx, f.in.Run, f.in.Source) })
 	f.record.Fence, err = activities.Fence.Do(ctx, activities.RunIn{Run: f.in.Run})
+	if f.in.Planned {
+		if err == nil && !f.record.Fence.Fenced {
+			err = notFenced(f.in.Run, f.record.Fence)
+		}
+		return err
+	}
 	if reason, ok := fault.As(err); ok && (reason.Kind == fault.Transient || reason.Kind == fault.Operator) {
 		f.record.Fence, err = activities.FenceOut{Why: reason.Error()}, nil // a vault that cannot be written stops no failover
 	}
@@ -188,6 +201,12 @@ func CancelFailoverRun(ctx workflow.Context, in SettleIn) (Settled, error) {
 		func(ctx workflow.Context) error {
 			describeRun(ctx, run, "letting the source replicate again", in.Failover.Point, nil)
 			return letReplicate(ctx, run, in.Source)
+		},
+		func(ctx workflow.Context) error {
+			if !in.Failover.Planned {
+				return nil
+			}
+			return optional(ctx, &out.Notes, func(ctx workflow.Context) error { return letGo(ctx, run) })
 		})
 	if err != nil {
 		return Settled{}, activities.Outward(err)

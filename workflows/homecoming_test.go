@@ -137,6 +137,31 @@ func TestAWayHomeIsGivenUpAndMadeAgain(t *testing.T) {
 	w.replicatedHome(t)
 }
 
+// The source is switched on again after the machine came home elsewhere. It rests, and it reports.
+func TestABodyOfAnEarlierJourneyIsNotTakenForTheOneThatActs(t *testing.T) {
+	w := newWorld()
+	s := abroad(t, w)
+	s.ask(farshore.Reprotect, reprotectRequest())
+	s.ask(farshore.Failback, activities.Request{})
+	s.ask(farshore.CommitFailback, activities.Request{})
+	s.expect("at home", in(farshore.Resyncing, farshore.Primary))
+	s.then(time.Minute, func() { w.home.sourceOn = true })
+	over := s.ask(farshore.Failover, activities.Request{})
+	commit := s.ask(farshore.Commit, activities.Request{})
+	way := reprotectRequest()
+	way.Home.Overwrite = true
+	again := s.ask(farshore.Reprotect, way)
+	s.expect("replicated home again", func(st activities.Status) bool { return st.Reprotect != nil && st.Reprotect.Instance == "recovered-2" })
+	back := s.ask(farshore.Failback, activities.Request{})
+	home := s.ask(farshore.CommitFailback, activities.Request{})
+	s.expect("at home again", func(st activities.Status) bool {
+		return st.State.Location == farshore.Primary && st.Instance == "homed-2" && slices.Equal(st.Former, []string{source, recovered, homed, "recovered-2"})
+	})
+	s.end()
+	s.wantFine(over, commit, again, back, home)
+	w.sound(t)
+}
+
 func TestAFinishedFailbackIsTakenBackAndDoneAgain(t *testing.T) {
 	w := newWorld()
 	s := abroad(t, w)
@@ -218,10 +243,11 @@ func TestHomesAndPoliciesThatCannotBeAreRefused(t *testing.T) {
 	elsewhere.VSphere.Datastore = "ds2"
 	bad = append(bad, s.ask(farshore.Reprotect, activities.Request{Home: elsewhere}))
 	calmer := policyHome()
-	calmer.CrashEverySeconds = 300
+	calmer.CrashEverySeconds, calmer.Keep = 300, "all:6h,daily:30d"
 	edit := s.ask(farshore.SetFailbackPolicy, activities.Request{FailbackPolicy: &calmer})
 	s.expect("edited", func(st activities.Status) bool {
-		return st.FailbackPolicy == calmer && st.State.Location == farshore.ReverseProtected
+		return st.FailbackPolicy == calmer && st.State.Location == farshore.ReverseProtected &&
+			w.policy.CrashEverySeconds == 300 && w.policy.Keep == calmer.Keep
 	})
 	s.end()
 	s.wantFine(fine, edit)

@@ -3,6 +3,7 @@ package workflows
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,18 +27,27 @@ const (
 type homeSite struct {
 	holder   string // the body whose writes are acknowledged; empty: none
 	athome   string // the body that runs at home, or did
+	journey  int    // failovers that made a machine
+	sourceOn bool   // the source answers
+	rests    bool   // and is at rest
+	asked    string // the operation that brought it to rest
 	vmRun    farshore.RunID
-	vmOn     bool           // the machine at the recovery site runs
-	held     bool           // and is at rest
-	homeOn   bool           // the machine at home runs
-	vm       bool           // there is a VM at home
-	maker    farshore.RunID // the run that made it
-	attached string         // the master target that has the disks
-	open     string         // the master target that writes them
-	touched  bool           // the machine at home ran from them since
-	lost     string         // a master target that answers no more
-	mute     bool           // it does not even say so
+	vmOn     bool                // the machine at the recovery site runs
+	held     bool                // and is at rest
+	homeOn   bool                // the machine at home runs
+	vm       bool                // there is a VM at home
+	maker    farshore.RunID      // the run that made it
+	strange  bool                // the marks of its disks say that they are another's
+	attached string              // the master target that has the disks
+	open     string              // the master target that writes them
+	over     bool                // also over what they hold
+	touched  bool                // the machine at home ran from them since
+	lost     string              // a master target that answers no more
+	mute     bool                // it does not even say so
+	blocks   map[string][]string // what would stop the machine from starting, by where
 	broken   []string
+
+	configuration map[string]activities.GuestConfiguration // against the body of the name
 }
 
 func (h *homeSite) never(what string, happened bool) {
@@ -48,7 +58,20 @@ func (h *homeSite) never(what string, happened bool) {
 
 func (h *homeSite) told(in activities.SetProtectionIn) {
 	h.never("another body than the acknowledged one was told to go on",
-		in.Replicate == activities.ReplicateOn && in.Instance != "" && in.Instance != h.holder)
+		in.Replicate == activities.ReplicateOn && in.Instance != "" && kind(in.Instance) != h.holder)
+}
+
+// body names a body of the journey under way; the source is there once.
+func (h *homeSite) body(of string) string {
+	if of == source || h.journey < 2 {
+		return of
+	}
+	return fmt.Sprintf("%s-%d", of, h.journey)
+}
+
+func kind(body string) string {
+	of, _, _ := strings.Cut(body, "-")
+	return of
 }
 
 func (h *homeSite) unfenced() {
@@ -60,6 +83,10 @@ func (h *homeSite) unfenced() {
 
 func noAnswer(subject string) error {
 	return &fault.Fault{Code: "FS-6031", Kind: fault.Operator, Subject: subject, What: "it does not answer", Remedy: "start it"}
+}
+
+func noConsent() error {
+	return &fault.Fault{Code: "FS-5420", Kind: fault.Operator, Subject: "VM web-01", What: "it is of another run", Remedy: "say overwrite: true"}
 }
 
 func (w *world) registerHome(r worker.ActivityRegistry) {
@@ -84,23 +111,28 @@ func (w *world) registerHome(r worker.ActivityRegistry) {
 func (w *world) registerBodies(r worker.ActivityRegistry) {
 	h := &w.home
 	serve(w, r, activities.AwaitAgent, func(in activities.AwaitAgentIn) (activities.AwaitAgentOut, error) {
-		for body, on := range map[string]bool{recovered: h.vmOn, homed: h.homeOn} {
+		for _, of := range []string{source, recovered, homed} { // a former body that is there still has reported first
+			body, on := h.body(of), of == source && h.sourceOn || of == recovered && h.vmOn || of == homed && h.homeOn
 			if on && !slices.Contains(in.Others, body) && (in.Instance == "" || in.Instance == body) {
-				return activities.AwaitAgentOut{Instance: body, Machine: spec()}, nil
+				return activities.AwaitAgentOut{Instance: body, Machine: spec(), Blocks: h.blocks[in.StartsOn], Configuration: h.configuration[in.Before]}, nil
 			}
 		}
 		return activities.AwaitAgentOut{}, noAnswer("agent of web-01")
 	})
 	serve(w, r, activities.Release, func(in activities.ReleaseIn) (activities.ReleaseOut, error) {
-		h.never("the stream was given to a machine while another one runs",
-			in.Instance == recovered && h.homeOn || in.Instance == homed && h.vmOn)
-		w.fencedBy, h.holder = "", in.Instance
-		if in.Instance == homed {
+		body := kind(in.Instance)
+		h.never("the stream was given to a machine while another one runs", body == recovered && h.homeOn || body == homed && h.vmOn)
+		h.never("the stream was given to a body of an earlier journey", in.Instance != h.body(body) || body == source)
+		w.fencedBy, h.holder = "", body
+		if body == homed {
 			h.athome = homed
 		}
 		return activities.ReleaseOut{Epoch: 2}, nil
 	})
-	serve(w, r, activities.Hold, func(activities.HoldIn) (farshore.RecoveryPoint, error) {
+	serve(w, r, activities.Hold, func(in activities.HoldIn) (farshore.RecoveryPoint, error) {
+		if h.sourceOn && !h.vmOn {
+			return w.holdSource(in.Operation)
+		}
 		if !h.vmOn {
 			return farshore.RecoveryPoint{}, noAnswer("agent of web-01")
 		}
@@ -108,7 +140,7 @@ func (w *world) registerBodies(r worker.ActivityRegistry) {
 		return w.points[len(w.points)-1], nil
 	})
 	serve(w, r, activities.LetGo, func(activities.MachineIn) (activities.None, error) {
-		h.held = false
+		h.held, h.rests = false, false
 		return activities.None{}, nil
 	})
 	serve(w, r, activities.StopVM, func(in activities.VMIn) (activities.None, error) {
@@ -121,6 +153,19 @@ func (w *world) registerBodies(r worker.ActivityRegistry) {
 		h.vmOn = true
 		return activities.None{}, nil
 	})
+}
+
+// holdSource brings the source to rest once for an operation; asked again, it says whether it is at rest still.
+func (w *world) holdSource(operation string) (farshore.RecoveryPoint, error) {
+	h := &w.home
+	if h.asked == operation && !h.rests {
+		return farshore.RecoveryPoint{}, &fault.Fault{Code: "FS-1022", Kind: fault.Operator, Subject: "machine web-01", What: "it is not at rest"}
+	}
+	if h.asked != operation {
+		w.points = append(w.points, point(4))
+	}
+	h.asked, h.rests = operation, true
+	return point(4), nil
 }
 
 // registerSinks serves the steps on master targets.
@@ -144,7 +189,7 @@ func (w *world) registerSinks(r worker.ActivityRegistry) {
 		h.never("disks were written that are attached elsewhere", h.vm && h.attached != in.MasterTarget)
 		h.never("disks were written from which a machine runs", h.homeOn)
 		h.never("disks that somebody else wrote were taken for unchanged", h.touched && !in.Touched)
-		h.open, h.touched = in.MasterTarget, false
+		h.open, h.touched, h.over = in.MasterTarget, false, in.Sinks[0].Overwrite
 		return activities.None{}, answers(in.MasterTarget)
 	})
 	serve(w, r, activities.CloseSinks, func(in activities.SinksIn) (activities.None, error) {
@@ -175,12 +220,15 @@ func (w *world) registerSinks(r worker.ActivityRegistry) {
 func (w *world) registerVSphere(r worker.ActivityRegistry) {
 	h := &w.home
 	name := func(uuid string) string { return uuid[len("uuid of "):] }
-	serve(w, r, activities.VSpherePreflight, func(activities.VSphereMachineIn) (activities.PreflightOut, error) {
+	serve(w, r, activities.VSpherePreflight, func(in activities.VSphereMachineIn) (activities.PreflightOut, error) {
+		if h.vm && h.maker != in.Run.ID && !in.Overwrite {
+			return activities.PreflightOut{}, noConsent()
+		}
 		return activities.PreflightOut{Checks: []string{"login"}}, nil
 	})
 	serve(w, r, activities.VSphereEnsureVM, func(in activities.VSphereMachineIn) (activities.VSphereVM, error) {
 		h.never("a VM that runs was taken for a home", h.homeOn)
-		if h.maker == "" && !w.over[in.Run.ID] {
+		if h.maker == "" {
 			h.vm, h.maker = true, in.Run.ID
 		}
 		h.touched = false // another run knows nothing of its disks
@@ -190,7 +238,9 @@ func (w *world) registerVSphere(r worker.ActivityRegistry) {
 		h.never("disks of a running machine were attached elsewhere", h.homeOn)
 		h.never("disks were attached to two master targets", h.attached != "" && h.attached != name(in.MasterTarget))
 		h.attached = name(in.MasterTarget)
-		return activities.VSphereAttachedOut{Sinks: []activities.Sink{{Disk: "d0", Kind: farshore.HomeDevice, Path: "/dev/disk/by-id/scsi-36000c29"}}}, nil
+		return activities.VSphereAttachedOut{Sinks: []activities.Sink{
+			{Disk: "d0", Kind: farshore.HomeDevice, Path: "/dev/disk/by-id/scsi-36000c29", Overwrite: !h.strange},
+		}}, nil
 	})
 	serve(w, r, activities.VSphereDetach, func(in activities.VSphereDisksIn) (activities.None, error) {
 		h.never("disks were detached while they are written", h.open == name(in.MasterTarget) && h.open != h.lost)
@@ -218,7 +268,6 @@ func (w *world) registerVSphere(r worker.ActivityRegistry) {
 		if h.maker == in.Run.ID {
 			h.vm, h.maker = false, ""
 		}
-		w.over[in.Run.ID] = true
 		return activities.None{}, nil
 	})
 }
@@ -230,6 +279,9 @@ func (w *world) sound(t *testing.T) {
 	defer w.mu.Unlock()
 	for _, what := range w.home.broken {
 		t.Errorf("%s; calls %v", what, w.calls)
+	}
+	if len(w.pinned) > 0 {
+		t.Errorf("a run left its pin at %v; calls %v", w.pinned, w.calls)
 	}
 }
 

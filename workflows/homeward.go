@@ -3,7 +3,6 @@ package workflows
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -12,6 +11,9 @@ import (
 	"farshore"
 	"farshore/activities"
 )
+
+// maxFormer bounds the former bodies of a machine that are remembered: each journey out and home leaves two.
+const maxFormer = 32
 
 // policyHome is the failback policy; a machine that was protected before there were any has the default.
 func (p *protection) policyHome() farshore.FailbackPolicy {
@@ -24,7 +26,7 @@ func (p *protection) homeward() activities.SetProtectionIn {
 		Machine: p.State.Machine, Replicate: activities.ReplicateOn, Disks: p.Disks, Policy: p.policyHome().Replication(),
 	}
 	if p.Reprotect != nil {
-		in.Instance = p.Reprotect.Instance
+		in.Instance, in.ProcessServer = p.Reprotect.Instance, p.Reprotect.ProcessServer.Name
 	}
 	return in
 }
@@ -77,7 +79,7 @@ func (p *protection) reprotect(ctx workflow.Context, id string, r activities.Req
 	p.State.Location = farshore.Reprotecting
 	in := ReprotectIn{
 		Run: run, Machine: p.Machine, Target: p.Target, Home: *r.Home, Policy: p.policyHome(), On: p.homeward(),
-		Others: slices.DeleteFunc([]string{p.Instance, p.Failover.Source}, func(s string) bool { return s == "" }), Former: former, Note: r.Note,
+		Others: but(p.Former, p.Instance, p.Failover.Source), Former: former, Note: r.Note,
 	}
 	p.Reprotect = &activities.ReprotectRecord{Run: run, Workflow: run.WorkflowID(), Made: run, Home: *r.Home, Started: workflow.Now(ctx)}
 	p.show(ctx)
@@ -131,27 +133,23 @@ func (p *protection) ended(what string, err error) (cancelled bool) {
 // cancelReprotect gives the way home up: one that is being made by its own saga, one that stands by a run of its own.
 func (p *protection) cancelReprotect(ctx workflow.Context, _ string, _ activities.Request) (activities.Answer, error) {
 	if p.State.Location == farshore.Reprotecting {
-		p.Moving = farshore.CancelReprotect
-		p.stopMove()
-		return activities.Answer{Run: p.Reprotect.Run.ID, Workflow: p.Reprotect.Workflow}, nil
+		return p.stop(farshore.CancelReprotect, p.Reprotect.Run)
 	}
 	return p.giveUp(ctx)
 }
 
+// stop cancels the move that is under way: its own saga takes it back.
+func (p *protection) stop(op farshore.Operation, run activities.Run) (activities.Answer, error) {
+	p.Moving = op
+	p.stopMove()
+	return activities.Answer{Run: run.ID, Workflow: run.WorkflowID()}, nil
+}
+
 func (p *protection) giveUp(ctx workflow.Context) (activities.Answer, error) {
-	run := p.Reprotect.Run
-	id := fmt.Sprintf("cancel-reprotect/%s/%s", p.State.Machine, run.ID)
-	p.Moving = farshore.CancelReprotect
-	f, _, err := p.begin(ctx, child{
-		id: id, op: farshore.CancelReprotect, summary: "Give the way home of " + string(p.State.Machine) + " up", flow: CancelReprotectRun,
+	return settle(ctx, p, p.Reprotect.Run, child{
+		op: farshore.CancelReprotect, summary: "Give the way home of " + string(p.State.Machine) + " up", flow: CancelReprotectRun,
 		in: CancelReprotectIn{Reprotect: *p.Reprotect, Machine: p.Machine, Target: p.Target, On: p.homeward()},
-	})
-	if err != nil {
-		p.Moving = ""
-		return activities.Answer{}, err
-	}
-	awaitChild(ctx, p, f, func(ctx workflow.Context, out Settled, err error) {
-		p.ended("cancel", err)
+	}, func(ctx workflow.Context, out Settled, err error) {
 		if err != nil {
 			return
 		}
@@ -159,7 +157,6 @@ func (p *protection) giveUp(ctx workflow.Context) (activities.Answer, error) {
 		p.Failover.Notes = append(p.Failover.Notes, out.Notes...)
 		p.stopWatching(ctx)
 	})
-	return activities.Answer{Run: run.ID, Workflow: id}, nil
 }
 
 // failback brings the machine home.
@@ -172,7 +169,7 @@ func (p *protection) failback(ctx workflow.Context, id string, r activities.Requ
 		id: run.WorkflowID(), op: farshore.Failback, summary: "Failback of " + string(p.State.Machine), urgent: true, flow: FailbackRun,
 		in: FailbackIn{
 			Run: run, Machine: p.Machine, Target: p.Target, Failover: *p.Failover, Reprotect: *p.Reprotect,
-			Planned: !r.Unplanned, Point: r.Point, On: p.homeward(), Note: r.Note,
+			Planned: !r.Unplanned, Point: r.Point, On: p.homeward(), Bodies: p.Former, Note: r.Note,
 		},
 	})
 	if err != nil {
@@ -205,29 +202,20 @@ func (p *protection) failedBack(ctx workflow.Context, out activities.FailbackRec
 
 func (p *protection) settleFailback(on activities.SetProtectionIn) SettleFailbackIn {
 	return SettleFailbackIn{
-		Failback: *p.Failback, Failover: *p.Failover, Reprotect: *p.Reprotect, Machine: p.Machine, Target: p.Target, On: on,
+		Failback: *p.Failback, Failover: *p.Failover, Reprotect: *p.Reprotect, Machine: p.Machine, Target: p.Target, On: on, Bodies: p.Former,
 	}
 }
 
 // commitFailback declares that the machine stays at home. What it leaves at the recovery site is removed later.
 func (p *protection) commitFailback(ctx workflow.Context, _ string, _ activities.Request) (activities.Answer, error) {
-	id := fmt.Sprintf("commit-failback/%s/%s", p.State.Machine, p.Failback.Run.ID)
-	p.Moving = farshore.CommitFailback
-	f, _, err := p.begin(ctx, child{
-		id: id, op: farshore.CommitFailback, summary: "Commit the failback of " + string(p.State.Machine), urgent: true,
+	return settle(ctx, p, p.Failback.Run, child{
+		op: farshore.CommitFailback, summary: "Commit the failback of " + string(p.State.Machine), urgent: true,
 		flow: CommitFailbackRun, in: p.settleFailback(p.source(activities.ReplicateOn)),
-	})
-	if err != nil {
-		p.Moving = ""
-		return activities.Answer{}, err
-	}
-	awaitChild(ctx, p, f, func(ctx workflow.Context, out activities.FailbackRecord, err error) {
-		p.ended("commit", err)
+	}, func(ctx workflow.Context, out activities.FailbackRecord, err error) {
 		if err == nil {
 			p.cameHome(ctx, out)
 		}
 	})
-	return activities.Answer{Run: p.Failback.Run.ID, Workflow: id}, nil
 }
 
 // cameHome makes of a committed failback a machine at its primary location, which owes what differs.
@@ -247,6 +235,8 @@ func (p *protection) cameHome(ctx workflow.Context, out activities.FailbackRecor
 	if err != nil {
 		p.Problem = "commit: " + trouble(err)
 	}
+	p.Former = but(p.Former, p.Failover.Source, p.Reprotect.Instance)
+	p.Former = p.Former[max(0, len(p.Former)-maxFormer):]
 	p.LastFailback, p.Instance = &out, out.Instance
 	p.State.Location, p.State.Fence, p.State.Protection = farshore.Primary, farshore.FenceOpen, farshore.Resyncing
 	p.Failover, p.Reprotect, p.Failback = nil, nil, nil
@@ -255,27 +245,16 @@ func (p *protection) cameHome(ctx workflow.Context, out activities.FailbackRecor
 // cancelFailback takes a failback back: a running one by its own saga, a finished one by a run of its own.
 func (p *protection) cancelFailback(ctx workflow.Context, _ string, _ activities.Request) (activities.Answer, error) {
 	if p.State.Location == farshore.FailingBack {
-		p.Moving = farshore.CancelFailback
-		p.stopMove()
-		return activities.Answer{Run: p.Failback.Run.ID, Workflow: p.Failback.Workflow}, nil
+		return p.stop(farshore.CancelFailback, p.Failback.Run)
 	}
 	return p.returnThere(ctx)
 }
 
 func (p *protection) returnThere(ctx workflow.Context) (activities.Answer, error) {
-	run := p.Failback.Run
-	id := fmt.Sprintf("cancel-failback/%s/%s", p.State.Machine, run.ID)
-	p.Moving = farshore.CancelFailback
-	f, _, err := p.begin(ctx, child{
-		id: id, op: farshore.CancelFailback, summary: "Take the failback of " + string(p.State.Machine) + " back", urgent: true,
+	return settle(ctx, p, p.Failback.Run, child{
+		op: farshore.CancelFailback, summary: "Take the failback of " + string(p.State.Machine) + " back", urgent: true,
 		flow: CancelFailbackRun, in: p.settleFailback(p.homeward()),
-	})
-	if err != nil {
-		p.Moving = ""
-		return activities.Answer{}, err
-	}
-	awaitChild(ctx, p, f, func(ctx workflow.Context, out Settled, err error) {
-		p.ended("cancel", err)
+	}, func(ctx workflow.Context, out Settled, err error) {
 		if err != nil {
 			return
 		}
@@ -285,7 +264,6 @@ func (p *protection) returnThere(ctx workflow.Context) (activities.Answer, error
 			p.Problem = "cancel: " + trouble(err)
 		}
 	})
-	return activities.Answer{Run: run.ID, Workflow: id}, nil
 }
 
 // setFailbackPolicy changes the policy; a machine that is replicated home hears of it at once.

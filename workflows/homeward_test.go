@@ -1,9 +1,11 @@
 package workflows
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
@@ -140,6 +142,48 @@ func TestAReprotectThatFailsOrIsCancelledAnywhereLeavesTheMachineAsItWas(t *test
 	}
 }
 
+func TestAReprotectWaitsForThePrivatePathAndGoesOnWhenItIsMended(t *testing.T) {
+	path := func(code string) error {
+		return &fault.Fault{Code: code, Kind: fault.Operator, Subject: "the way home", What: "planted", Remedy: "mend it"}
+	}
+	w := failedOver()
+	missing := []string{"FS-5204", "FS-5206", "FS-5206", "FS-5209"}
+	w.fail = func(_ int, name string) error {
+		if name == activities.CheckPath.Name && len(missing) > 0 {
+			code := missing[0]
+			missing = missing[1:]
+			return path(code)
+		}
+		return nil
+	}
+	if _, err := doReprotect(w, reprotectIn(), nothing); err != nil {
+		t.Fatal(err)
+	}
+	wantCalls(t, w, "nodes.AwaitAgent azure.CheckPath azure.CheckPath azure.CheckPath azure.CheckPath azure.CheckPath nodes.ChooseMasterTarget vsphere.Preflight "+
+		"azure.EnsureProcessServer vsphere.EnsureVM vsphere.Attach nodes.OpenSinks recovery.Release nodes.SetProtection nodes.AwaitSinks")
+	w.replicatedHome(t)
+
+	for _, row := range []struct {
+		code    string
+		atLeast int
+	}{{"FS-5206", 200}, {"FS-5212", 1}} {
+		w := failedOver()
+		w.fail = func(_ int, name string) error {
+			if name == activities.CheckPath.Name {
+				return path(row.code)
+			}
+			return nil
+		}
+		_, err := doReprotect(w, reprotectIn(), nothing)
+		f, ok := fault.As(err)
+		looks := len(w.called()) - 1
+		if !ok || f.Code != row.code || looks < row.atLeast || looks > 2*row.atLeast {
+			t.Errorf("%s for good: %v after %d looks, want about %d", row.code, err, looks, row.atLeast)
+		}
+		w.thereAlone(t)
+	}
+}
+
 func TestAReprotectToFilesNeedsNoVSphere(t *testing.T) {
 	w := failedOver()
 	in := reprotectIn()
@@ -152,6 +196,55 @@ func TestAReprotectToFilesNeedsNoVSphere(t *testing.T) {
 	wantCalls(t, w, "nodes.AwaitAgent nodes.ChooseMasterTarget nodes.OpenSinks recovery.Release nodes.SetProtection nodes.AwaitSinks")
 	if len(way.Sinks) != 1 || way.Sinks[0].Path != "/srv/home/d0.img" || way.Sinks[0].SizeBytes != spec().Disks[0].SizeBytes {
 		t.Errorf("sinks %+v", way.Sinks)
+	}
+}
+
+func TestAMachineThatWouldNotStartAtHomeIsNotReplicatedThereUnlessAPersonKnowsBetter(t *testing.T) {
+	w, in := failedOver(), reprotectIn()
+	w.home.blocks = map[string][]string{"vmware": {"initramfs-drivers, /boot/initrd.img: it lacks vmw_pvscsi"}}
+	_, err := doReprotect(w, in, nothing)
+	if f, ok := fault.As(err); !ok || f.Code != "FS-7014" || !strings.Contains(f.What, "vmw_pvscsi") || !strings.Contains(f.Remedy, "--target vmware") {
+		t.Errorf("error %v", err)
+	}
+	wantCalls(t, w, "nodes.AwaitAgent")
+	w.thereAlone(t)
+	w, in.Home.Unready = failedOver(), true
+	w.home.blocks = map[string][]string{"vmware": {"it lacks vmw_pvscsi"}}
+	way, err := doReprotect(w, in, nothing)
+	if err != nil || len(way.Notes) != 1 || !strings.Contains(way.Notes[0], "vmw_pvscsi") {
+		t.Errorf("record %+v, error %v", way, err)
+	}
+	w.replicatedHome(t)
+}
+
+func TestAFailbackTellsWhatOfTheGuestIsNotAsItWasBeforeTheFailover(t *testing.T) {
+	w, in := reverseProtected(t, true)
+	changed := activities.GuestConfiguration{Files: 31, Changes: []string{"/etc/fstab"}}
+	w.home.configuration = map[string]activities.GuestConfiguration{in.Failover.Source: changed}
+	got, err := doFailback(w, in, nothing)
+	if err != nil || !reflect.DeepEqual(got.Configuration, changed) {
+		t.Errorf("record %+v, error %v", got, err)
+	}
+}
+
+func TestTheVMOfAnEarlierFailbackIsWrittenOverOnlyWhenAPersonSaysSo(t *testing.T) {
+	w := failedOver()
+	w.home.vm, w.home.maker = true, "earlier"
+	in := reprotectIn()
+	_, err := doReprotect(w, in, nothing)
+	if f, ok := fault.As(err); !ok || f.Code != "FS-5420" {
+		t.Errorf("without a word: %v", err)
+	}
+	wantCalls(t, w, "nodes.AwaitAgent azure.CheckPath nodes.ChooseMasterTarget vsphere.Preflight")
+	in.Home.Overwrite = true
+	for _, strange := range []bool{false, true} {
+		w := failedOver()
+		w.home.vm, w.home.maker, w.home.strange = true, "earlier", strange
+		way, err := doReprotect(w, in, nothing)
+		if err != nil || way.VM.Made || w.home.over == strange {
+			t.Errorf("marked as another's: %v; disks may be written over: %v; record %+v, error %v", strange, w.home.over, way, err)
+		}
+		w.replicatedHome(t)
 	}
 }
 
@@ -246,7 +339,7 @@ func endFailback(t *testing.T, planned bool, at int, name string, last bool) {
 	t.Helper()
 	noted := []string{"nodes.AwaitAgent"}
 	if !planned {
-		noted = append(noted, "azure.StopVM", "recovery.Fence")
+		noted = append(noted, "azure.StopVM", "recovery.Fence", "recovery.PinPoint", "recovery.UnpinPoint")
 	}
 	failing, in := reverseProtected(t, planned)
 	failing.fail = failOnce(at)
@@ -345,6 +438,24 @@ func TestAnUnplannedFailbackWorksWithTheRecoverySiteLost(t *testing.T) {
 	got, err := doFailback(w, in, nothing)
 	if err != nil || got.Point.Position != point(2).Position || len(got.Notes) != 1 || slices.Contains(w.called(), "nodes.Hold") {
 		t.Errorf("record %+v, %v; calls %v", got, err, w.called())
+	}
+	w.sound(t)
+}
+
+func TestAnUnplannedFailbackDoesNotWaitLongForARecoverySiteThatDoesNotAnswer(t *testing.T) {
+	w, in := reverseProtected(t, false)
+	w.fail = func(_ int, name string) error {
+		if name == activities.StopVM.Name {
+			return temporal.NewApplicationErrorWithOptions("no answer", "Silent", temporal.ApplicationErrorOptions{NextRetryDelay: time.Minute})
+		}
+		return nil
+	}
+	got, err := doFailback(w, in, nothing)
+	if err != nil || len(got.Notes) != 1 || !strings.Contains(got.Notes[0], "FS-7015") {
+		t.Errorf("record %+v, %v", got, err)
+	}
+	if waited := got.Ended.Sub(got.Started); waited > 2*lostPatience {
+		t.Errorf("it took %v", waited)
 	}
 	w.sound(t)
 }

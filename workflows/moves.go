@@ -1,7 +1,6 @@
 package workflows
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -72,12 +71,12 @@ func (p *protection) move(ctx workflow.Context, id string, r activities.Request,
 	run := activities.NewRun(activities.FailoverRun, p.State.Machine, id)
 	from := p.State.Location
 	p.State.Location = farshore.FailingOver
-	p.Failover = &activities.FailoverRecord{Run: run, Workflow: run.WorkflowID(), Started: workflow.Now(ctx)}
+	p.Failover = &activities.FailoverRecord{Run: run, Workflow: run.WorkflowID(), Planned: r.Planned, Started: workflow.Now(ctx)}
 	p.show(ctx)
 	f, cancel, err := p.begin(ctx, child{
 		id: run.WorkflowID(), op: farshore.Failover, summary: "Failover of " + string(p.State.Machine), urgent: true, flow: FailoverRun,
 		in: FailoverIn{
-			Run: run, Machine: p.Machine, Target: p.Target, Point: r.Point, Source: p.usual(), Replaces: former, Note: r.Note,
+			Run: run, Machine: p.Machine, Target: p.Target, Point: r.Point, Source: p.usual(), Planned: r.Planned, Replaces: former, Note: r.Note,
 		},
 	})
 	if err != nil {
@@ -137,27 +136,18 @@ func (p *protection) commit(ctx workflow.Context, _ string, _ activities.Request
 	if p.Failover.VMID == "" {
 		return activities.Answer{}, p.refuse("FS-7001", "commit is not possible: no machine stands at the recovery site", "run: farshore failover change-point "+string(p.State.Machine))
 	}
-	id := fmt.Sprintf("commit/%s/%s", p.State.Machine, p.Failover.Run.ID)
-	p.Moving, p.Failover.Kept = farshore.Commit, true
-	f, _, err := p.begin(ctx, child{
-		id: id, op: farshore.Commit, summary: "Commit the failover of " + string(p.State.Machine), urgent: true, flow: CommitRun,
+	p.Failover.Kept = true
+	return settle(ctx, p, p.Failover.Run, child{
+		op: farshore.Commit, summary: "Commit the failover of " + string(p.State.Machine), urgent: true, flow: CommitRun,
 		in: SettleIn{Failover: *p.Failover, Target: p.Target, Source: p.source(activities.ReplicateOff)},
-	})
-	if err != nil {
-		p.Moving = ""
-		return activities.Answer{}, err
-	}
-	awaitChild(ctx, p, f, func(ctx workflow.Context, out Settled, err error) {
-		p.Moving = ""
+	}, func(ctx workflow.Context, out Settled, err error) {
 		if err != nil {
-			p.Problem = "commit: " + trouble(err)
 			return
 		}
 		p.State.Location = farshore.Recovery
 		p.Failover.Notes = append(p.Failover.Notes, out.Notes...)
 		p.stopWatching(ctx)
 	})
-	return activities.Answer{Run: p.Failover.Run.ID, Workflow: id}, nil
 }
 
 // cancelFailover takes a failover back: a running one by its own saga, a finished one by a run of its own.
@@ -171,24 +161,19 @@ func (p *protection) cancelFailover(ctx workflow.Context, _ string, _ activities
 }
 
 func (p *protection) takeBack(ctx workflow.Context) (activities.Answer, error) {
-	run := p.Failover.Run
-	id := fmt.Sprintf("cancel-failover/%s/%s", p.State.Machine, run.ID)
-	p.State.Location, p.Moving = farshore.Cancelling, farshore.CancelFailover
-	f, _, err := p.begin(ctx, child{
-		id: id, op: farshore.CancelFailover, summary: "Take the failover of " + string(p.State.Machine) + " back", urgent: true,
+	p.State.Location = farshore.Cancelling
+	answer, err := settle(ctx, p, p.Failover.Run, child{
+		op: farshore.CancelFailover, summary: "Take the failover of " + string(p.State.Machine) + " back", urgent: true,
 		flow: CancelFailoverRun, in: SettleIn{Failover: *p.Failover, Target: p.Target, Source: p.usual()},
-	})
-	if err != nil {
-		p.State.Location, p.Moving = farshore.CommitPending, ""
-		return activities.Answer{}, err
-	}
-	awaitChild(ctx, p, f, func(_ workflow.Context, _ Settled, err error) {
-		p.Moving = ""
+	}, func(_ workflow.Context, _ Settled, err error) {
 		if err != nil {
-			p.State.Location, p.Problem = farshore.CommitPending, "cancel: "+trouble(err)
+			p.State.Location = farshore.CommitPending
 			return
 		}
 		p.State.Location, p.State.Fence, p.Failover = farshore.Primary, farshore.FenceOpen, nil
 	})
-	return activities.Answer{Run: run.ID, Workflow: id}, nil
+	if err != nil {
+		p.State.Location = farshore.CommitPending
+	}
+	return answer, err
 }

@@ -50,6 +50,7 @@ func (p *protection) operations() []handler {
 		{farshore.CommitFailback, "declare that the machine stays at home", p.commitFailback},
 		{farshore.CancelFailback, "take an uncommitted failback back", p.cancelFailback},
 		{farshore.SetFailbackPolicy, "change how the machine is replicated home", p.setFailbackPolicy},
+		{farshore.SetPolicy, "change how the machine is replicated, and how long its points stay", p.setPolicy},
 	}
 }
 
@@ -123,9 +124,18 @@ func (p *protection) complete(op farshore.Operation, r activities.Request) error
 			return p.refuse("FS-7003", "there is no failback policy in the request", "give the failback policy")
 		}
 		return p.policyIsGood(r.FailbackPolicy)
+	case farshore.SetPolicy:
+		if q := r.Policy; q == nil || q.RPOThresholdSeconds < 1 || q.RetentionHours < 1 || q.CrashEverySeconds < 1 || q.AppEverySeconds < 0 {
+			return p.refuse("FS-7003", "there is no policy in the request, or one with a number below 1", "give the whole policy")
+		}
 	case farshore.TestFailover, farshore.Failover, farshore.ChangeRecoveryPoint, farshore.Failback:
 		if _, err := farshore.ParseSelector(r.Point); err != nil {
 			return p.refuse("FS-7003", err.Error(), "see: farshore point list "+string(p.State.Machine))
+		}
+		if r.Planned {
+			if err := p.planIsGood(op, r); err != nil {
+				return err
+			}
 		}
 		if keep := time.Duration(r.KeepMinutes) * time.Minute; keep < 0 || keep > longestKeep {
 			return p.refuse("FS-7003", fmt.Sprintf("a test cannot be kept %d minutes", r.KeepMinutes), fmt.Sprintf("use 1 to %d, or 0 for the default", longestKeep/time.Minute))

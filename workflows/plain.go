@@ -47,6 +47,8 @@ func TypeOf(op farshore.Operation) string {
 		return "CancelFailback"
 	case farshore.SetFailbackPolicy:
 		return "SetFailbackPolicy"
+	case farshore.SetPolicy:
+		return "SetReplicationPolicy"
 	}
 	return ""
 }
@@ -107,7 +109,7 @@ func Register(r worker.WorkflowRegistry) {
 	r.RegisterWorkflowWithOptions(Protection, workflow.RegisterOptions{Name: activities.TypeProtection})
 	for _, w := range []any{
 		InitialReplication, DeltaSync, TestFailoverRun, FailoverRun, CommitRun, CancelFailoverRun, MakePoint,
-		ReprotectRun, CancelReprotectRun, FailbackRun, CommitFailbackRun, CancelFailbackRun, RemoveRecoveredRun,
+		ReprotectRun, CancelReprotectRun, FailbackRun, CommitFailbackRun, CancelFailbackRun, RemoveRecoveredRun, VerifyMachine, VerifyVault, CompareMachine,
 	} {
 		r.RegisterWorkflow(w)
 	}

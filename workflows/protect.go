@@ -60,6 +60,27 @@ func (p *protection) begun(ctx workflow.Context) (activities.Answer, error) {
 	return p.copyDisks(ctx, farshore.Enable, 0)
 }
 
+// setPolicy changes the policy. A machine that replicates from home hears of it at once, any other when it does so again.
+func (p *protection) setPolicy(ctx workflow.Context, _ string, r activities.Request) (activities.Answer, error) {
+	if err := p.turns.Lock(ctx); err != nil {
+		return activities.Answer{}, err
+	}
+	defer p.turns.Unlock()
+	if err := p.State.Allows(farshore.SetPolicy); err != nil {
+		return activities.Answer{}, err
+	}
+	before := p.Policy
+	p.Policy = *r.Policy
+	if p.State.Location != farshore.Primary || p.Moving != "" {
+		return activities.Answer{}, nil
+	}
+	if _, err := activities.SetProtection.Do(ctx, p.usual()); err != nil {
+		p.Policy = before
+		return activities.Answer{}, err
+	}
+	return activities.Answer{}, nil
+}
+
 // resync begins a new generation: a full copy. The recovery points of earlier ones stay usable meanwhile and afterwards.
 func (p *protection) resync(ctx workflow.Context, _ string, _ activities.Request) (activities.Answer, error) {
 	if err := p.turns.Lock(ctx); err != nil {

@@ -207,6 +207,26 @@ func awaitChild[T any](ctx workflow.Context, p *protection, f workflow.ChildWork
 	})
 }
 
+// settle begins the run that ends an earlier one for good, by a commit or by taking it back. done changes the state at its end;
+// what went wrong is told already.
+func settle[T any](ctx workflow.Context, p *protection, earlier activities.Run, c child, done func(ctx workflow.Context, out T, err error)) (activities.Answer, error) {
+	c.id = fmt.Sprintf("%s/%s/%s", c.op, p.State.Machine, earlier.ID)
+	p.Moving = c.op
+	f, _, err := p.begin(ctx, c)
+	if err != nil {
+		p.Moving = ""
+		return activities.Answer{}, err
+	}
+	awaitChild(ctx, p, f, func(ctx workflow.Context, out T, err error) {
+		p.Moving = ""
+		if err != nil {
+			p.Problem = string(c.op) + ": " + trouble(err)
+		}
+		done(ctx, out, err)
+	})
+	return activities.Answer{Run: earlier.ID, Workflow: c.id}, nil
+}
+
 // trouble says in a few words why a run ended badly.
 func trouble(err error) string {
 	if temporal.IsCanceledError(err) {

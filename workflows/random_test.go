@@ -38,7 +38,7 @@ func seeds(t *testing.T) []uint64 {
 var unsafeToFail = []string{
 	"azure.DeleteRun", "azure.ListRun", "recovery.DiscardDisks", "recovery.Unfence", "nodes.SetProtection", "nodes.StopReplication",
 	"recovery.Release", "nodes.LetGo", "azure.StartVM", "nodes.OpenSinks", "nodes.CloseSinks", "vsphere.Attach", "vsphere.Detach",
-	"vsphere.PowerOff", "vsphere.Delete",
+	"vsphere.PowerOff", "vsphere.Delete", "recovery.UnpinPoint",
 }
 
 // anything is a request that any operation can be asked with.

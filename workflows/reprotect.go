@@ -3,6 +3,8 @@ package workflows
 import (
 	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -19,8 +21,20 @@ const (
 	bootedAgent  = 30 * 60 // of one that was just started
 )
 
-// closePatience is how long a former master target may take to give its disks back before another one goes on without it.
-const closePatience = 5 * time.Minute
+// lostPatience is how long somebody who may be lost is waited for: a former master target that has disks, the recovery site of
+// a failback that is not planned.
+const lostPatience = 5 * time.Minute
+
+// A private path that is not there is looked at again, first after pathEvery and then less and less often, for so long.
+const (
+	pathEvery    = 5 * time.Second
+	pathSeldom   = 5 * time.Minute
+	pathPatience = 24 * time.Hour
+)
+
+// mendedPaths are the faults of a private path that somebody may mend while a run waits. An address that names no host
+// (FS-5212) is mended by another request only.
+var mendedPaths = []string{"FS-5204", "FS-5205", "FS-5206", "FS-5207", "FS-5208", "FS-5209"}
 
 // ReprotectIn is the input of [ReprotectRun].
 type ReprotectIn struct {
@@ -88,19 +102,42 @@ func (r *reprotect) follow(former activities.ReprotectRecord) {
 func (r *reprotect) meet(ctx workflow.Context) error {
 	r.tell(ctx, "looking for the agent of the machine at the recovery site")
 	out, err := activities.AwaitAgent.Do(ctx, activities.AwaitAgentIn{
-		Machine: r.in.Run.Machine, Instance: r.record.Instance, Others: r.in.Others, Seconds: agentSeconds,
+		Machine: r.in.Run.Machine, Instance: r.record.Instance, Others: r.in.Others, Seconds: agentSeconds, StartsOn: r.in.Home.StartsOn(),
 	})
 	r.record.Instance = cmp.Or(out.Instance, r.record.Instance)
-	return err
+	if err != nil || len(out.Blocks) == 0 {
+		return err
+	}
+	what := fmt.Sprintf("it would not start at home (%s): %s", r.in.Home.StartsOn(), strings.Join(out.Blocks, "; "))
+	if r.in.Home.Unready {
+		r.record.Notes = append(r.record.Notes, what)
+		return nil
+	}
+	return &fault.Fault{
+		Code: "FS-7014", Kind: fault.Refused, Subject: "machine " + string(r.in.Run.Machine), What: what,
+		Remedy: "on the machine, at the recovery site: farshore-agent readiness fix --all --target " + r.in.Home.StartsOn() + "; or, if it is known to start there, unready: true in the home",
+	}
 }
 
+// path waits until there is a private path home. What it lacks is mended elsewhere, by a provider or at home, while nothing
+// was changed here yet: so the run stays and says what it waits for.
 func (r *reprotect) path(ctx workflow.Context) error {
 	if !r.in.Policy.PrivatePath {
 		return nil
 	}
 	r.tell(ctx, "looking at the private path home")
-	_, err := activities.CheckPath.Do(ctx, activities.PathIn{Place: r.place(), Address: r.in.Home.Address})
-	return err
+	pause := pathEvery
+	for until := workflow.Now(ctx).Add(pathPatience); ; pause = min(2*pause, pathSeldom) {
+		_, err := activities.CheckPath.Do(ctx, activities.PathIn{Place: r.place(), Address: r.in.Home.Address})
+		if f, ok := fault.As(err); !ok || !slices.Contains(mendedPaths, f.Code) || !workflow.Now(ctx).Before(until) {
+			return err
+		}
+		r.tell(ctx, "waiting for the private path home: "+trouble(err))
+		timer := workflow.NewTimerWithOptions(ctx, pause, workflow.TimerOptions{Summary: "Then the private path home is looked at again"})
+		if err := timer.Get(ctx, nil); err != nil {
+			return err
+		}
+	}
 }
 
 func (r *reprotect) choose(ctx workflow.Context) (err error) {
@@ -112,7 +149,9 @@ func (r *reprotect) choose(ctx workflow.Context) (err error) {
 }
 
 func (r *reprotect) vm() activities.VSphereMachineIn {
-	return activities.VSphereMachineIn{Site: r.site(), Machine: r.in.Machine, MasterTarget: r.record.MasterTarget.VM}
+	return activities.VSphereMachineIn{
+		Site: r.site(), Machine: r.in.Machine, MasterTarget: r.record.MasterTarget.VM, Overwrite: r.in.Home.Overwrite,
+	}
 }
 
 func (r *reprotect) look(ctx workflow.Context) error {
@@ -155,20 +194,25 @@ func (r *reprotect) handOver(ctx workflow.Context) error {
 	r.before("give the disks to master target "+former.MasterTarget.Name+" again", func(ctx workflow.Context) error {
 		return former.reopen(ctx, false)
 	})
-	if err := optional(ctx, &r.record.Notes, func(ctx workflow.Context) error { return soon(ctx, former.close) }); err != nil {
+	late := fault.Fault{
+		Code: "FS-7013", Kind: fault.Operator, Subject: "the former master target", What: "it did not give the disks back",
+		Remedy: "do not use its disks for anything else before it was heard of again",
+	}
+	if err := optional(ctx, &r.record.Notes, func(ctx workflow.Context) error { return soon(ctx, former.close, late) }); err != nil {
 		return err
 	}
 	return former.detach(ctx)
 }
 
-// soon does a step and gives it up, with a fault, if it has not ended after closePatience.
-func soon(ctx workflow.Context, step func(workflow.Context) error) error {
+// soon does a step that waits for somebody who may be lost, and gives it up if it has not ended after lostPatience. The fault
+// says what that means.
+func soon(ctx workflow.Context, step func(workflow.Context) error, lost fault.Fault) error {
 	limited, stop := workflow.WithCancel(ctx)
 	defer stop()
 	late := false
 	timer, stopTimer := workflow.WithCancel(ctx)
 	workflow.GoNamed(timer, "give up", func(timer workflow.Context) {
-		if workflow.NewTimerWithOptions(timer, closePatience, workflow.TimerOptions{Summary: "It does not answer"}).Get(timer, nil) == nil {
+		if workflow.NewTimerWithOptions(timer, lostPatience, workflow.TimerOptions{Summary: "It does not answer"}).Get(timer, nil) == nil {
 			late = true
 			stop()
 		}
@@ -176,10 +220,8 @@ func soon(ctx workflow.Context, step func(workflow.Context) error) error {
 	err := step(limited)
 	stopTimer()
 	if late && temporal.IsCanceledError(err) && ctx.Err() == nil {
-		return &fault.Fault{
-			Code: "FS-7013", Kind: fault.Operator, Subject: "the former master target", What: fmt.Sprintf("it did not give the disks back within %s", closePatience),
-			Remedy: "do not use its disks for anything else before it was heard of again",
-		}
+		lost.What += fmt.Sprintf(" within %s", lostPatience)
+		return &lost
 	}
 	return err
 }
@@ -202,7 +244,7 @@ func (r *reprotect) takeSinks(ctx workflow.Context) error {
 func (r *reprotect) turn(ctx workflow.Context) error {
 	r.tell(ctx, "letting it replicate from the recovery site")
 	on := r.in.On
-	on.Instance = r.record.Instance
+	on.Instance, on.ProcessServer = r.record.Instance, r.record.ProcessServer.Name
 	r.before("fence the stream again", func(ctx workflow.Context) error { return fenceAgain(ctx, r.in.Run, on) })
 	epoch, err := release(ctx, r.in.Run, on)
 	r.record.Epoch = epoch + 1

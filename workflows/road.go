@@ -40,7 +40,8 @@ func (r road) attach(ctx workflow.Context) error {
 	}
 	r.Sinks = out.Sinks
 	for i := range r.Sinks {
-		r.Sinks[i].Overwrite = r.VM.Made || r.Home.Overwrite // a VM that was there before is somebody's until a person says otherwise
+		// Its mark says that the disk is this machine's; still a VM that was there before is somebody's until a person says otherwise.
+		r.Sinks[i].Overwrite = r.Sinks[i].Overwrite && (r.VM.Made || r.Home.Overwrite)
 	}
 	return nil
 }

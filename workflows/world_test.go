@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 	tlog "go.temporal.io/sdk/log"
@@ -30,26 +32,35 @@ type world struct {
 	mu        sync.Mutex
 	points    []farshore.RecoveryPoint
 	fencedBy  farshore.RunID
+	pinned    []farshore.Position
 	afresh    bool // a new generation is wished for
-	early     int  // times that a fenced source was told to go on
+	policy    farshore.ReplicationPolicy
+	early     int // times that a fenced source was told to go on
 	replicate activities.Replicate
 	prepared  map[farshore.RunID]int
 	cloud     map[farshore.RunID][]string
 	kept      map[farshore.RunID]bool
-	// over holds the runs that are being taken back. The real Temporal never starts a step that was cancelled before it
-	// began; the test's one may, behind the compensation, so a step that makes something for such a run does nothing.
-	over    map[farshore.RunID]bool
-	calls   []string // names of steps, in the order of their calls
-	fail    func(call int, name string) error
-	hook    func(call int, name string) // called when the step has had its effect and has not answered yet
-	copying atomic.Bool                 // the initial replication goes on
-	home    homeSite
+	// cancelled holds the calls that the workflow has been told are cancelled. The real Temporal waits for such a step, or never
+	// starts it; the test's one may start it afterwards, behind its compensation, so it has no effect then.
+	cancelled map[call]bool
+	calls     []string // names of steps, in the order of their calls
+	fail      func(call int, name string) error
+	hook      func(call int, name string) // called when the step has had its effect and has not answered yet
+	copying   atomic.Bool                 // the initial replication goes on
+	home      homeSite
+}
+
+// call is one execution of a step.
+type call struct{ workflow, id string }
+
+func callOf(i *activity.Info) call {
+	return call{workflow: i.WorkflowExecution.RunID, id: i.ActivityID}
 }
 
 func newWorld() *world {
 	return &world{
 		points:   []farshore.RecoveryPoint{point(1), point(2), point(3)},
-		prepared: map[farshore.RunID]int{}, cloud: map[farshore.RunID][]string{}, kept: map[farshore.RunID]bool{}, over: map[farshore.RunID]bool{},
+		prepared: map[farshore.RunID]int{}, cloud: map[farshore.RunID][]string{}, kept: map[farshore.RunID]bool{}, cancelled: map[call]bool{},
 		replicate: activities.ReplicateOn, home: homeSite{holder: source, athome: source},
 		fail: func(int, string) error { return nil }, hook: func(int, string) {},
 	}
@@ -106,11 +117,16 @@ func (w *world) called() []string {
 
 // serve registers a step whose effect is act.
 func serve[In, Out any](w *world, r worker.ActivityRegistry, s activities.Step[In, Out], act func(In) (Out, error)) {
-	s.Serve(r, func(_ context.Context, in In) (Out, error) {
+	s.Serve(r, func(ctx context.Context, in In) (out Out, err error) {
+		info := activity.GetInfo(ctx)
 		w.mu.Lock()
+		if w.cancelled[callOf(&info)] {
+			w.mu.Unlock()
+			return out, temporal.NewCanceledError()
+		}
 		w.calls = append(w.calls, s.Name)
 		call := len(w.calls) - 1
-		out, err := act(in)
+		out, err = act(in)
 		if err == nil {
 			err = w.fail(call, s.Name)
 		}
@@ -124,7 +140,7 @@ func serve[In, Out any](w *world, r worker.ActivityRegistry, s activities.Step[I
 
 func (w *world) add(run farshore.RunID, what ...string) {
 	for _, x := range what {
-		if !slices.Contains(w.cloud[run], x) && !w.over[run] {
+		if !slices.Contains(w.cloud[run], x) {
 			w.cloud[run] = append(w.cloud[run], x)
 		}
 	}
@@ -139,12 +155,12 @@ func (w *world) register(r worker.ActivityRegistry) {
 
 func (w *world) registerNodes(r worker.ActivityRegistry) {
 	serve(w, r, activities.SetProtection, func(in activities.SetProtectionIn) (activities.SetProtectionOut, error) {
-		w.afresh = in.NewGeneration
+		w.afresh, w.policy = in.NewGeneration, in.Policy
 		if w.replicate = in.Replicate; in.Replicate == activities.ReplicateOn && w.fencedBy != "" {
 			w.early++ // the source is told to go on while its stream is taken from it
 		}
 		w.home.told(in)
-		return activities.SetProtectionOut{Machine: spec(), Instance: source}, nil
+		return activities.SetProtectionOut{Machine: spec(), Instance: cmp.Or(in.Instance, source)}, nil
 	})
 	activities.AwaitInitialReplication.Serve(r, func(context.Context, activities.AwaitCopyIn) (farshore.RecoveryPoint, error) {
 		if w.copying.Load() { // the clock of the test stands still while an attempt runs, so none waits
@@ -160,6 +176,19 @@ func (w *world) registerNodes(r worker.ActivityRegistry) {
 }
 
 func (w *world) registerRecovery(r worker.ActivityRegistry) {
+	serve(w, r, activities.CompareSource, func(in activities.CompareIn) (activities.Compared, error) {
+		return activities.Compared{
+			Machine: in.Run.Machine, Total: 100, Equal: 90, Different: 10, Differences: []activities.SourceDifference{{Disk: "sda", Offset: 65536, Bytes: 10}},
+			Left: 1, NotCompared: []string{string(in.Run.ID)},
+		}, nil
+	})
+	serve(w, r, activities.Scrub, func(in activities.ScrubIn) (activities.Scrubbed, error) {
+		if in.Run.Machine == "db-01" {
+			return activities.Scrubbed{}, operatorFault("db-01")
+		}
+		found := activities.ScrubFinding{Kind: "replica", Disk: "sda", Offset: 512, Bytes: 512, Code: "FS-4006", What: string(in.Run.ID)}
+		return activities.Scrubbed{Machine: in.Run.Machine, Segments: 7, Findings: []activities.ScrubFinding{found}}, nil
+	})
 	serve(w, r, activities.ChoosePoint, func(in activities.ChoosePointIn) (farshore.RecoveryPoint, error) {
 		s, err := farshore.ParseSelector(in.Point)
 		if err != nil {
@@ -172,20 +201,24 @@ func (w *world) registerRecovery(r worker.ActivityRegistry) {
 		return p, nil
 	})
 	serve(w, r, activities.Fence, func(in activities.RunIn) (activities.FenceOut, error) {
-		if !w.over[in.Run.ID] {
-			w.fencedBy, w.home.holder = in.Run.ID, ""
-		}
+		w.fencedBy, w.home.holder = in.Run.ID, ""
 		return activities.FenceOut{Fenced: true, Sealed: point(3).Position}, nil
 	})
-	serve(w, r, activities.Unfence, func(in activities.RunIn) (activities.None, error) {
-		w.fencedBy, w.over[in.Run.ID] = "", true
+	serve(w, r, activities.Unfence, func(activities.RunIn) (activities.None, error) {
+		w.fencedBy = ""
 		w.home.unfenced()
 		return activities.None{}, nil
 	})
+	serve(w, r, activities.PinPoint, func(in activities.PinPointIn) (activities.None, error) {
+		w.pinned = append(w.pinned, in.Position)
+		return activities.None{}, nil
+	})
+	serve(w, r, activities.UnpinPoint, func(activities.RunIn) (activities.None, error) {
+		w.pinned = nil
+		return activities.None{}, nil
+	})
 	serve(w, r, activities.PrepareDisks, func(in activities.PrepareDisksIn) (activities.PrepareDisksOut, error) {
-		if !w.over[in.Run.ID] {
-			w.prepared[in.Run.ID] = 1
-		}
+		w.prepared[in.Run.ID] = 1
 		return activities.PrepareDisksOut{Disks: []activities.PreparedDisk{{Disk: "d0", URL: "file:///d0.vhd", SizeBytes: 1 << 30, Boot: true}}}, nil
 	})
 	serve(w, r, activities.DiscardDisks, func(in activities.RunIn) (activities.None, error) {
@@ -212,7 +245,8 @@ func (w *world) registerCloud(r worker.ActivityRegistry) {
 	})
 	serve(w, r, activities.CreateVM, func(in activities.CreateVMIn) (activities.CreateVMOut, error) {
 		w.add(in.Run.ID, "vm")
-		if in.Run.Kind == activities.FailoverRun && slices.Contains(w.cloud[in.Run.ID], "vm") {
+		if in.Run.Kind == activities.FailoverRun {
+			w.home.journey++
 			w.home.vmOn, w.home.vmRun, w.home.homeOn = true, in.Run.ID, false // there was a reason to fail over
 		}
 		return activities.CreateVMOut{ID: "vm"}, nil
@@ -229,7 +263,6 @@ func (w *world) registerCloud(r worker.ActivityRegistry) {
 			w.home.vmOn = false
 		}
 		delete(w.cloud, in.Run.ID)
-		w.over[in.Run.ID] = true
 		return out, nil
 	})
 	serve(w, r, activities.ListRun, func(in activities.Place) (activities.RunResources, error) { return w.list(in.Run.ID), nil })
@@ -265,6 +298,11 @@ func environment(w *world) *testsuite.TestWorkflowEnvironment {
 	env := suite.NewTestWorkflowEnvironment()
 	env.SetTestTimeout(20 * time.Second)
 	env.SetDetachedChildWait(false) // a run outlives its entity
+	env.SetOnActivityCanceledListener(func(info *activity.Info) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.cancelled[callOf(info)] = true
+	})
 	Register(env)
 	w.register(env)
 	return env

@@ -21,15 +21,9 @@ func materialiseJob(run farshore.RunID) string { return "materialise-" + string(
 func discardJob(run farshore.RunID) string     { return "discard-" + string(run) }
 
 func (s Steps) prepareDisks(ctx context.Context, in activities.PrepareDisksIn) (activities.PrepareDisksOut, error) {
-	id, ok, err := nodes.ApplierOf(s.Hub, in.Run.Machine)
+	id, err := s.applierOf(in.Run.Machine, "then disable and enable the machine, or restore with farshore-restore")
 	if err != nil {
 		return activities.PrepareDisksOut{}, err
-	}
-	if !ok {
-		return activities.PrepareDisksOut{}, &fault.Fault{
-			Code: "FS-7009", Kind: fault.Operator, Subject: "machine " + string(in.Run.Machine), What: "no applier keeps its replica",
-			Remedy: "enrol one: farshore-dataplane join --role applier; then disable and enable the machine, or restore with farshore-restore",
-		}
 	}
 	job := &farshorev1.ApplierJob{
 		Id: materialiseJob(in.Run.ID), Kind: farshorev1.ApplierJobKind_APPLIER_JOB_KIND_MATERIALISE, Run: string(in.Run.ID),
@@ -38,12 +32,28 @@ func (s Steps) prepareDisks(ctx context.Context, in activities.PrepareDisksIn) (
 	if err := s.setJobs(ctx, id, func(jobs []*farshorev1.ApplierJob) []*farshorev1.ApplierJob { return withJob(jobs, job) }); err != nil {
 		return activities.PrepareDisksOut{}, err
 	}
-	var out activities.PrepareDisksOut
+	seen, err := s.awaitJob(ctx, id, job.GetId(), "makes the disks")
+	return activities.PrepareDisksOut{Disks: prepared(seen.GetDisks())}, err
+}
+
+// applierOf finds who keeps the replica of a machine. The remedy ends with what helps, once there is one.
+func (s Steps) applierOf(m farshore.MachineID, then string) (farshore.Identity, error) {
+	id, ok, err := nodes.ApplierOf(s.Hub, m)
+	if err == nil && !ok {
+		err = &fault.Fault{
+			Code: "FS-7009", Kind: fault.Operator, Subject: "machine " + string(m), What: "no applier keeps its replica",
+			Remedy: "enrol one: farshore-dataplane join --role applier; " + then,
+		}
+	}
+	return id, err
+}
+
+// awaitJob waits for the end of an applier's job, and gives what it reports then.
+func (s Steps) awaitJob(ctx context.Context, id farshore.Identity, job, doing string) (seen *farshorev1.ApplierJobObserved, err error) {
 	err = activities.Supervise(ctx, s.Every, func(context.Context) (activities.Progress, bool, error) {
-		seen := s.seen(id, job.GetId())
+		seen = s.seen(id, job)
 		switch seen.GetState() {
 		case farshorev1.ApplierJobState_APPLIER_JOB_STATE_DONE:
-			out.Disks = prepared(seen.GetDisks())
 			return activities.Progress{}, true, nil
 		case farshorev1.ApplierJobState_APPLIER_JOB_STATE_FAILED:
 			return activities.Progress{}, false, failed(seen)
@@ -51,11 +61,9 @@ func (s Steps) prepareDisks(ctx context.Context, in activities.PrepareDisksIn) (
 			return activities.Progress{What: "waiting for applier " + id.Name}, false, nil
 		case farshorev1.ApplierJobState_APPLIER_JOB_STATE_RUNNING:
 		}
-		return activities.Progress{
-			What: "applier " + id.Name + " makes the disks", DoneBytes: seen.GetDoneBytes(), TotalBytes: seen.GetTotalBytes(),
-		}, false, nil
+		return activities.Progress{What: "applier " + id.Name + " " + doing, DoneBytes: seen.GetDoneBytes(), TotalBytes: seen.GetTotalBytes()}, false, nil
 	})
-	return out, err
+	return seen, err
 }
 
 // failed is why a job ended badly. A job is done once, so trying the same again would not help.

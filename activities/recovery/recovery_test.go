@@ -2,7 +2,6 @@ package recovery
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"sync"
 	"testing"
@@ -14,11 +13,10 @@ import (
 	"farshore"
 	"farshore/activities"
 	farshorev1 "farshore/api/gen/farshore/v1"
-	"farshore/dataplane/credential/credentialtest"
 	"farshore/dataplane/journal"
+	"farshore/dataplane/journal/journaltest"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/vault"
-	"farshore/dataplane/vault/file"
 	"farshore/fault"
 )
 
@@ -36,31 +34,13 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	dir := t.TempDir()
-	if err := file.Create(dir); err != nil {
-		t.Fatal(err)
-	}
-	store, _, err := file.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca := credentialtest.NewCA(t)
-	id := segment.VaultID{0xfa, 1}
-	key, err := vault.NewPrivateKey(vault.VaultKey, id, sha256.Sum256(ca.DER()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	deps := func(role farshore.Role, name string) journal.Deps {
-		return journal.Deps{
-			Store: store, Vault: id, Signer: ca.Node(t, role, name), Roots: ca.Roots(t), Recipients: vault.Recipients{key.Recipient()}, Now: time.Now,
-		}
-	}
+	v := journaltest.NewVault(t, t.TempDir())
 	b := &board{desired: map[farshore.Identity]*farshorev1.SyncResponse{}, observed: map[farshore.Identity]*farshorev1.SyncRequest{}}
-	control := deps(farshore.RoleControl, "control")
+	control := v.Deps(farshore.RoleControl, "control")
 	s := &site{t: t, board: b, steps: Steps{
-		Reader: journal.Reader{Store: store, Vault: id, Roots: control.Roots}, Claims: control, Hub: b, Every: time.Millisecond,
+		Reader: journal.Reader{Store: v.Store, Vault: v.ID, Roots: control.Roots}, Claims: control, Hub: b, Every: time.Millisecond,
 	}}
-	agent, session := ca.Node(t, farshore.RoleAgent, string(web)), uint64(0)
+	agent, session := v.CA.Node(t, farshore.RoleAgent, string(web)), uint64(0)
 	s.claim = func() (*journal.Writer, error) {
 		session++
 		ticket, err := journal.SignTicket(agent, journal.Ticket{
@@ -70,7 +50,7 @@ func newSite(t *testing.T) *site {
 		if err != nil {
 			return nil, err
 		}
-		w, _, err := journal.Claim(t.Context(), deps(farshore.RoleProcessServer, "hq-1"), ticket)
+		w, _, err := journal.Claim(t.Context(), v.Deps(farshore.RoleProcessServer, "hq-1"), ticket)
 		return w, err
 	}
 	s.write(3)
@@ -166,6 +146,32 @@ func TestAFencedSourceIsNotAcknowledgedUntilTheFenceIsTakenBack(t *testing.T) {
 	}
 }
 
+func TestAPointIsKeptForAsLongAsARunReadsIt(t *testing.T) {
+	s := newSite(t)
+	run := activities.NewRun(activities.FailbackRun, web, "op-1")
+	point, err := do(s, activities.ChoosePoint, activities.ChoosePointIn{Machine: web, Point: "latest"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // a step may run again
+		if _, err := do(s, activities.PinPoint, activities.PinPointIn{Run: run, Position: point.Position}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pins, err := s.steps.Reader.Pins(t.Context(), web)
+	if err != nil || len(pins) != 1 || pins[0].Place() != point.Position || pins[0].Holder != "run-"+string(run.ID) {
+		t.Errorf("pins %+v, %v", pins, err)
+	}
+	for range 2 {
+		if _, err := do(s, activities.UnpinPoint, activities.RunIn{Run: run}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if pins, err := s.steps.Reader.Pins(t.Context(), web); err != nil || len(pins) != 0 {
+		t.Errorf("pins %+v, %v", pins, err)
+	}
+}
+
 // readOnly is a vault that nobody can write any more.
 type readOnly struct{ vault.Store }
 
@@ -216,6 +222,11 @@ func (b *board) work(id farshore.Identity) {
 		seen := &farshorev1.ApplierJobObserved{Id: j.GetId(), State: farshorev1.ApplierJobState_APPLIER_JOB_STATE_DONE}
 		if j.GetKind() == farshorev1.ApplierJobKind_APPLIER_JOB_KIND_MATERIALISE {
 			seen.Disks = []*farshorev1.MaterialisedDisk{{Disk: "d1", Url: "file:///d1.vhd"}, {Disk: "d0", Url: "file:///d0.vhd", Boot: true}}
+		}
+		if j.GetKind() == farshorev1.ApplierJobKind_APPLIER_JOB_KIND_SCRUB {
+			seen.Scrubbed = &farshorev1.Scrubbed{Segments: 7, ComparedBytes: 4096, Findings: []*farshorev1.ScrubFinding{
+				{Kind: "journal", Disk: "d0", Offset: 512, Bytes: 1024, Code: "FS-3510", Lost: []*farshorev1.Position{{Generation: 1, Epoch: 1, Seq: 2}}},
+			}}
 		}
 		if b.fail != nil {
 			seen.State, seen.Fault = farshorev1.ApplierJobState_APPLIER_JOB_STATE_FAILED, b.fail

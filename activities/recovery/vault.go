@@ -39,8 +39,11 @@ func (s Steps) Serve(r worker.ActivityRegistry) {
 	activities.Fence.Serve(r, s.fence)
 	activities.Unfence.Serve(r, s.unfence)
 	activities.Release.Serve(r, s.release)
+	activities.PinPoint.Serve(r, s.pinPoint)
+	activities.UnpinPoint.Serve(r, s.unpinPoint)
 	activities.PrepareDisks.Serve(r, s.prepareDisks)
 	activities.DiscardDisks.Serve(r, s.discardDisks)
+	activities.Scrub.Serve(r, s.scrub)
 }
 
 func (s Steps) choosePoint(ctx context.Context, in activities.ChoosePointIn) (farshore.RecoveryPoint, error) {
@@ -93,4 +96,15 @@ func (s Steps) unfence(ctx context.Context, in activities.RunIn) (activities.Non
 func (s Steps) release(ctx context.Context, in activities.ReleaseIn) (activities.ReleaseOut, error) {
 	epoch, err := journal.ReleaseTo(ctx, s.Claims, in.Run.Machine, in.Instance)
 	return activities.ReleaseOut{Epoch: epoch}, err
+}
+
+func (s Steps) pinPoint(ctx context.Context, in activities.PinPointIn) (activities.None, error) {
+	return activities.None{}, s.Reader.Hold(ctx, journal.Pin{
+		Machine: in.Run.Machine, Position: in.Position.String(), Holder: journal.HolderOf(in.Run.ID), Why: "a " + string(in.Run.Kind) + " reads it",
+		Time: s.Claims.Now().UTC(),
+	})
+}
+
+func (s Steps) unpinPoint(ctx context.Context, in activities.RunIn) (activities.None, error) {
+	return activities.None{}, s.Reader.LetGo(ctx, in.Run.Machine, journal.HolderOf(in.Run.ID))
 }
