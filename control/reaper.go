@@ -9,6 +9,7 @@ import (
 	"farshore/activities"
 	"farshore/activities/vsphere"
 	farshorev1 "farshore/api/gen/farshore/v1"
+	"farshore/dataplane/host"
 )
 
 // reapEvery is how often disks that runs left attached are looked for. It costs a few requests for each master target.
@@ -32,15 +33,11 @@ type reaper struct {
 
 // Run looks now and then until ctx is done.
 func (r *reaper) Run(ctx context.Context) error {
-	ticker := time.NewTicker(reapEvery)
-	defer ticker.Stop()
 	for {
 		if err := r.look(ctx); err != nil && ctx.Err() == nil {
 			r.log.Warn("disks that were left attached on vSphere cannot be looked for; trying on", "err", err)
 		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
+		if host.Pause(ctx, reapEvery) != nil {
 			return nil
 		}
 	}

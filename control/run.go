@@ -32,6 +32,7 @@ import (
 	"farshore/control/operator"
 	"farshore/control/peer"
 	"farshore/dataplane/credential"
+	"farshore/dataplane/host"
 	"farshore/dataplane/hub"
 	"farshore/dataplane/journal"
 	"farshore/dataplane/retention"
@@ -233,11 +234,11 @@ func (s *server) deps() workers.Deps {
 	writing := journal.Deps{
 		Store: s.store, Vault: reader.Vault, Signer: s.own, Roots: s.roots, Recipients: s.described.Recipients, Now: time.Now, Report: s.distrust,
 	}
-	retain := func(ctx context.Context, m farshore.MachineID, p farshore.ReplicationPolicy) error {
-		return journal.PutRetention(ctx, writing, m, retention.ASR(time.Duration(p.RetentionHours)*time.Hour))
+	keep := func(ctx context.Context, m farshore.MachineSpec, kept retention.Policy) error {
+		return errors.Join(journal.PutSpec(ctx, writing, m), journal.PutRetention(ctx, writing, m.ID, kept))
 	}
 	return workers.Deps{
-		Hub: s.registry, Nodes: stepsonnodes.Steps{Hub: s.registry, Retain: retain}, Cloud: s.cloud, Home: s.home, Log: s.log,
+		Hub: s.registry, Nodes: stepsonnodes.Steps{Hub: s.registry, Keep: keep}, Cloud: s.cloud, Home: s.home, Log: s.log,
 		Recovery: recovery.Steps{Reader: reader, Hub: s.registry, Claims: writing},
 	}
 }
@@ -280,9 +281,13 @@ func (s *server) handler(stop <-chan struct{}) http.Handler {
 
 func (s *server) operators() *operator.Service {
 	data, failure := converters(s.temporal.Codec)
+	reader, err := s.reader()
+	if err != nil {
+		panic(err) // vault.Load checked the id
+	}
 	return &operator.Service{
 		Registry: s.registry, Authority: s.authority, Temporal: s.temporal.Client, Machines: machine.Client{Temporal: s.temporal.Client},
-		Data: data, Failure: failure, Points: s.points, Vault: s.described.Vault, Build: s.build, Now: time.Now, Log: s.log,
+		Data: data, Failure: failure, Points: reader.Points, Pins: reader, Guards: s.guards, Vault: s.described.Vault, Build: s.build, Now: time.Now, Log: s.log,
 		Parts: []operator.Part{
 			{Name: "vault", Check: func(ctx context.Context) (string, error) {
 				_, err := s.store.Get(ctx, vault.DescriptionName)
@@ -296,6 +301,11 @@ func (s *server) operators() *operator.Service {
 	}
 }
 
+// guards tells how the vault's storage guards what is deleted.
+func (s *server) guards(ctx context.Context) (string, []vault.Guard) {
+	return s.config.Vault.String(), vault.GuardsOf(ctx, s.store)
+}
+
 // converters read what the workers wrote.
 func converters(codec *workers.Codec) (converter.DataConverter, converter.FailureConverter) {
 	data := converter.GetDefaultDataConverter()
@@ -305,24 +315,9 @@ func converters(codec *workers.Codec) (converter.DataConverter, converter.Failur
 	return data, temporal.NewDefaultFailureConverter(temporal.DefaultFailureConverterOptions{DataConverter: data})
 }
 
-func (s *server) points(ctx context.Context, m farshore.MachineID) ([]farshore.RecoveryPoint, error) {
-	reader, err := s.reader()
-	if err != nil {
-		return nil, err
-	}
-	return reader.Points(ctx, m)
-}
-
 // renew gives this server a new certificate when half of its life is over.
 func (s *server) renew(ctx context.Context) error {
-	ticker := time.NewTicker(renewalCheck)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
+	for host.Pause(ctx, renewalCheck) == nil {
 		begin, end, err := s.own.Lifetime()
 		if err != nil {
 			return err
@@ -334,4 +329,5 @@ func (s *server) renew(ctx context.Context) error {
 			s.log.Warn("this server's certificate could not be renewed; trying on", "end", end, "err", err)
 		}
 	}
+	return nil
 }

@@ -1,13 +1,8 @@
 package control
 
 import (
-	"bufio"
 	"context"
 	"log/slog"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -18,41 +13,8 @@ import (
 	"farshore/api/gen/farshore/v1/farshorev1connect"
 	"farshore/dataplane/credential"
 	"farshore/dataplane/hub"
+	"farshore/tests/lab/temporald"
 )
-
-// startTemporal runs Farshore's own Temporal server and gives its address.
-func startTemporal(t *testing.T) string {
-	t.Helper()
-	program, err := filepath.Abs("../bin/farshore-temporal")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(program); err != nil {
-		t.Skipf("SKIPPED, NOT PROVEN: %s is missing; run: make build", program)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	server := exec.CommandContext(ctx, program, "server", "--db", filepath.Join(t.TempDir(), "temporal.db"), "--port", "0", "--headless")
-	out, err := server.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cancel()
-		if err := server.Wait(); err == nil {
-			t.Log("Temporal ended by itself")
-		}
-	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	_, address, found := strings.Cut(strings.TrimSpace(line), "frontend=")
-	if err != nil || !found {
-		t.Fatalf("Temporal said %q, %v", line, err)
-	}
-	address, _, _ = strings.Cut(address, " ")
-	return address
-}
 
 // follow runs a node that reports what observe says and passes on what is desired of it.
 func (s *site) follow(node *credential.Node, observe func(*farshorev1.SyncRequest)) (*hub.Client, <-chan *farshorev1.SyncResponse) {
@@ -118,7 +80,7 @@ func start(t *testing.T, api farshorev1connect.OperatorServiceClient, q *farshor
 }
 
 func TestAnOperatorProtectsAMachineAndReadsItsRuns(t *testing.T) {
-	s := newSite(t, startTemporal(t))
+	s := newSite(t, temporald.Start(t).Address())
 	s.run()
 	api := s.operator()
 	phase := make(chan farshorev1.AgentPhase, 1)
@@ -141,7 +103,8 @@ func TestAnOperatorProtectsAMachineAndReadsItsRuns(t *testing.T) {
 		q.Observed = &farshorev1.SyncRequest_ProcessServer{ProcessServer: &farshorev1.ProcessServerObserved{Address: "127.0.0.1:9443"}}
 	})
 	s.follow(s.join(api, farshore.RoleApplier, "west-1"), func(q *farshorev1.SyncRequest) {
-		q.Observed = &farshorev1.SyncRequest_Applier{Applier: &farshorev1.ApplierObserved{}}
+		replica := &farshorev1.ReplicaObserved{Machine: "web-01", Applied: hub.PositionMessage(farshore.Position{Generation: 1, Epoch: 1, Seq: 9}), GoalSeconds: 300}
+		q.Observed = &farshorev1.SyncRequest_Applier{Applier: &farshorev1.ApplierObserved{Replicas: []*farshorev1.ReplicaObserved{replica}}}
 	})
 	points, err := api.ListPoints(t.Context(), connect.NewRequest(&farshorev1.ListPointsRequest{Machine: "web-01"}))
 	if err != nil || len(points.Msg.GetPoints()) != 0 {

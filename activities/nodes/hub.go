@@ -55,6 +55,11 @@ func setAgent(ctx context.Context, h Hub, m farshore.MachineID, change func(*far
 	})
 }
 
+// SetGroup changes which group a machine makes points with; nil: none.
+func SetGroup(ctx context.Context, h Hub, m farshore.MachineID, g *farshorev1.AgentGroup) error {
+	return setAgent(ctx, h, m, func(d *farshorev1.AgentDesired) { d.Group = g })
+}
+
 // SetServer changes what is desired of a process server.
 func SetServer(ctx context.Context, h Hub, name string, change func(*farshorev1.ProcessServerDesired)) error {
 	return h.SetDesired(ctx, farshore.Identity{Role: farshore.RoleProcessServer, Name: name}, func(doc *farshorev1.SyncResponse) {

@@ -3,6 +3,7 @@ package nodes
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -16,9 +17,14 @@ import (
 // spokeWithin is how long ago an agent that runs can have reported at most: it does so every ten seconds.
 const spokeWithin = time.Minute
 
+// examinations is how often an agent that reports is waited for until it has looked at its machine, which it does when it
+// starts: some minutes, at the usual pace of a step.
+const examinations = 100
+
 // awaitAgent waits for a body of the machine whose agent speaks now. One that was there once does not count.
 func (s Steps) awaitAgent(ctx context.Context, in activities.AwaitAgentIn) (out activities.AwaitAgentOut, err error) {
 	looks := max(1, int(time.Duration(in.Seconds)*time.Second/s.Every))
+	patience := examinations
 	err = activities.Supervise(ctx, s.Every, func(context.Context) (activities.Progress, bool, error) {
 		for _, instance := range s.Hub.Instances(agent(in.Machine)) {
 			if in.Instance != "" && instance != in.Instance || slices.Contains(in.Others, instance) {
@@ -28,8 +34,11 @@ func (s Steps) awaitAgent(ctx context.Context, in activities.AwaitAgentIn) (out 
 			if !ok || s.Now().Sub(at) > spokeWithin || len(report.GetAgent().GetMachine().GetDisks()) == 0 {
 				continue
 			}
-			out = activities.AwaitAgentOut{Instance: instance, Machine: hub.Machine(report.GetAgent().GetMachine())}
-			out.Machine.ID = in.Machine
+			if asked := in.StartsOn != "" || in.Before != ""; asked && unexamined(report.GetAgent()) && patience > 0 {
+				patience--
+				return activities.Progress{What: "waiting until its agent has looked at it"}, false, nil
+			}
+			out = s.found(in, instance, report.GetAgent())
 			return activities.Progress{}, true, nil
 		}
 		if looks--; looks == 0 {
@@ -38,6 +47,53 @@ func (s Steps) awaitAgent(ctx context.Context, in activities.AwaitAgentIn) (out 
 		return activities.Progress{What: "waiting for the agent"}, false, nil
 	})
 	return out, err
+}
+
+// unexamined reports whether the agent of a machine that it can look at has not done so yet.
+func unexamined(o *farshorev1.AgentObserved) bool {
+	return o.GetReadinessUnix() == 0 && o.GetMachine().GetOs() == "linux"
+}
+
+// found is the answer about an agent that reports.
+func (s Steps) found(in activities.AwaitAgentIn, instance string, o *farshorev1.AgentObserved) activities.AwaitAgentOut {
+	out := activities.AwaitAgentOut{Instance: instance, Machine: hub.Machine(o.GetMachine())}
+	out.Machine.ID = in.Machine
+	for _, f := range o.GetReadiness() {
+		if f.GetSeverity() == "blocks" && slices.Contains(f.GetTargets(), in.StartsOn) {
+			out.Blocks = append(out.Blocks, fmt.Sprintf("%s, %s: %s", f.GetCode(), f.GetSubject(), f.GetWhat()))
+		}
+	}
+	if in.Before != "" {
+		before, _, _ := s.Hub.ObservedOf(agent(in.Machine), in.Before)
+		out.Configuration = compared(before.GetAgent().GetConfiguration(), o.GetConfiguration())
+	}
+	return out
+}
+
+// compared holds two configurations against each other; one that is not known is like no other.
+func compared(before, now []*farshorev1.ConfigurationFile) (c activities.GuestConfiguration) {
+	if len(before) == 0 || len(now) == 0 {
+		return c
+	}
+	was := map[string]string{}
+	for _, f := range before {
+		was[f.GetName()] = string(f.GetSha256())
+	}
+	c.Files = len(was)
+	for _, f := range now {
+		hash, there := was[f.GetName()]
+		delete(was, f.GetName())
+		switch {
+		case !there:
+			c.Changes = append(c.Changes, f.GetName()+" (new)")
+		case hash != string(f.GetSha256()):
+			c.Changes = append(c.Changes, f.GetName())
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(was)) {
+		c.Changes = append(c.Changes, name+" (gone)")
+	}
+	return c
 }
 
 func noAgent(in activities.AwaitAgentIn) error {

@@ -1,12 +1,15 @@
 package nodes
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"farshore"
 	"farshore/activities"
 	farshorev1 "farshore/api/gen/farshore/v1"
 	"farshore/dataplane/hub"
+	"farshore/fault"
 )
 
 // body has one body of the machine report, with one disk.
@@ -40,6 +43,47 @@ func TestAnAgentIsAwaitedThatIsNoneOfTheFormerBodies(t *testing.T) {
 	}
 }
 
+// examined has an agent tell what it has seen of its machine.
+func (b *board) examined(instance string, findings []*farshorev1.ReadinessFinding, files ...string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	o := b.bodies[instance].GetAgent()
+	o.Machine.Os, o.ReadinessUnix, o.Readiness = "linux", 1, findings
+	for _, f := range files {
+		name, content, _ := strings.Cut(f, "=")
+		o.Configuration = append(o.Configuration, &farshorev1.ConfigurationFile{Name: name, Sha256: []byte(content)})
+	}
+}
+
+func TestAnAwaitedAgentSaysWhatStopsTheMachineAndWhatOfItWasChanged(t *testing.T) {
+	b := site()
+	for _, body := range []string{"source", "vm", "mute"} {
+		b.body(body, "d0")
+	}
+	b.bodies["mute"].GetAgent().Machine.Os = "linux" // its agent never looks
+	b.examined("source", nil, "/etc/fstab=1", "/etc/hostname=1", "/etc/crypttab=1")
+	b.examined("vm", []*farshorev1.ReadinessFinding{
+		{Code: "initramfs-drivers", Severity: "blocks", Targets: []string{"vmware"}, Subject: "/boot/initrd.img", What: "it lacks vmw_pvscsi"},
+		{Code: "serial-console", Severity: "note", Targets: []string{"vmware"}},
+		{Code: "initramfs-drivers", Severity: "blocks", Targets: []string{"kvm"}},
+	}, "/etc/fstab=2", "/etc/hostname=1", "/etc/modules=1")
+	in := activities.AwaitAgentIn{Machine: "web-01", Instance: "vm", Seconds: 1, StartsOn: "vmware", Before: "source"}
+	out, err := do(t, b, activities.AwaitAgent, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(out.Blocks) != 1 || out.Blocks[0] != "initramfs-drivers, /boot/initrd.img: it lacks vmw_pvscsi" {
+		t.Errorf("it is stopped by %q", out.Blocks)
+	}
+	if c := out.Configuration; c.Files != 3 || strings.Join(c.Changes, ", ") != "/etc/fstab, /etc/modules (new), /etc/crypttab (gone)" {
+		t.Errorf("its configuration: %+v", c)
+	}
+	in.Instance = "mute"
+	if out, err := do(t, b, activities.AwaitAgent, in); err != nil || out.Instance != "mute" || out.Configuration.Files != 0 {
+		t.Errorf("of an agent that does not look: %+v, %v", out, err)
+	}
+}
+
 func TestProtectionNamesTheBodyThatActs(t *testing.T) {
 	b := site()
 	b.body("source", "d-old")
@@ -54,6 +98,38 @@ func TestProtectionNamesTheBodyThatActs(t *testing.T) {
 		doc, _, _ := b.Desired(web)
 		if d := doc.GetAgent(); d.GetInstance() != row.in || len(d.GetDisks()) != 1 || d.GetDisks()[0] != row.want {
 			t.Errorf("wanted of the agent: %v", d)
+		}
+	}
+}
+
+// What an agent said before says nothing about what happened since, nor does a report that was under way.
+func TestAMachineIsAtRestStillOnlyIfItsAgentSaysSoAgain(t *testing.T) {
+	b := site()
+	says := func(holding bool) {
+		b.reportLocked(&farshorev1.AgentObserved{
+			CutNumber: 1, Holding: holding, CutPoint: hub.PointMessage(farshore.RecoveryPoint{Machine: "web-01", Position: farshore.Position{Generation: 1, Epoch: 2, Seq: 3}}),
+		})
+	}
+	b.acts = func(farshore.Identity, *board) { says(true) }
+	in := activities.HoldIn{Machine: "web-01", Operation: "op-1", Seconds: 600}
+	if _, err := do(t, b, activities.Hold, in); err != nil {
+		t.Fatal(err)
+	}
+	b.acts = func(farshore.Identity, *board) {}
+	in.Still = true
+	for _, holds := range []bool{true, false} {
+		looks := 0
+		b.look = func() {
+			looks++
+			says(holds || looks < 10) // it lets go while a report is under way
+			b.at[web] = start.Add(time.Duration(looks/6) * time.Second)
+		}
+		_, err := do(t, b, activities.Hold, in)
+		if holds && err != nil {
+			t.Error(err)
+		}
+		if !holds {
+			wantFault(t, err, "FS-1022")
 		}
 	}
 }
@@ -85,4 +161,30 @@ func TestAMachineIsHeldAndLetGo(t *testing.T) {
 	}
 	_, err := do(t, b, activities.Hold, in) // its time is over: it does not say that the machine is at rest
 	wantFault(t, err, "FS-1022")
+}
+
+// What the agent blames is what a person shall mend; a hold that ended by itself wants nothing but another.
+func TestAMachineThatIsNotAtRestSaysWhatHelps(t *testing.T) {
+	swap := &farshorev1.Fault{Code: "FS-1022", Kind: "operator", Subject: "disk /dev/sdb", What: "it was written to", Remedy: "stop the swap"}
+	for name, c := range map[string]struct {
+		faults []*farshorev1.Fault
+		remedy string
+	}{
+		"a disk was written to": {[]*farshorev1.Fault{{Code: "FS-1007", Kind: "transient", What: "it is busy"}, swap}, "stop the swap"},
+		"the hold ended":        {nil, "repeat the operation"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := site()
+			b.acts = func(_ farshore.Identity, b *board) {
+				b.reportLocked(&farshorev1.AgentObserved{CutNumber: 1, Faults: c.faults, CutPoint: hub.PointMessage(farshore.RecoveryPoint{
+					Machine: "web-01", Position: farshore.Position{Generation: 1, Epoch: 2, Seq: 3},
+				})})
+			}
+			_, err := do(t, b, activities.Hold, activities.HoldIn{Machine: "web-01", Operation: "op-1", Seconds: 600})
+			wantFault(t, err, "FS-1022")
+			if f, _ := fault.As(err); !strings.Contains(f.Remedy, c.remedy) || strings.Contains(f.Remedy, "applications") {
+				t.Errorf("it says what helps: %q, want %q", f.Remedy, c.remedy)
+			}
+		})
+	}
 }

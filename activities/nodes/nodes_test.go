@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"farshore/activities"
 	farshorev1 "farshore/api/gen/farshore/v1"
 	"farshore/dataplane/hub"
+	"farshore/dataplane/retention"
 	"farshore/fault"
 )
 
@@ -30,6 +32,7 @@ type board struct {
 	at       map[farshore.Identity]time.Time
 	acts     func(id farshore.Identity, b *board) // a node that acts on a new document
 	look     func()                               // called before a report is read
+	kept     farshore.MachineSpec                 // that the vault holds
 }
 
 func newBoard(ids ...farshore.Identity) *board {
@@ -142,8 +145,9 @@ func must(t *testing.T, errs ...error) {
 	}
 }
 
-// retain stores nothing: what is stored is package journal's business.
-func (b *board) retain(context.Context, farshore.MachineID, farshore.ReplicationPolicy) error {
+// keep remembers the spec: how it is stored is package journal's business.
+func (b *board) keep(_ context.Context, spec farshore.MachineSpec, _ retention.Policy) error {
+	b.kept = spec
 	return nil
 }
 
@@ -152,7 +156,7 @@ func do[In, Out any](t *testing.T, b *board, s activities.Step[In, Out], in In) 
 	t.Helper()
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestActivityEnvironment()
-	Steps{Hub: b, Every: time.Millisecond, Now: func() time.Time { return start }, Retain: b.retain}.Serve(env)
+	Steps{Hub: b, Every: time.Millisecond, Now: func() time.Time { return start }, Keep: b.keep}.Serve(env)
 	v, err := env.ExecuteActivity(s.Name, in)
 	if err != nil {
 		return out, activities.Inward(err)
@@ -172,8 +176,8 @@ func TestProtectionReachesServersBeforeTheAgentHearsOfThem(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(out.Machine.Disks) != 2 || out.Machine.ID != "web-01" {
-		t.Errorf("machine %+v", out.Machine)
+	if !reflect.DeepEqual(b.kept, out.Machine) || len(out.Machine.Disks) != 2 || out.Machine.ID != "web-01" {
+		t.Errorf("machine %+v, kept %+v", out.Machine, b.kept)
 	}
 	if order[len(order)-1] != web {
 		t.Errorf("order %v: want the agent last", order)
@@ -219,6 +223,15 @@ func TestProtectionOfSomeDisksOnly(t *testing.T) {
 	}
 	in.Disks = []farshore.DiskID{"d7"}
 	_, err = do(t, b, activities.SetProtection, in)
+	wantFault(t, err, "FS-7003")
+}
+
+func TestNoNodeHearsOfAPolicyWhoseRetentionIsRefused(t *testing.T) {
+	b := site()
+	b.acts = func(id farshore.Identity, b *board) { t.Errorf("%s heard %v", id, b.desired[id]) }
+	in := on()
+	in.Policy.CrashEverySeconds, in.Policy.Keep = 300, "hourly:1s"
+	_, err := do(t, b, activities.SetProtection, in)
 	wantFault(t, err, "FS-7003")
 }
 
@@ -360,6 +373,43 @@ func TestARepeatedRequestForAPointAsksOnce(t *testing.T) {
 	if n := b.desired[web].GetAgent().GetCut().GetNumber(); n != 2 {
 		t.Errorf("cut number %d, want 2", n)
 	}
+}
+
+func TestAComparisonIsAskedForOnceAndOneAtATime(t *testing.T) {
+	b := site()
+	run := func(id farshore.RunID) activities.CompareIn {
+		return activities.CompareIn{Run: activities.Run{ID: id, Machine: "web-01", Kind: activities.CompareRun}}
+	}
+	if _, err := do(t, b, activities.CompareSource, run("c-0")); err == nil {
+		t.Error("a machine that is not replicated is compared")
+	} else {
+		wantFault(t, err, "FS-7017")
+	}
+	if _, err := do(t, b, activities.SetProtection, on()); err != nil {
+		t.Fatal(err)
+	}
+	done := true
+	b.acts = func(_ farshore.Identity, b *board) {
+		c := b.desired[web].GetAgent().GetCompare()
+		b.reportLocked(&farshorev1.AgentObserved{Machine: machine(), Comparison: &farshorev1.ComparisonObserved{
+			Number: c.GetNumber(), Done: done, At: "g1.e2.s3", TotalBytes: 9, DifferentBytes: 4, Differences: []*farshorev1.DifferenceFromSource{{Disk: "d0", Offset: 65536, Bytes: 4}},
+		}})
+	}
+	for range 2 {
+		got, err := do(t, b, activities.CompareSource, run("c-1"))
+		if err != nil || got.Different != 4 || got.Found() != 1 || got.At.Epoch != 2 || got.Differences[0].Offset != 65536 {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+	if n := b.desired[web].GetAgent().GetCompare().GetNumber(); n != 1 {
+		t.Errorf("number %d, want 1", n)
+	}
+	if _, err := do(t, b, activities.CompareSource, run("c-2")); err != nil || b.desired[web].GetAgent().GetCompare().GetNumber() != 2 {
+		t.Errorf("the next one: %v, number %d", err, b.desired[web].GetAgent().GetCompare().GetNumber())
+	}
+	b.report(&farshorev1.AgentObserved{Machine: machine(), Comparison: &farshorev1.ComparisonObserved{Number: 2}})
+	_, err := do(t, b, activities.CompareSource, run("c-3"))
+	wantFault(t, err, "FS-7017")
 }
 
 // ear is a listener that remembers.

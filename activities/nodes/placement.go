@@ -14,22 +14,34 @@ import (
 
 // candidate is a process server as machines are placed on it.
 type candidate struct {
-	name    string
-	address string // that agents dial
-	silent  bool   // it has not been heard of
-	drains  bool   // it lets its machines go
-	full    bool   // its cache is: nothing is moved to it
+	name     string
+	address  string // that agents dial
+	silent   bool   // it has not been heard of
+	drains   bool   // it lets its machines go
+	full     bool   // its cache is: nothing is moved to it
+	reserved bool   // it is there for its guests alone
+	guests   []string
 }
 
 func (c candidate) usable() bool { return !c.silent && !c.drains }
 
+// open reports whether machines may be placed on it by their load.
+func (c candidate) open() bool { return c.usable() && !c.reserved }
+
+// hosts reports whether a machine shall use it before all others.
+func (c candidate) hosts(m farshore.MachineID) bool { return slices.Contains(c.guests, string(m)) }
+
+// takes reports whether a machine may use it at all.
+func (c candidate) takes(m farshore.MachineID) bool { return !c.reserved || c.hosts(m) }
+
 // placed is a machine and where it is.
 type placed struct {
 	machine farshore.MachineID
-	home    string  // address of the server that it prefers now; "": none
-	using   string  // address of the server that its agent reported to use; "": none
-	rate    float64 // bytes that it sends in a second, of late
-	settled bool    // its agent uses its home, copies nothing, and was heard of lately
+	told    []string // the addresses that its agent was told last
+	home    string   // address of the server that it prefers now; "": none
+	using   string   // address of the server that its agent reported to use; "": none
+	rate    float64  // bytes that it sends in a second, of late
+	settled bool     // its agent uses its home, copies nothing, and was heard of lately
 }
 
 // machineLoad is what a machine counts for besides what it sends: sessions cost something too.
@@ -46,7 +58,7 @@ func order(m farshore.MachineID, home string, servers []candidate) []string {
 	}
 	var all []ranked
 	for _, s := range servers {
-		if s.drains {
+		if s.drains || !s.takes(m) {
 			continue
 		}
 		h := sha256.Sum256([]byte(string(m) + "\x00" + s.name))
@@ -74,11 +86,11 @@ func compareBool(a, b bool) int {
 	return -1
 }
 
-// loads gives what each usable server carries, by address.
+// loads gives what each open server carries, by address.
 func loads(servers []candidate, machines []placed) map[string]float64 {
 	all := map[string]float64{}
 	for _, s := range servers {
-		if s.usable() {
+		if s.open() {
 			all[s.address] = 0
 		}
 	}
@@ -91,7 +103,8 @@ func loads(servers []candidate, machines []placed) map[string]float64 {
 }
 
 // rehome gives a home to machines that have none, or whose home lets them go or is lost. A machine stays where its agent has
-// gone by itself. A home that is silent here but used there is not lost: only its way to the configuration server is.
+// gone by itself. A home that is silent here but used there is not lost: only its way to the configuration server is. A guest
+// goes to its host as long as that is heard of, wherever its agent has gone.
 func rehome(servers []candidate, machines []placed) {
 	at := map[string]candidate{}
 	for _, s := range servers {
@@ -100,12 +113,16 @@ func rehome(servers []candidate, machines []placed) {
 	carried := loads(servers, machines)
 	for i := range machines {
 		p := &machines[i]
+		if host := slices.IndexFunc(servers, func(c candidate) bool { return c.usable() && c.hosts(p.machine) }); host >= 0 {
+			p.home = servers[host].address
+			continue
+		}
 		home, known := at[p.home]
-		if known && (home.usable() || !home.drains && p.using == p.home) {
+		if known && home.takes(p.machine) && (home.usable() || !home.drains && p.using == p.home) {
 			continue
 		}
 		to := p.using
-		if using, ok := at[p.using]; !ok || !using.usable() {
+		if using, ok := at[p.using]; !ok || !using.usable() || !using.takes(p.machine) {
 			to = least(servers, carried)
 		}
 		if to != "" { // else it stays: a server may come back
@@ -115,11 +132,11 @@ func rehome(servers []candidate, machines []placed) {
 	}
 }
 
-// least gives the address of the usable server that carries least, "" if there is none.
+// least gives the address of the open server that carries least, "" if there is none.
 func least(servers []candidate, carried map[string]float64) string {
 	best := ""
 	for _, s := range servers {
-		if s.usable() && (best == "" || carried[s.address] < carried[best]) {
+		if s.open() && (best == "" || carried[s.address] < carried[best]) {
 			best = s.address
 		}
 	}
@@ -141,7 +158,7 @@ func rebalance(servers []candidate, machines []placed) (move, bool) {
 	carried := loads(servers, machines)
 	var most, to string
 	for _, s := range servers {
-		if !s.usable() {
+		if !s.open() {
 			continue
 		}
 		if most == "" || carried[s.address] > carried[most] {

@@ -48,6 +48,80 @@ func TestMachinesFindAHome(t *testing.T) {
 	}
 }
 
+func TestAReservedServerHasItsGuestsAndNobodyElse(t *testing.T) {
+	a, b, c := "10.0.0.0:9443", "10.0.0.1:9443", "10.0.0.2:9443"
+	rows := []struct {
+		name   string
+		change func(host *candidate)
+		one    placed
+		want   string
+	}{
+		{"another machine is not placed there, though it carries least", func(*candidate) {}, placed{machine: "other"}, b},
+		{"a guest is, whatever it uses", func(*candidate) {}, placed{machine: "guest", home: a, using: a}, c},
+		{"a guest of a lost host stays where its agent went", func(h *candidate) { h.silent = true }, placed{machine: "guest", home: c, using: a}, a},
+		{"a guest of a host that is only silent here stays", func(h *candidate) { h.silent = true }, placed{machine: "guest", home: c, using: c}, c},
+		{"one that is a guest no more leaves it", func(h *candidate) { h.guests = nil }, placed{machine: "guest", home: c, using: c}, b},
+	}
+	for _, r := range rows {
+		servers := names(3)
+		servers[2].reserved, servers[2].guests = true, []string{"guest"}
+		r.change(&servers[2])
+		machines := []placed{{machine: "x", home: a}, r.one}
+		rehome(servers, machines)
+		if got := machines[1].home; got != r.want {
+			t.Errorf("%s: %s, want %s", r.name, got, r.want)
+		}
+		host := servers[2]
+		for _, m := range machines {
+			list := order(m.machine, m.home, servers)
+			if slices.Contains(list, c) != host.hosts(m.machine) || list[0] != m.home {
+				t.Errorf("%s: machine %s may use %v", r.name, m.machine, list)
+			}
+		}
+	}
+}
+
+func TestAGuestIsCalledBackToItsHostNowAndThen(t *testing.T) {
+	const usual, near = "10.0.0.1:9443", "10.0.0.2:9443"
+	b, now := site(), start
+	b.enrolled = []farshore.Identity{web, hq1, hq2, west}
+	in := on()
+	in.ProcessServer = "hq-2"
+	_, err := do(t, b, activities.SetProtection, in)
+	must(t, err)
+	told := func() []string { return b.desired[web].GetAgent().GetProcessServers() }
+	if got := told(); !slices.Equal(got, []string{near, usual}) {
+		t.Fatalf("the machine shall use %v", got)
+	}
+	p := &Placer{Hub: b, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }}
+	calls := 0
+	for range 12 * 6 { // twelve minutes
+		now = now.Add(10 * time.Second)
+		before := told()
+		b.uses(usual, 1, now)
+		b.heard(hq1, now)
+		b.heard(hq2, now)
+		must(t, p.Look(t.Context()))
+		if !slices.Equal(before, told()) {
+			calls++
+		}
+		if told()[0] != near {
+			t.Fatalf("the machine shall use %v", told())
+		}
+	}
+	if calls != 3 {
+		t.Errorf("its agent was called back %d times in twelve minutes, want 3", calls)
+	}
+	in.ProcessServer = ""
+	_, err = do(t, b, activities.SetProtection, in)
+	must(t, err)
+	b.uses(near, 1, now)
+	must(t, p.Look(t.Context()))
+	if d := b.desired[hq2].GetProcessServer(); len(d.GetGuests()) > 0 {
+		t.Errorf("after it came home it is still a guest: %v", d)
+	}
+}
+
 func TestALostServersMachinesSpreadOverAllThatAreLeft(t *testing.T) {
 	servers, second := names(4), map[string]int{}
 	for i := range 300 {

@@ -9,6 +9,7 @@ import (
 
 	"farshore"
 	farshorev1 "farshore/api/gen/farshore/v1"
+	"farshore/dataplane/host"
 )
 
 // Placer keeps every protected machine on a process server: it tells machines of servers that came later, takes them away
@@ -22,7 +23,8 @@ type Placer struct {
 	Every time.Duration
 
 	rates  map[farshore.MachineID]*sending
-	names  map[string]string // process servers by every address that they have had since this one looks
+	names  map[string]string                // process servers by every address that they have had since this one looks
+	called map[farshore.MachineID]time.Time // when a guest was called back to its host last
 	moving *moving
 }
 
@@ -57,15 +59,11 @@ func (p *Placer) Run(ctx context.Context) error {
 	if every == 0 {
 		every = defaultPlaceEvery
 	}
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
 	for {
 		if err := p.Look(ctx); err != nil && ctx.Err() == nil {
 			p.Log.Warn("machines were not placed on process servers", "err", err)
 		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
+		if host.Pause(ctx, every) != nil {
 			return nil
 		}
 	}
@@ -105,11 +103,34 @@ func (p *Placer) tell(ctx context.Context, m placed, servers []candidate) error 
 	if len(addresses) == 0 { // better a server that may come back than none
 		return nil
 	}
+	addresses = p.callBack(m, addresses, servers)
 	return setAgent(ctx, p.Hub, m.machine, func(d *farshorev1.AgentDesired) {
 		if d.GetProtect() {
 			d.ProcessServers = addresses
 		}
 	})
+}
+
+// callBack gives the addresses for a guest that uses another server than its host, which is there: an agent that is told
+// another list tries its servers anew, from the first. So the host stands at the list's end, too, every other time.
+func (p *Placer) callBack(m placed, addresses []string, servers []candidate) []string {
+	hosted := slices.ContainsFunc(servers, func(c candidate) bool { return c.usable() && c.address == m.home && c.hosts(m.machine) })
+	if !hosted || m.using == "" || m.using == m.home {
+		return addresses
+	}
+	twice := append(slices.Clone(addresses), m.home)
+	longer := slices.Equal(m.told, twice)
+	if now := p.Now(); now.Sub(p.called[m.machine]) >= moveWithin {
+		if p.called == nil {
+			p.called = map[farshore.MachineID]time.Time{}
+		}
+		p.called[m.machine] = now
+		longer = !longer
+	}
+	if longer {
+		return twice
+	}
+	return addresses
 }
 
 // balance moves at most one machine, and none before the last one has settled.
@@ -149,9 +170,11 @@ func candidates(h Hub, now time.Time) ([]candidate, error) {
 		if err != nil {
 			return nil, err
 		}
+		d := doc.GetProcessServer()
 		all = append(all, candidate{
-			name: id.Name, address: o.GetAddress(), silent: now.Sub(at) > lostAfter, drains: doc.GetProcessServer().GetDrain(),
-			full: float64(o.GetCacheUsedBytes()) > fullAt*float64(o.GetCacheLimitBytes()),
+			name: id.Name, address: o.GetAddress(), silent: now.Sub(at) > lostAfter, drains: d.GetDrain(),
+			full:     float64(o.GetCacheUsedBytes()) > fullAt*float64(o.GetCacheLimitBytes()),
+			reserved: d.GetReserved(), guests: d.GetGuests(),
 		})
 	}
 	return all, nil
@@ -190,8 +213,9 @@ func (p *Placer) machines(servers []candidate) ([]placed, error) {
 // where says where a machine is.
 func where(d *farshorev1.AgentDesired, o *farshorev1.AgentObserved, fresh bool) placed {
 	var one placed
-	if list := d.GetProcessServers(); len(list) > 0 {
-		one.home = list[0]
+	one.told = d.GetProcessServers()
+	if len(one.told) > 0 {
+		one.home = one.told[0]
 	}
 	if fresh {
 		one.using = o.GetProcessServer()
@@ -264,6 +288,9 @@ func accepts(ctx context.Context, h Hub, s candidate, rpo map[farshore.MachineID
 	}
 	return SetServer(ctx, h, s.name, func(d *farshorev1.ProcessServerDesired) {
 		for m, threshold := range rpo {
+			if !s.takes(m) {
+				continue
+			}
 			d.Machines = append(d.Machines, string(m))
 			if d.RpoSeconds == nil {
 				d.RpoSeconds = map[string]uint32{}

@@ -23,16 +23,49 @@ func (s Steps) hold(ctx context.Context, in activities.HoldIn) (farshore.Recover
 	observed, err := s.cut(ctx, in.Machine, &farshorev1.CutRequest{
 		Consistency: string(farshore.CrashConsistent), Label: "at rest (" + in.Operation + ")", HoldSeconds: uint32(in.Seconds),
 	})
+	if err == nil && in.Still {
+		observed, err = s.heardSince(ctx, in.Machine)
+	}
 	if err != nil {
 		return farshore.RecoveryPoint{}, err
 	}
 	if !observed.GetHolding() {
-		return farshore.RecoveryPoint{}, &fault.Fault{
-			Code: "FS-1022", Kind: fault.Operator, Subject: "machine " + string(in.Machine), What: "it is not at rest: " + doing(observed),
-			Remedy: "shut its applications down, then ask again; or shut the machine down itself",
-		}
+		return farshore.RecoveryPoint{}, restless(in.Machine, observed)
 	}
 	return hub.Point(observed.GetCutPoint()), nil
+}
+
+// unheld is the code of a machine that is not at rest.
+const unheld = "FS-1022"
+
+// restless says why a machine is not at rest: what its agent says of that or, if it blames nothing, that the hold is over.
+func restless(m farshore.MachineID, observed *farshorev1.AgentObserved) *fault.Fault {
+	for _, said := range observed.GetFaults() {
+		if said.GetCode() == unheld {
+			return hub.Fault(said)
+		}
+	}
+	return &fault.Fault{
+		Code: unheld, Kind: fault.Operator, Subject: "machine " + string(m),
+		What:   "it is at rest no longer: its time was over, or its agent was started anew; now: " + doing(observed),
+		Remedy: "repeat the operation, which brings it to rest at a new point",
+	}
+}
+
+// heardSince gives a report that the agent has surely made after this was called. It makes one after the other has arrived: so
+// the first that arrives may be older, and the second is not.
+func (s Steps) heardSince(ctx context.Context, m farshore.MachineID) (observed *farshorev1.AgentObserved, err error) {
+	_, last, _ := s.Hub.Observed(agent(m))
+	arrived := 0
+	err = activities.Supervise(ctx, s.Every, func(context.Context) (activities.Progress, bool, error) {
+		report, at, _ := s.Hub.Observed(agent(m))
+		if at.After(last) {
+			arrived, last = arrived+1, at
+		}
+		observed = report.GetAgent()
+		return activities.Progress{What: doing(observed)}, arrived >= 2, nil
+	})
+	return observed, err
 }
 
 // letGo takes a hold back and waits until the agent has let go, for a while: an agent that is gone holds nothing.

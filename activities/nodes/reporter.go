@@ -9,6 +9,7 @@ import (
 	"farshore"
 	"farshore/activities"
 	farshorev1 "farshore/api/gen/farshore/v1"
+	"farshore/dataplane/host"
 	"farshore/dataplane/hub"
 )
 
@@ -58,15 +59,11 @@ func (r *Reporter) Run(ctx context.Context) error {
 		every = defaultReportEvery
 	}
 	r.machines = map[farshore.MachineID]*watched{}
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
 	for {
 		if err := r.look(ctx); err != nil && ctx.Err() == nil {
 			r.Log.Warn("replication was not reported to the workflows", "err", err)
 		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
+		if host.Pause(ctx, every) != nil {
 			return nil
 		}
 	}

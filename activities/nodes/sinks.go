@@ -54,29 +54,29 @@ func (s Steps) chooseMasterTarget(_ context.Context, in activities.ChooseMasterT
 	if err != nil {
 		return activities.ChooseMasterTargetOut{}, err
 	}
-	var fit []host
+	var fit []target
 	var why []string
 	for _, id := range all {
 		if in.Home.MasterTarget != "" && in.Home.MasterTarget != id.Name {
 			continue
 		}
-		h, err := s.host(id, in.Run.Machine)
+		t, err := s.target(id, in.Run.Machine)
 		if err != nil {
 			return activities.ChooseMasterTargetOut{}, err
 		}
-		if h.unfit == "" {
-			h.unfit = h.lacks(in.Machine, in.Home)
+		if t.unfit == "" {
+			t.unfit = t.lacks(in.Machine, in.Home)
 		}
-		if h.unfit != "" {
-			why = append(why, id.Name+": "+h.unfit)
+		if t.unfit != "" {
+			why = append(why, id.Name+": "+t.unfit)
 			continue
 		}
-		fit = append(fit, h)
+		fit = append(fit, t)
 	}
 	if len(fit) == 0 {
 		return activities.ChooseMasterTargetOut{}, noMasterTarget(in, why)
 	}
-	best := slices.MinFunc(fit, func(a, b host) int {
+	best := slices.MinFunc(fit, func(a, b target) int {
 		return cmp.Or(cmp.Compare(a.load, b.load), -cmp.Compare(a.free(), b.free()), cmp.Compare(a.name, b.name))
 	})
 	return activities.ChooseMasterTargetOut{Name: best.name, VM: best.observed.GetVm()}, nil
@@ -98,8 +98,8 @@ func noMasterTarget(in activities.ChooseMasterTargetIn, why []string) error {
 	return f
 }
 
-// host is a master target as machines are placed on it.
-type host struct {
+// target is a master target as machines are placed on it.
+type target struct {
 	name     string
 	observed *farshorev1.MasterTargetObserved
 	load     uint64            // bytes of the disks of other machines
@@ -107,36 +107,36 @@ type host struct {
 	unfit    string
 }
 
-func (s Steps) host(id farshore.Identity, m farshore.MachineID) (host, error) {
-	h := host{name: id.Name, taken: map[string]string{}}
+func (s Steps) target(id farshore.Identity, m farshore.MachineID) (target, error) {
+	t := target{name: id.Name, taken: map[string]string{}}
 	report, at, ok := s.Hub.Observed(id)
-	if h.observed = report.GetMasterTarget(); !ok || h.observed == nil || s.Now().Sub(at) > lostAfter {
-		h.unfit = "it does not report"
-		return h, nil
+	if t.observed = report.GetMasterTarget(); !ok || t.observed == nil || s.Now().Sub(at) > lostAfter {
+		t.unfit = "it does not report"
+		return t, nil
 	}
 	doc, _, err := s.Hub.Desired(id)
 	for _, other := range doc.GetMasterTarget().GetMachines() {
 		for _, k := range other.GetSinks() {
 			if other.GetMachine() != string(m) {
-				h.load += k.GetSizeBytes()
-				h.taken[k.GetPath()] = other.GetMachine()
+				t.load += k.GetSizeBytes()
+				t.taken[k.GetPath()] = other.GetMachine()
 			}
 		}
 	}
-	return h, err
+	return t, err
 }
 
-func (h host) free() (bytes uint64) {
-	for _, f := range h.observed.GetFolders() {
+func (t target) free() (bytes uint64) {
+	for _, f := range t.observed.GetFolders() {
 		bytes = max(bytes, f.GetFreeBytes())
 	}
 	return bytes
 }
 
 // lacks says what a machine's disks need and the master target has not; nothing if it has all.
-func (h host) lacks(m farshore.MachineSpec, home farshore.Home) string {
+func (t target) lacks(m farshore.MachineSpec, home farshore.Home) string {
 	if home.Kind == farshore.HomeVSphere {
-		if h.observed.GetVm() == "" {
+		if t.observed.GetVm() == "" {
 			return "it runs in no VM on vSphere"
 		}
 		return ""
@@ -147,11 +147,11 @@ func (h host) lacks(m farshore.MachineSpec, home farshore.Home) string {
 		if path == "" {
 			return fmt.Sprintf("the failback target names nothing for disk %s", d.ID)
 		}
-		if other := h.taken[path]; other != "" {
+		if other := t.taken[path]; other != "" {
 			return fmt.Sprintf("%s is given to it for machine %s", path, other)
 		}
 		if home.Kind == farshore.HomeDevice {
-			if what := h.device(path, d.SizeBytes); what != "" {
+			if what := t.device(path, d.SizeBytes); what != "" {
 				return what
 			}
 			continue
@@ -159,11 +159,11 @@ func (h host) lacks(m farshore.MachineSpec, home farshore.Home) string {
 		need[filepath.Dir(path)] += d.SizeBytes
 	}
 	for folder, bytes := range need {
-		i := slices.IndexFunc(h.observed.GetFolders(), func(f *farshorev1.OfferedFolder) bool { return f.GetPath() == folder })
+		i := slices.IndexFunc(t.observed.GetFolders(), func(f *farshorev1.OfferedFolder) bool { return f.GetPath() == folder })
 		if i < 0 {
 			return "it does not offer the folder " + folder
 		}
-		if free := h.observed.GetFolders()[i].GetFreeBytes(); free < bytes && !h.holds(m.ID) {
+		if free := t.observed.GetFolders()[i].GetFreeBytes(); free < bytes && !t.holds(m.ID) {
 			return fmt.Sprintf("%d bytes are free in %s, the disks may need %d", free, folder, bytes)
 		}
 	}
@@ -171,16 +171,16 @@ func (h host) lacks(m farshore.MachineSpec, home farshore.Home) string {
 }
 
 // holds reports whether a machine's disks are there already.
-func (h host) holds(m farshore.MachineID) bool {
-	return slices.ContainsFunc(h.observed.GetMachines(), func(o *farshorev1.SinksObserved) bool { return o.GetMachine() == string(m) })
+func (t target) holds(m farshore.MachineID) bool {
+	return slices.ContainsFunc(t.observed.GetMachines(), func(o *farshorev1.SinksObserved) bool { return o.GetMachine() == string(m) })
 }
 
-func (h host) device(path string, bytes uint64) string {
-	i := slices.IndexFunc(h.observed.GetDevices(), func(d *farshorev1.OfferedDevice) bool { return d.GetPath() == path })
+func (t target) device(path string, bytes uint64) string {
+	i := slices.IndexFunc(t.observed.GetDevices(), func(d *farshorev1.OfferedDevice) bool { return d.GetPath() == path })
 	if i < 0 {
 		return "it does not offer the device " + path
 	}
-	switch d := h.observed.GetDevices()[i]; {
+	switch d := t.observed.GetDevices()[i]; {
 	case d.GetBusy() != "":
 		return path + ": " + d.GetBusy()
 	case d.GetSizeBytes() < bytes:

@@ -12,14 +12,15 @@ import (
 	"farshore/activities"
 	farshorev1 "farshore/api/gen/farshore/v1"
 	"farshore/dataplane/hub"
+	"farshore/dataplane/retention"
 	"farshore/fault"
 )
 
 // Steps serves the steps on nodes.
 type Steps struct {
 	Hub Hub
-	// Retain stores what shall stay of a machine's points, in the vault, where applier and collector find it.
-	Retain func(context.Context, farshore.MachineID, farshore.ReplicationPolicy) error
+	// Keep stores in the vault what a machine is and what shall stay of its points, for those who know the vault alone.
+	Keep func(context.Context, farshore.MachineSpec, retention.Policy) error
 	// Every is the pause between two looks at what a node observed; 0 means two seconds.
 	Every time.Duration
 	// Now is the time; nil means the system's.
@@ -50,6 +51,7 @@ func (s Steps) Serve(r worker.ActivityRegistry) {
 	activities.AwaitSinks.Serve(r, s.awaitSinks)
 	activities.FinishSinks.Serve(r, s.finishSinks)
 	activities.CloseSinks.Serve(r, s.closeSinks)
+	activities.CompareSource.Serve(r, s.compareSource)
 	activities.Hold.Serve(r, s.hold)
 	activities.LetGo.Serve(r, s.letGo)
 }
@@ -59,8 +61,15 @@ func (s Steps) setProtection(ctx context.Context, in activities.SetProtectionIn)
 		// The applier keeps the replica: a machine that was failed over still has its points.
 		return activities.SetProtectionOut{}, s.off(ctx, in.Machine)
 	}
+	kept, err := retained(in) // before any node hears of a policy that is refused
+	if err != nil {
+		return activities.SetProtectionOut{}, err
+	}
 	spec, instance, err := s.spec(in)
 	if err != nil {
+		return activities.SetProtectionOut{}, err
+	}
+	if err := s.invite(ctx, in.Machine, in.ProcessServer); err != nil {
 		return activities.SetProtectionOut{}, err
 	}
 	servers, addresses, err := s.place(in.Machine)
@@ -94,7 +103,43 @@ func (s Steps) setProtection(ctx context.Context, in activities.SetProtectionIn)
 		return activities.SetProtectionOut{}, err
 	}
 	// Nodes do what they shall even while the vault is away; this waits for it.
-	return activities.SetProtectionOut{Machine: spec, Instance: instance}, s.Retain(ctx, in.Machine, in.Policy)
+	return activities.SetProtectionOut{Machine: spec, Instance: instance}, s.Keep(ctx, spec, kept)
+}
+
+// retained is what shall stay of the machine's points.
+func retained(in activities.SetProtectionIn) (retention.Policy, error) {
+	kept, err := retention.Of(in.Policy)
+	if err != nil {
+		return nil, &fault.Fault{
+			Code: "FS-7003", Kind: fault.Refused, Subject: "machine " + string(in.Machine), What: "the retention of its policy cannot be used",
+			Remedy: "give tiers as all:2h,hourly:1d,daily:30d; see docs/operate/retention.md", Err: err,
+		}
+	}
+	return kept, nil
+}
+
+// invite has a machine be the guest of one process server and of no other; "": of none.
+func (s Steps) invite(ctx context.Context, m farshore.MachineID, server string) error {
+	ids, err := s.Hub.Enrolled(farshore.RoleProcessServer)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		doc, _, err := s.Hub.Desired(id)
+		if err != nil {
+			return err
+		}
+		if slices.Contains(doc.GetProcessServer().GetGuests(), string(m)) == (id.Name == server) {
+			continue
+		}
+		err = SetServer(ctx, s.Hub, id.Name, func(d *farshorev1.ProcessServerDesired) {
+			d.Guests = with(d.GetGuests(), string(m), id.Name == server)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // place gives the process servers, and the addresses of those that a machine may use in their order. A machine keeps its own.

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"farshore"
 	farshorev1 "farshore/api/gen/farshore/v1"
+	"farshore/cmd/commandline"
 )
 
 func (t *tool) failbackCommand() *cobra.Command {
@@ -88,13 +91,38 @@ func showWayHome(x *text, m *farshorev1.Machine) {
 			x.line("\tby temporary process server %s", w.GetProcessServer())
 		}
 		if w.GetReached() != nil {
-			x.line("\thome at %s first, %s written", position(w.GetReached()), size(w.GetWrittenBytes()))
+			x.line("\thome at %s first, %s written", position(w.GetReached()), commandline.Size(w.GetWrittenBytes()))
 		}
 		showNotes(x, w.GetNotes())
 	}
 	showHomecoming(x, "failback", m.GetFailback())
 	showHomecoming(x, "came home", m.GetLastFailback())
 }
+
+// showBodies tells of a machine's bodies, if it has more than one.
+func (t *tool) showBodies(x *text, bodies []*farshorev1.Body) {
+	if len(bodies) < 2 {
+		return
+	}
+	title := "bodies"
+	for _, b := range bodies {
+		does, heard := "rests", "silent; last seen "+t.since(b.GetLastSeenUnix(), "never")
+		if b.GetActs() {
+			does = "acts"
+		}
+		if b.GetConnected() {
+			heard = "connected"
+		}
+		x.line("%s\t%s %s %s, %s", title, b.GetInstance(), bodyPlaces[b.GetPlace()], does, heard)
+		for _, f := range b.GetFaults() {
+			x.line("\t  %s: %s", f.GetCode(), f.GetWhat())
+		}
+		title = ""
+	}
+}
+
+// bodyPlaces says where a body of a machine stands.
+var bodyPlaces = map[string]string{"source": "(the source)", "recovery": "(at the recovery site)", "home": "(at home)", "": "(of before)"}
 
 func showHomecoming(x *text, title string, h *farshorev1.Homecoming) {
 	if h == nil {
@@ -105,7 +133,13 @@ func showHomecoming(x *text, title string, h *farshorev1.Homecoming) {
 		x.line("\tfrom point %s", point(h.GetPoint()))
 	}
 	if h.GetComparedBytes() > 0 {
-		x.line("\t%s compared, none of it different", size(h.GetComparedBytes()))
+		x.line("\t%s compared, none of it different", commandline.Size(h.GetComparedBytes()))
+	}
+	switch changes := h.GetConfigurationChanges(); {
+	case h.GetConfigurationFiles() > 0 && len(changes) == 0:
+		x.line("\tits configuration is as it was before the failover: %d files", h.GetConfigurationFiles())
+	case len(changes) > 0:
+		x.line("\tof its configuration not as before the failover: %s", strings.Join(changes, ", "))
 	}
 	if h.GetRemovedBy() != "" {
 		x.line("\tleft at the recovery site: removed by %s; cancel that to keep it", h.GetRemovedBy())

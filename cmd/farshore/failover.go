@@ -90,22 +90,40 @@ func (t *tool) cleanupCommand() *cobra.Command {
 
 func (t *tool) failoverStartCommand() *cobra.Command {
 	var point string
+	planned := false
 	o := operation{verb: string(farshore.Failover), title: "Fail %s over", landed: at(farshore.CommitPending)}
 	o.prepare = func(w *work) error {
-		w.request.Point = point
-		w.plan.add("point", "%s", w.meant(point))
-		w.plan.add("to", "%s", place(w.machine.GetTarget()))
-		w.plan.add("source", "%s; it is fenced: from then on nothing it writes is acknowledged", t.source(w.machine))
-		w.plan.add("lost", "what was written after the point; the RPO is %s now", rpo(w.machine))
+		w.request.Point, w.request.Planned = point, planned
+		if planned {
+			w.plan.add("source", "brought to rest at its very last point: its file systems are frozen, for an hour at most; then it is fenced")
+			w.plan.add("by you", "stop its applications before, and cut its power afterwards: frozen, it cannot shut down")
+			w.plan.add("to", "%s", place(w.machine.GetTarget()))
+			w.plan.add("lost", "nothing; if that cannot be proven, it runs on and is replicated as before")
+		} else {
+			w.plan.add("point", "%s", w.meant(point))
+			w.plan.add("to", "%s", place(w.machine.GetTarget()))
+			w.plan.add("source", "%s; it is fenced: from then on nothing it writes is acknowledged", t.source(w.machine))
+			w.plan.add("lost", "what was written after the point; the RPO is %s now", rpo(w.machine))
+		}
 		w.plan.add("then", "commit it, try another point, or take it back")
 		return nil
 	}
 	cmd := t.operationCommand(&o, &cobra.Command{
-		Use:     "start NAME",
-		Short:   "Fence the source and start a machine at the recovery site",
-		Example: "  farshore failover start web-01\n  farshore failover start web-01 --point latest-app --yes --note \"power failure in hall 2\"",
+		Use:   "start NAME",
+		Short: "Fence the source and start a machine at the recovery site",
+		Example: `  farshore failover start web-01
+  farshore failover start web-01 --point latest-app --yes --note "power failure in hall 2"
+  farshore failover start web-01 --planned`,
 	})
 	pointFlag(cmd, &o, &point)
+	cmd.Flags().BoolVar(&planned, "planned", false, "the source runs: bring it to rest first, so that nothing is lost")
+	pointIsGood := o.check
+	o.check = func(cmd *cobra.Command) error {
+		if planned && cmd.Flags().Changed("point") {
+			return commandline.Usage(cmd, "--planned goes to the machine's last point; leave --point out")
+		}
+		return pointIsGood(cmd)
+	}
 	waitFlag(cmd, &o.wait, true, "the machine runs at the recovery site")
 	return cmd
 }

@@ -91,7 +91,7 @@ func (t *tool) drained(ctx context.Context, s *server, name string) error {
 			if state.GetDrained() {
 				return nil
 			}
-			screen.show(fmt.Sprintf("%s · %s left, %s in the cache", name, count(int(state.GetSessions()), "session"), size(state.GetCacheUsedBytes())), nil)
+			screen.show(fmt.Sprintf("%s · %s left, %s in the cache", name, count(int(state.GetSessions()), "session"), commandline.Size(state.GetCacheUsedBytes())), nil)
 		}
 		t.rest(ctx)
 		if ctx.Err() != nil {

@@ -70,7 +70,7 @@ func share(s *farshorev1.Step, coarse bool) string {
 	percent := s.GetDoneBytes() * 100 / s.GetTotalBytes()
 	if coarse {
 		percent -= percent % shareEvery
-		return fmt.Sprintf("%d %% of %s", percent, size(s.GetTotalBytes()))
+		return fmt.Sprintf("%d %% of %s", percent, commandline.Size(s.GetTotalBytes()))
 	}
-	return fmt.Sprintf("%d %% (%s of %s)", percent, size(s.GetDoneBytes()), size(s.GetTotalBytes()))
+	return fmt.Sprintf("%d %% (%s of %s)", percent, commandline.Size(s.GetDoneBytes()), commandline.Size(s.GetTotalBytes()))
 }

@@ -8,12 +8,13 @@ import (
 	"github.com/spf13/cobra"
 
 	farshorev1 "farshore/api/gen/farshore/v1"
+	"farshore/cmd/commandline"
 )
 
 func (t *tool) machineCommand() *cobra.Command {
 	return noun("machine", "See machines, protect them",
 		t.machineListCommand(), t.machineShowCommand(), t.machineCanCommand(),
-		t.enableCommand(), t.disableCommand(), t.pauseCommand(), t.resumeCommand(), t.resyncCommand(), t.rebuildCommand(), t.failbackPolicyCommand())
+		t.enableCommand(), t.disableCommand(), t.pauseCommand(), t.resumeCommand(), t.resyncCommand(), t.rebuildCommand(), t.policyCommand(), t.failbackPolicyCommand())
 }
 
 func (t *tool) machineListCommand() *cobra.Command {
@@ -117,6 +118,7 @@ func (t *tool) showMachine(x *text, m *farshorev1.Machine) {
 	}
 	showFailover(x, m)
 	showWayHome(x, m)
+	t.showBodies(x, m.GetBodies())
 	t.showLastTest(x, m.GetLastTest())
 	t.showReadiness(x, m)
 	for _, f := range m.GetFaults() {
@@ -138,13 +140,17 @@ func (t *tool) showReplication(x *text, r *farshorev1.Replication) {
 		x.line("\tno write order: %s", why)
 	}
 	if r.GetCopyTotalBytes() > 0 && r.GetCopyDoneBytes() < r.GetCopyTotalBytes() {
-		x.line("copied\t%s of %s%s", size(r.GetCopyDoneBytes()), size(r.GetCopyTotalBytes()), t.copySpeed(r))
+		x.line("copied\t%s of %s%s", commandline.Size(r.GetCopyDoneBytes()), commandline.Size(r.GetCopyTotalBytes()), t.copySpeed(r))
 	}
-	x.line("not yet durable\t%s", size(r.GetPendingBytes()))
-	x.line("sent, uploaded\t%s, %s", size(r.GetSentBytes()), size(r.GetUploadedBytes()))
+	x.line("not yet durable\t%s", commandline.Size(r.GetPendingBytes()))
+	x.line("sent, uploaded\t%s, %s", commandline.Size(r.GetSentBytes()), commandline.Size(r.GetUploadedBytes()))
 	x.line("process server\t%s", or(r.GetProcessServer(), nothing))
 	x.line("durable up to\t%s", position(r.GetDurable()))
 	x.line("applied up to\t%s%s", position(r.GetApplied()), applying(r))
+	if r.GetReplaySeconds() >= 0 && r.GetReplayGoalSeconds() > 0 {
+		goal := time.Duration(r.GetReplayGoalSeconds()) * time.Second
+		x.line("a failover replays\tabout %s; the goal is %s", span(time.Duration(r.GetReplaySeconds())*time.Second), span(goal))
+	}
 }
 
 // applying says how far a replica is behind the newest point and how fast it follows, as far as that is known.
@@ -155,7 +161,7 @@ func applying(r *farshorev1.Replication) string {
 	if r.GetApplyLagSeconds() == 0 {
 		return ", nothing behind it"
 	}
-	return fmt.Sprintf(", %s behind the newest point, %s/s", span(time.Duration(r.GetApplyLagSeconds())*time.Second), size(r.GetAppliedBytesPerSecond()))
+	return fmt.Sprintf(", %s behind the newest point, %s/s", span(time.Duration(r.GetApplyLagSeconds())*time.Second), commandline.Size(r.GetAppliedBytesPerSecond()))
 }
 
 // copySpeed says how fast a copy goes and how long it will take, as far as that is known.
@@ -164,7 +170,7 @@ func (t *tool) copySpeed(r *farshorev1.Replication) string {
 		return ""
 	}
 	left := max(time.Unix(r.GetCopyEndUnix(), 0).Sub(t.now()), 0)
-	return fmt.Sprintf(", %s/s, about %v left", size(r.GetCopyBytesPerSecond()), span(left))
+	return fmt.Sprintf(", %s/s, about %v left", commandline.Size(r.GetCopyBytesPerSecond()), span(left))
 }
 
 func showSpec(x *text, s *farshorev1.MachineSpec) {
@@ -172,13 +178,13 @@ func showSpec(x *text, s *farshorev1.MachineSpec) {
 		return
 	}
 	x.line("system\t%s, %s, %s, %s of memory", or(s.GetOsName(), or(s.GetOs(), "unknown")), or(s.GetFirmware(), "unknown firmware"),
-		count(int(s.GetCpus()), "CPU"), size(s.GetMemoryBytes()))
+		count(int(s.GetCpus()), "CPU"), commandline.Size(s.GetMemoryBytes()))
 	for _, d := range s.GetDisks() {
 		boot := ""
 		if d.GetBoot() {
 			boot = ", boot"
 		}
-		x.line("disk\t%s, %s%s, %s", d.GetId(), size(d.GetSizeBytes()), boot, or(d.GetPath(), nothing))
+		x.line("disk\t%s, %s%s, %s", d.GetId(), commandline.Size(d.GetSizeBytes()), boot, or(d.GetPath(), nothing))
 	}
 	for _, n := range s.GetNics() {
 		x.line("network\t%s, %s, %s", n.GetName(), or(n.GetMac(), nothing), or(strings.Join(n.GetAddresses(), " "), "no address"))

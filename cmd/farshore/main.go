@@ -68,8 +68,8 @@ Exit codes: 0 done, 1 failed, 2 the command line makes no sense, 10 no answer (t
 	}
 	root.PersistentFlags().StringVarP(&t.output, "output", "o", "table", "`form` of the output: table or json")
 	root.PersistentFlags().StringVar(&t.profile, "profile", "", "`folder` of the operator's profile (default $FARSHORE_PROFILE or ~/.config/farshore)")
-	root.AddCommand(t.loginCommand(), t.statusCommand(), t.machineCommand(), t.pointCommand(), t.failoverCommand(), t.reprotectCommand(), t.failbackCommand(),
-		t.runCommand(), t.nodeCommand(), t.infraCommand(), t.tokenCommand())
+	root.AddCommand(t.loginCommand(), t.statusCommand(), t.machineCommand(), t.pointCommand(), t.groupCommand(), t.failoverCommand(), t.reprotectCommand(), t.failbackCommand(),
+		t.verifyCommand(), t.vaultCommand(), t.runCommand(), t.nodeCommand(), t.infraCommand(), t.tokenCommand())
 	return root
 }
 

@@ -11,6 +11,7 @@ import (
 	"farshore"
 	farshorev1 "farshore/api/gen/farshore/v1"
 	"farshore/cmd/commandline"
+	"farshore/dataplane/retention"
 )
 
 // protection is what the command line says about how to protect a machine.
@@ -20,6 +21,7 @@ type protection struct {
 	tags      map[string]string
 	points    time.Duration
 	retention time.Duration
+	keep      string
 	app       time.Duration
 	rpo       time.Duration
 }
@@ -35,7 +37,7 @@ func (t *tool) enableCommand() *cobra.Command {
 	})
 	o.check = p.check
 	o.prepare = p.fill
-	f, preset := cmd.Flags(), farshore.DefaultPolicy()
+	f := cmd.Flags()
 	f.StringVar(&p.target.Location, "location", "", "Azure `region` to recover to")
 	f.StringVar(&p.target.ResourceGroup, "resource-group", "", "resource `group` for what a failover makes")
 	f.StringVar(&p.target.VmSize, "vm-size", "", "`size` of the recovered VM, such as Standard_D2s_v5")
@@ -45,10 +47,7 @@ func (t *tool) enableCommand() *cobra.Command {
 	f.StringVar(&p.target.StaticAddress, "static-address", "", "`address` of the recovered VM (default: a dynamic one)")
 	f.StringToStringVar(&p.tags, "tag", nil, "tag on everything made in Azure, `key=value`; repeat for more")
 	f.StringArrayVar(&p.disks, "disk", nil, "`id` of a disk to protect; repeat for more (default: all disks)")
-	f.DurationVar(&p.points, "points-every", time.Duration(preset.CrashEverySeconds)*time.Second, "how often a recovery point is made")
-	f.DurationVar(&p.retention, "retention", time.Duration(preset.RetentionHours)*time.Hour, "how long recovery points are kept")
-	f.DurationVar(&p.app, "app-every", time.Duration(preset.AppEverySeconds)*time.Second, "how often an app-consistent point is made; 0: never")
-	f.DurationVar(&p.rpo, "rpo-threshold", preset.RPOThreshold(), "age of the newest point above which the machine is in bad health")
+	p.policyFlags(cmd)
 	waitFlag(cmd, &o.wait, false, "the machine is protected")
 	return cmd
 }
@@ -87,8 +86,7 @@ func (p *protection) fill(w *work) error {
 	}
 	w.plan.add("recover to", "%s", place(q.GetTarget()))
 	w.plan.add("tests", "%s", or(p.target.GetTestNetwork(), "in an isolated network, made and removed with each test"))
-	w.plan.add("points", "every %s, kept for %s; app-consistent ones %s", seconds(policy.GetCrashEverySeconds()),
-		span(time.Duration(policy.GetRetentionHours())*time.Hour), appEvery(policy))
+	w.plan.add("points", "every %s, kept %s; app-consistent ones %s", seconds(policy.GetCrashEverySeconds()), kept(policy), appEvery(policy))
 	w.plan.add("bad health", "when the newest point is older than %s", seconds(policy.GetRpoThresholdSeconds()))
 	return nil
 }
@@ -107,7 +105,7 @@ func (p *protection) showDisks(cmd *cobra.Command, spec *farshorev1.MachineSpec,
 		}
 		return commandline.Usage(cmd, fmt.Sprintf("of the disks %s only %d are the machine's; it has %s", strings.Join(p.disks, ", "), n, or(strings.Join(ids, ", "), "none")))
 	}
-	plan.add("copy", "%s, %s at most; zeros are not sent", count(n, "disk"), size(bytes))
+	plan.add("copy", "%s, %s at most; zeros are not sent", count(n, "disk"), commandline.Size(bytes))
 	return nil
 }
 
@@ -132,13 +130,50 @@ func (p *protection) policy(cmd *cobra.Command) (*farshorev1.ReplicationPolicy, 
 			name = "custom"
 		}
 	}
-	return &farshorev1.ReplicationPolicy{
+	policy := &farshorev1.ReplicationPolicy{
 		Name: name, CrashEverySeconds: uint32(p.points / time.Second), RetentionHours: uint32(p.retention / time.Hour),
 		AppEverySeconds: uint32(p.app / time.Second), RpoThresholdSeconds: uint32(p.rpo / time.Second),
-	}, nil
+	}
+	tiers, hours, err := tiersOf(cmd, p.keep)
+	if err == nil && tiers != "" {
+		policy.Name, policy.Keep, policy.RetentionHours = "custom", tiers, hours
+	}
+	return policy, err
 }
 
-func appEvery(p *farshorev1.ReplicationPolicy) string {
+// tiersOf reads what --keep says, and how many hours that is at the longest; nothing if it is not given.
+func tiersOf(cmd *cobra.Command, keep string) (tiers string, hours uint32, err error) {
+	if keep == "" {
+		return "", 0, nil
+	}
+	parsed, err := retention.Parse(keep)
+	if err != nil {
+		return "", 0, commandline.Usage(cmd, "--keep: "+err.Error())
+	}
+	if cmd.Flags().Changed("retention") {
+		return "", 0, commandline.Usage(cmd, "--keep and --retention say the same in two ways: give one")
+	}
+	return parsed.String(), uint32((parsed.Age() + time.Hour - 1) / time.Hour), nil
+}
+
+// timing is what a replication policy and a failback policy have in common.
+type timing interface {
+	GetCrashEverySeconds() uint32
+	GetKeep() string
+	GetRetentionHours() uint32
+	GetAppEverySeconds() uint32
+	GetRpoThresholdSeconds() uint32
+}
+
+// kept says how long points stay.
+func kept(p timing) string {
+	if p.GetKeep() != "" {
+		return "by tiers " + p.GetKeep()
+	}
+	return "for " + span(time.Duration(p.GetRetentionHours())*time.Hour)
+}
+
+func appEvery(p timing) string {
 	if p.GetAppEverySeconds() == 0 {
 		return "never"
 	}
@@ -159,9 +194,12 @@ func showTarget(x *text, t *farshorev1.Target) {
 
 func showPolicy(x *text, p *farshorev1.ReplicationPolicy) {
 	if p != nil {
-		x.line("policy\t%s: points every %s, kept for %s, app-consistent %s, RPO threshold %s", or(p.GetName(), "unnamed"), seconds(p.GetCrashEverySeconds()),
-			span(time.Duration(p.GetRetentionHours())*time.Hour), appEvery(p), seconds(p.GetRpoThresholdSeconds()))
+		x.line("policy\t%s: %s", or(p.GetName(), "unnamed"), policyWords(p))
 	}
+}
+
+func policyWords(p timing) string {
+	return fmt.Sprintf("points every %s, kept %s, app-consistent %s, RPO threshold %s", seconds(p.GetCrashEverySeconds()), kept(p), appEvery(p), seconds(p.GetRpoThresholdSeconds()))
 }
 
 func (t *tool) disableCommand() *cobra.Command {
@@ -207,7 +245,7 @@ func (t *tool) resyncCommand() *cobra.Command {
 		for _, d := range w.machine.GetSpec().GetDisks() {
 			bytes += d.GetSizeBytes()
 		}
-		w.plan.add("copy", "%s, %s at most; zeros are not sent", count(len(w.machine.GetSpec().GetDisks()), "disk"), size(bytes))
+		w.plan.add("copy", "%s, %s at most; zeros are not sent", count(len(w.machine.GetSpec().GetDisks()), "disk"), commandline.Size(bytes))
 		w.plan.add("meanwhile", "no recovery point is made; those there are stay usable, now and afterwards")
 		w.plan.add("newest point", "%s", point(w.machine.GetLastPoint()))
 		return nil

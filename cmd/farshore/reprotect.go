@@ -35,9 +35,11 @@ func (t *tool) reprotectStartCommand() *cobra.Command {
 		home.MasterTarget = or(master, home.MasterTarget)
 		return policy.check(cmd)
 	}
-	o.prepare = func(w *work) error {
+	o.prepare = func(w *work) (err error) {
 		w.request.Home = hub.HomeMessage(home)
-		w.request.FailbackPolicy = policy.over(w.cmd, w.machine.GetFailbackPolicy())
+		if w.request.FailbackPolicy, err = policy.over(w.cmd, w.machine.GetFailbackPolicy()); err != nil {
+			return err
+		}
 		for _, row := range homeRows(home) {
 			w.plan.add(row[0], "%s", row[1])
 		}
@@ -119,6 +121,7 @@ func (t *tool) cancelReprotectCommand() *cobra.Command {
 // homePolicy is what the command line says of the failback policy; what it does not name stays.
 type homePolicy struct {
 	points, retention, app, rpo, grace time.Duration
+	keep                               string
 	private, server                    bool
 }
 
@@ -126,6 +129,7 @@ func (p *homePolicy) flags(cmd *cobra.Command) {
 	f, preset := cmd.Flags(), farshore.DefaultFailbackPolicy()
 	f.DurationVar(&p.points, "points-every", time.Duration(preset.CrashEverySeconds)*time.Second, "on the way home, how often a recovery point is made")
 	f.DurationVar(&p.retention, "retention", time.Duration(preset.RetentionHours)*time.Hour, "how long those are kept")
+	f.StringVar(&p.keep, "keep", "", "`tiers` of retention instead: all:2h,hourly:1d,daily:30d")
 	f.DurationVar(&p.app, "app-every", time.Duration(preset.AppEverySeconds)*time.Second, "how often an app-consistent one is made; 0: never")
 	f.DurationVar(&p.rpo, "rpo-threshold", time.Duration(preset.RPOThresholdSeconds)*time.Second, "age of the newest point above which the machine is in bad health")
 	f.DurationVar(&p.grace, "grace", time.Duration(preset.GraceHours)*time.Hour, "how long the stopped machine at the recovery site is kept after the failback's commit")
@@ -149,11 +153,16 @@ func (p *homePolicy) check(cmd *cobra.Command) error {
 			return commandline.Usage(cmd, fmt.Sprintf("--%s %s: want a multiple of %s, %s at least", flag.name, flag.value, span(flag.unit), span(flag.least)))
 		}
 	}
-	return nil
+	_, _, err := tiersOf(cmd, p.keep)
+	return err
 }
 
 // over gives the policy with what the command line names changed; nil if it names nothing.
-func (p *homePolicy) over(cmd *cobra.Command, now *farshorev1.FailbackPolicy) *farshorev1.FailbackPolicy {
+func (p *homePolicy) over(cmd *cobra.Command, now *farshorev1.FailbackPolicy) (*farshorev1.FailbackPolicy, error) {
+	tiers, hours, err := tiersOf(cmd, p.keep)
+	if err != nil {
+		return nil, err
+	}
 	next := hub.FailbackPolicyMessage(farshore.DefaultFailbackPolicy())
 	if now != nil {
 		next = proto.CloneOf(now)
@@ -161,7 +170,8 @@ func (p *homePolicy) over(cmd *cobra.Command, now *farshorev1.FailbackPolicy) *f
 	changed := false
 	for name, change := range map[string]func(){
 		"points-every":             func() { next.CrashEverySeconds = uint32(p.points / time.Second) },
-		"retention":                func() { next.RetentionHours = uint32(p.retention / time.Hour) },
+		"retention":                func() { next.RetentionHours, next.Keep = uint32(p.retention/time.Hour), "" },
+		"keep":                     func() { next.RetentionHours, next.Keep = hours, tiers },
 		"app-every":                func() { next.AppEverySeconds = uint32(p.app / time.Second) },
 		"rpo-threshold":            func() { next.RpoThresholdSeconds = uint32(p.rpo / time.Second) },
 		"grace":                    func() { next.GraceHours = uint32(p.grace / time.Hour) },
@@ -174,16 +184,18 @@ func (p *homePolicy) over(cmd *cobra.Command, now *farshorev1.FailbackPolicy) *f
 		}
 	}
 	if !changed {
-		return nil
+		return nil, nil
 	}
-	return next
+	return next, nil
 }
 
 func (t *tool) failbackPolicyCommand() *cobra.Command {
 	var policy homePolicy
 	o := operation{verb: string(farshore.SetFailbackPolicy), title: "Change how %s is replicated home", check: policy.check}
-	o.prepare = func(w *work) error {
-		w.request.FailbackPolicy = policy.over(w.cmd, w.machine.GetFailbackPolicy())
+	o.prepare = func(w *work) (err error) {
+		if w.request.FailbackPolicy, err = policy.over(w.cmd, w.machine.GetFailbackPolicy()); err != nil {
+			return err
+		}
 		if w.request.FailbackPolicy == nil {
 			return commandline.Usage(w.cmd, "there is nothing to change; name a flag, such as --grace")
 		}
@@ -206,12 +218,7 @@ func addPolicy(p *plan, policy *farshorev1.FailbackPolicy) {
 
 // policyHome writes a failback policy in one line.
 func policyHome(p *farshorev1.FailbackPolicy) string {
-	app := "never"
-	if p.GetAppEverySeconds() > 0 {
-		app = "every " + seconds(p.GetAppEverySeconds())
-	}
-	line := fmt.Sprintf("points every %s, kept for %s, app-consistent %s, RPO threshold %s, grace %s", seconds(p.GetCrashEverySeconds()),
-		span(time.Duration(p.GetRetentionHours())*time.Hour), app, seconds(p.GetRpoThresholdSeconds()), span(time.Duration(p.GetGraceHours())*time.Hour))
+	line := fmt.Sprintf("%s, grace %s", policyWords(p), span(time.Duration(p.GetGraceHours())*time.Hour))
 	if p.GetPrivatePath() {
 		line += ", by a private path"
 	}

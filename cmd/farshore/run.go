@@ -9,6 +9,7 @@ import (
 
 	"farshore"
 	farshorev1 "farshore/api/gen/farshore/v1"
+	"farshore/cmd/commandline"
 )
 
 func (t *tool) runCommand() *cobra.Command {
@@ -199,6 +200,7 @@ func showDetail(x *text, r *farshorev1.Run) {
 // outcome is what the results of runs have in common; each kind of run has some of it. The results are specified with the
 // workflows.
 type outcome struct {
+	Planned  bool                    `json:"planned"`
 	Point    *farshore.RecoveryPoint `json:"point"`
 	VMID     string                  `json:"vmId"`
 	Address  string                  `json:"address"`
@@ -229,6 +231,9 @@ func showOutcome(x *text, r *farshorev1.Run) {
 	if o.Point != nil && !o.Point.Position.IsZero() {
 		x.line("  from point\t%s of %s, %s-consistent", o.Point.Position, clock(o.Point.Time), o.Point.Consistency)
 	}
+	if o.Planned {
+		x.line("  planned\tthe former machine was brought to rest first")
+	}
 	if o.VMID != "" || o.Address != "" {
 		x.line("  runs as\t%s at %s", or(o.VMID, "a machine"), or(o.Address, "no address"))
 	}
@@ -242,10 +247,10 @@ func showOutcome(x *text, r *farshorev1.Run) {
 		x.line("  NOT FENCED\t%s", o.Fence.Why)
 	}
 	if o.Reached != nil && !o.Reached.Position.IsZero() {
-		x.line("  home at\t%s, %s written", o.Reached.Position, size(o.Reached.Bytes))
+		x.line("  home at\t%s, %s written", o.Reached.Position, commandline.Size(o.Reached.Bytes))
 	}
 	if o.Finished != nil && o.Finished.ComparedBytes > 0 {
-		x.line("  compared\t%s, %s of it different", size(o.Finished.ComparedBytes), size(o.Finished.DifferentBytes))
+		x.line("  compared\t%s, %s of it different", commandline.Size(o.Finished.ComparedBytes), commandline.Size(o.Finished.DifferentBytes))
 	}
 	if o.Removed != nil {
 		x.line("  removed\t%s in the cloud; nothing is left", count(*o.Removed, "thing"))

@@ -33,6 +33,7 @@ import (
 	"farshore/control/peer"
 	"farshore/dataplane/credential"
 	"farshore/dataplane/hub"
+	"farshore/dataplane/vault"
 )
 
 // stage is a configuration server whose hub, certificates, tokens, guard and audit are the real ones; of its answers to
@@ -68,6 +69,7 @@ func newStage(t testing.TB, dir string) *stage {
 	check(t, err)
 	s.real = &operator.Service{
 		Registry: s.registry, Authority: ca, Vault: "5f1e0c0a-0000-4000-8000-000000000001", Build: "test", Now: showtime,
+		Guards: func(ctx context.Context) (string, []vault.Guard) { return "/srv/vault", vault.GuardsOf(ctx, nil) },
 		Parts: []operator.Part{
 			{Name: "vault", Check: func(context.Context) (string, error) { return "/srv/vault", nil }},
 			{Name: "temporal", Check: func(context.Context) (string, error) { return "", errors.New("127.0.0.1:7233: connection refused") }},
@@ -215,6 +217,11 @@ func answer[Q, A any](ctx context.Context, s *stage, q *connect.Request[Q], real
 	if err := protojson.Unmarshal(content, any(a).(proto.Message)); err != nil {
 		return nil, fmt.Errorf("answers of %s: %w", call, err)
 	}
+	if r, ok := any(a).(*farshorev1.GetRunResponse); ok {
+		if err := asWritten(r.GetRun()); err != nil {
+			return nil, fmt.Errorf("answers of %s: %w", call, err)
+		}
+	}
 	return connect.NewResponse(a), nil
 }
 
@@ -284,6 +291,48 @@ func (s *stage) RebuildReplica(
 	ctx context.Context, q *connect.Request[farshorev1.RebuildReplicaRequest],
 ) (*connect.Response[farshorev1.RebuildReplicaResponse], error) {
 	return answer(ctx, s, q, s.real.RebuildReplica, true)
+}
+
+func (s *stage) SetGroup(
+	ctx context.Context, q *connect.Request[farshorev1.SetGroupRequest],
+) (*connect.Response[farshorev1.SetGroupResponse], error) {
+	return answer(ctx, s, q, s.real.SetGroup, true)
+}
+
+func (s *stage) ListGroups(
+	ctx context.Context, q *connect.Request[farshorev1.ListGroupsRequest],
+) (*connect.Response[farshorev1.ListGroupsResponse], error) {
+	return answer(ctx, s, q, s.real.ListGroups, false)
+}
+
+func (s *stage) RemoveGroup(
+	ctx context.Context, q *connect.Request[farshorev1.RemoveGroupRequest],
+) (*connect.Response[farshorev1.RemoveGroupResponse], error) {
+	return answer(ctx, s, q, s.real.RemoveGroup, true)
+}
+
+func (s *stage) Verify(
+	ctx context.Context, q *connect.Request[farshorev1.VerifyRequest],
+) (*connect.Response[farshorev1.VerifyResponse], error) {
+	return answer(ctx, s, q, s.real.Verify, true)
+}
+
+func (s *stage) CheckVault(
+	ctx context.Context, q *connect.Request[farshorev1.CheckVaultRequest],
+) (*connect.Response[farshorev1.CheckVaultResponse], error) {
+	return answer(ctx, s, q, s.real.CheckVault, false)
+}
+
+func (s *stage) PinPoint(
+	ctx context.Context, q *connect.Request[farshorev1.PinPointRequest],
+) (*connect.Response[farshorev1.PinPointResponse], error) {
+	return answer(ctx, s, q, s.real.PinPoint, true)
+}
+
+func (s *stage) UnpinPoint(
+	ctx context.Context, q *connect.Request[farshorev1.UnpinPointRequest],
+) (*connect.Response[farshorev1.UnpinPointResponse], error) {
+	return answer(ctx, s, q, s.real.UnpinPoint, true)
 }
 
 func (s *stage) CancelRun(ctx context.Context, q *connect.Request[farshorev1.CancelRunRequest]) (*connect.Response[farshorev1.CancelRunResponse], error) {

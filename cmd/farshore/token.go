@@ -34,7 +34,7 @@ func (t *tool) tokenCommand() *cobra.Command {
 			return t.createToken(cmd, q, beforehand)
 		},
 	}
-	create.Flags().StringVar(&q.Role, "role", "", "`role`: agent, process-server, applier, collector or operator")
+	create.Flags().StringVar(&q.Role, "role", "", "`role`: agent, process-server, applier, master-target, collector or operator")
 	create.Flags().StringVar(&q.Name, "name", "", "the only `name` it can be used for; an agent's is the machine's")
 	create.Flags().DurationVar(&lifetime, "lifetime", time.Hour, "how long it is good; a day at most")
 	create.Flags().BoolVar(&q.Replace, "replace", false, "the name is taken: refuse whoever has it once the token is used")

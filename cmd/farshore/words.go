@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"farshore"
 	farshorev1 "farshore/api/gen/farshore/v1"
 	"farshore/dataplane/hub"
 )
@@ -18,19 +19,6 @@ func or(s, instead string) string {
 		return instead
 	}
 	return s
-}
-
-// size writes bytes for people.
-func size(n uint64) string {
-	const kib = 1024
-	if n < kib {
-		return fmt.Sprintf("%d B", n)
-	}
-	unit, value := 0, float64(n)/kib
-	for value >= kib && unit < 4 {
-		unit, value = unit+1, value/kib
-	}
-	return fmt.Sprintf("%.1f %ciB", value, "KMGTP"[unit])
 }
 
 // span writes a duration for people: "4 s", "3 min 20 s", "2 h 5 min", "3 d 4 h".
@@ -109,11 +97,13 @@ func count(n int, noun string) string {
 }
 
 // position writes a place in a machine's stream.
-func position(p *farshorev1.Position) string {
-	if at := hub.Position(p); !at.IsZero() {
-		return at.String()
+func position(p *farshorev1.Position) string { return placed(hub.Position(p)) }
+
+func placed(p farshore.Position) string {
+	if p.IsZero() {
+		return nothing
 	}
-	return nothing
+	return p.String()
 }
 
 // seconds writes a number of seconds for people.

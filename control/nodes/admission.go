@@ -27,6 +27,9 @@ const (
 	DefaultTokenLifetime = time.Hour
 	// MaxTokenLifetime limits it.
 	MaxTokenLifetime = 24 * time.Hour
+	// tokenMemory is how long a token is kept behind its end: nobody is admitted by it then, but whoever comes with it is told
+	// when it ended.
+	tokenMemory = 7 * 24 * time.Hour
 )
 
 // joinable are the roles that a join token can be made for.
@@ -41,7 +44,7 @@ type TokenRequest struct {
 	Replace  bool          // the name may be taken from the node that has it
 }
 
-// CreateToken makes a join token. The error is a *fault.Fault.
+// CreateToken makes a join token, and forgets those that ended long ago. The error is a *fault.Fault.
 func (r *Registry) CreateToken(q TokenRequest) (token hub.Token, expires time.Time, err error) {
 	if q.Lifetime == 0 {
 		q.Lifetime = DefaultTokenLifetime
@@ -53,10 +56,14 @@ func (r *Registry) CreateToken(q TokenRequest) (token hub.Token, expires time.Ti
 	if err != nil {
 		return hub.Token{}, time.Time{}, err
 	}
-	expires = r.now().Add(q.Lifetime)
+	now := r.now()
+	expires = now.Add(q.Lifetime)
 	err = r.db.Update(func(tx *bbolt.Tx) error {
 		if tx.Bucket(nodeBucket).Get([]byte(q.For.String())) != nil && !q.Replace {
 			return enrolledAlready(q.For)
+		}
+		if err := forgetTokens(tx, func(t tokenRecord) bool { return now.Sub(t.Expires) > tokenMemory }); err != nil {
+			return err
 		}
 		return putJSON(tx, tokenBucket, token.ID, tokenRecord{Public: token.Public(), For: q.For, Expires: expires, Replace: q.Replace})
 	})
@@ -189,6 +196,23 @@ func useToken(tx *bbolt.Tx, id, key string) error {
 	}
 	record.UsedBy = key
 	return putJSON(tx, tokenBucket, id, record)
+}
+
+// forgetTokens removes the join tokens of which gone is true.
+func forgetTokens(tx *bbolt.Tx, gone func(tokenRecord) bool) error {
+	var ids []string // a bucket must not change while it is walked
+	err := tx.Bucket(tokenBucket).ForEach(func(id, _ []byte) error {
+		var record tokenRecord
+		_, err := getJSON(tx, tokenBucket, string(id), &record)
+		if err == nil && gone(record) {
+			ids = append(ids, string(id))
+		}
+		return err
+	})
+	for _, id := range ids {
+		err = errors.Join(err, tx.Bucket(tokenBucket).Delete([]byte(id)))
+	}
+	return err
 }
 
 // takeName makes sure that the name is free, or that the token may take it away.

@@ -6,5 +6,6 @@
 // on an old backup therefore speaks with a higher incarnation than the nodes have seen, and is believed.
 //
 // Join tokens are stored as public keys: reading the file lets nobody enrol. A token is used up in the same transaction
-// that admits the node. A node that is removed, or whose name was given to another, is refused by its key.
+// that admits the node, and forgotten a week behind its end. A node that is removed, or whose name was given to another, is
+// refused by its key.
 package nodes

@@ -77,6 +77,32 @@ func (r *Registry) Instances(id farshore.Identity) []string {
 	return slices.DeleteFunc(r.observed[id].order(), func(i string) bool { return i == "" })
 }
 
+// Body is what one body of a machine said last.
+type Body struct {
+	Instance  string
+	Acts      bool // what is wanted of the machine is wanted of this one
+	Connected bool
+	LastSeen  time.Time
+	Report    *farshorev1.SyncRequest // must not be changed
+}
+
+// Bodies lists the bodies of a machine that have reported, the one that spoke last first.
+func (r *Registry) Bodies(id farshore.Identity) (all []Body) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	acting, _ := r.observed[id].of(r.wanted[id])
+	for _, instance := range r.observed[id].order() {
+		if instance == "" { // its enrolment
+			continue
+		}
+		o := r.observed[id][instance]
+		all = append(all, Body{
+			Instance: instance, Acts: o.report == acting.report, Connected: r.now().Sub(o.at) < connectedFor, LastSeen: o.at, Report: o.report,
+		})
+	}
+	return all
+}
+
 // note keeps what an instance reported.
 func (r *Registry) note(id farshore.Identity, instance string, o observation) error {
 	content, err := encodeObservation(o)

@@ -43,6 +43,10 @@ func TestWhatEachBodyOfAMachineReportsIsKeptApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("hq", "vm", "source")
+	if all := s.Bodies(web); len(all) != 2 || all[0].Instance != "vm" || all[0].Acts || !all[1].Acts || !all[0].Connected ||
+		all[0].Report.GetAgent().GetMachine().GetHostname() != "azure" {
+		t.Errorf("bodies %+v", all)
+	}
 	report("vm", "azure-2")
 	want("hq", "vm", "source")
 	if q, _, ok := s.ObservedOf(web, "vm"); !ok || q.GetAgent().GetMachine().GetHostname() != "azure-2" {

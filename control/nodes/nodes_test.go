@@ -299,6 +299,23 @@ func TestARemovedNodeIsRefusedAndItsNameCanBeGivenAgain(t *testing.T) {
 	}
 }
 
+func TestARemovedNodeDoesNotComeBackWithTheTokenItUsed(t *testing.T) {
+	s := start(t)
+	e := s.enrolment(ps, s.token(TokenRequest{For: ps}))
+	next := s.enrolment(ps, s.token(TokenRequest{For: ps}))
+	if _, err := hub.Enrol(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Remove(ps); err != nil {
+		t.Fatal(err)
+	}
+	_, err := hub.Enrol(t.Context(), e) // with its old key: as one whose answer was lost
+	wantFault(t, err, "FS-6010", "there is no such token")
+	if _, err := hub.Enrol(t.Context(), next); err != nil {
+		t.Errorf("a token that nobody used: %v", err)
+	}
+}
+
 func TestCallersWithoutACertificateOfTheVaultAreRefused(t *testing.T) {
 	s := start(t)
 	bare := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}}}

@@ -254,7 +254,7 @@ func (r *Registry) node(record nodeRecord) Node {
 	}
 }
 
-// Remove refuses a node from now on; its name can be enrolled again. The error is a *fault.Fault (FS-6017) if there is none.
+// Remove refuses a node from now on, and the token that it used; its name can be enrolled again. The error is a *fault.Fault (FS-6017) if there is none.
 func (r *Registry) Remove(id farshore.Identity) error {
 	err := r.db.Update(func(tx *bbolt.Tx) error {
 		var record nodeRecord
@@ -266,6 +266,7 @@ func (r *Registry) Remove(id farshore.Identity) error {
 			return NoSuchNode(id)
 		}
 		return errors.Join(
+			forgetTokens(tx, func(t tokenRecord) bool { return t.UsedBy == record.Key }),
 			tx.Bucket(deniedBucket).Put([]byte(record.Key), []byte(id.String())),
 			tx.Bucket(nodeBucket).Delete([]byte(id.String())),
 			tx.Bucket(desiredBucket).Delete([]byte(id.String())),

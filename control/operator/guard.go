@@ -22,8 +22,13 @@ var changing = map[string]bool{
 	farshorev1connect.OperatorServiceRemoveNodeProcedure:          true,
 	farshorev1connect.OperatorServiceStartProcedure:               true,
 	farshorev1connect.OperatorServiceChangeProcessServerProcedure: true,
+	farshorev1connect.OperatorServiceSetGroupProcedure:            true,
+	farshorev1connect.OperatorServiceRemoveGroupProcedure:         true,
 	farshorev1connect.OperatorServiceRebuildReplicaProcedure:      true,
 	farshorev1connect.OperatorServiceCancelRunProcedure:           true,
+	farshorev1connect.OperatorServiceVerifyProcedure:              true,
+	farshorev1connect.OperatorServicePinPointProcedure:            true,
+	farshorev1connect.OperatorServiceUnpinPointProcedure:          true,
 }
 
 type callerKey struct{}

@@ -32,6 +32,13 @@ func (v view) health() (Health, []*fault.Fault) {
 		return HealthNone, nil
 	}
 	var critical, warning []*fault.Fault
+	told := func(f *fault.Fault) { // by a node
+		if f.Kind == fault.Transient {
+			warning = append(warning, f)
+		} else {
+			critical = append(critical, f)
+		}
+	}
 	if f := v.problem(); f != nil {
 		warning = append(warning, f)
 	}
@@ -40,11 +47,13 @@ func (v view) health() (Health, []*fault.Fault) {
 		warning = append(warning, v.disconnected()...)
 		critical = append(critical, v.late()...)
 		for _, m := range v.agent.Report.GetAgent().GetFaults() {
-			if f := hub.Fault(m); f.Kind == fault.Transient {
-				warning = append(warning, f)
-			} else {
-				critical = append(critical, f)
-			}
+			told(hub.Fault(m))
+		}
+	}
+	if state.Location == farshore.Primary && state.Points {
+		warning = append(warning, v.slow()...)
+		if m := v.replica.GetFault(); m != nil {
+			told(hub.Fault(m))
 		}
 	}
 	switch {
@@ -79,6 +88,33 @@ func (v view) disconnected() []*fault.Fault {
 		Code: "FS-6031", Kind: fault.Operator, Subject: v.agent.Identity.String(), What: what,
 		Remedy: "see whether the machine runs, and on it: systemctl status farshore-agent; a failover does not need it",
 	}}
+}
+
+// slow says why a failover would take longer than it shall: nothing applies the journal, or there is too much to replay.
+func (v view) slow() []*fault.Fault {
+	subject := "machine " + v.agent.Identity.Name
+	goal := time.Duration(v.replica.GetGoalSeconds()) * time.Second
+	needs := time.Duration(v.replay()) * time.Second
+	switch {
+	case v.replica == nil:
+		return []*fault.Fault{{
+			Code: "FS-6019", Kind: fault.Operator, Subject: subject, What: "no applier keeps a replica of it, and a failover needs one",
+			Remedy: "see whether an applier runs: farshore node list",
+		}}
+	case !v.applier.Connected:
+		return []*fault.Fault{{
+			Code: "FS-6033", Kind: fault.Operator, Subject: subject,
+			What:   fmt.Sprintf("%s, which keeps its replica, was last heard of at %s; a failover needs it", v.applier.Identity, v.applier.LastSeen.UTC().Format(time.RFC3339)),
+			Remedy: "see whether it runs and reaches the configuration server: farshore node list",
+		}}
+	case needs > goal:
+		return []*fault.Fault{{
+			Code: "FS-6034", Kind: fault.Operator, Subject: subject,
+			What:   fmt.Sprintf("a failover would replay about %s of work before it starts anything; the goal is %s", needs, goal),
+			Remedy: "see how far its replica is behind: farshore machine show " + v.agent.Identity.Name + "; give it an applier of its own, or raise rtoGoalSeconds",
+		}}
+	}
+	return nil
 }
 
 // late says that the newest recovery point is older than the policy allows.

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -19,7 +20,9 @@ func protected() view {
 	state := farshore.NewState("web-01")
 	state.Protection, state.Points = farshore.Protected, true
 	point := farshore.RecoveryPoint{Position: farshore.Position{Generation: 1, Epoch: 1, Seq: 5}, Time: now.Add(-5 * time.Second)}
+	replica := &farshorev1.ReplicaObserved{Applied: hub.PositionMessage(point.Position), GoalSeconds: 300, ReplaySeconds: 149}
 	return view{
+		replica: replica, applier: nodes.Node{Identity: farshore.Identity{Role: farshore.RoleApplier, Name: "ap-1"}, Connected: true, LastSeen: now},
 		status: activities.Status{State: state, Policy: farshore.DefaultPolicy()}, now: now,
 		agent: nodes.Node{
 			Identity: farshore.Identity{Role: farshore.RoleAgent, Name: "web-01"}, Connected: true, LastSeen: now,
@@ -43,12 +46,22 @@ func TestHealthSaysTheWorstAndWhy(t *testing.T) {
 		{"the agent is gone and the point old", func(v *view) { v.agent.Connected, v.now = false, now.Add(time.Hour) }, HealthCritical, "FS-6030"},
 		{"the agent waits for something", func(v *view) { v.report("transient") }, HealthWarning, "FS-1001"},
 		{"the agent needs a person", func(v *view) { v.report("operator") }, HealthCritical, "FS-1001"},
+		{"nobody applies its journal", func(v *view) { v.replica = nil }, HealthWarning, "FS-6019"},
+		{"its applier is gone", func(v *view) { v.applier.Connected = false }, HealthWarning, "FS-6033"},
+		{"its replica waits for something", func(v *view) { v.replica.Fault = &farshorev1.Fault{Code: "FS-3520", Kind: "transient"} }, HealthWarning, "FS-3520"},
+		{"its replica stands still", func(v *view) { v.replica.Fault = &farshorev1.Fault{Code: "FS-3505", Kind: "broken"} }, HealthCritical, "FS-3505"},
+		{"the replay takes as long as it may", func(v *view) { v.replica.ReplaySeconds = 300 }, HealthGood, ""},
+		{"the replay takes too long", func(v *view) { v.replica.ReplaySeconds = 301 }, HealthWarning, "FS-6034"},
+		{"the replica is far behind", func(v *view) {
+			v.replica.Applied, v.replica.AppliedUnixNano = hub.PositionMessage(farshore.Position{Generation: 1, Epoch: 1, Seq: 1}), now.Add(-157*time.Second).UnixNano()
+		}, HealthWarning, "FS-6034"},
+		{"there is no point yet, and no replica", func(v *view) { v.replica, v.status.State.Points = nil, false }, HealthGood, ""},
 		{"it copies again", func(v *view) { v.status.State.Protection = farshore.Resyncing }, HealthWarning, ""},
 		{"it stands still", func(v *view) { v.status.State.Protection = farshore.Stalled }, HealthCritical, ""},
 		{"an operation went wrong", func(v *view) { v.status.Problem = "pause: no" }, HealthWarning, "FS-6032"},
 		{"it was failed over, its source is silent", func(v *view) {
 			v.status.State.Location, v.status.State.Fence = farshore.CommitPending, farshore.FenceClosed
-			v.agent.Connected, v.now = false, now.Add(time.Hour)
+			v.agent.Connected, v.now, v.replica = false, now.Add(time.Hour), nil
 		}, HealthGood, ""},
 		{"it was failed over without a fence", func(v *view) {
 			v.status.State.Location, v.status.State.Fence = farshore.CommitPending, farshore.FenceFailed
@@ -95,5 +108,43 @@ func TestARunIsFoundByItsId(t *testing.T) {
 	run := activities.NewRun(activities.FailoverRun, "web-01", "x")
 	if got := candidates(string(run.ID)); len(got) != 1 || got[0] != run.WorkflowID() {
 		t.Errorf("%s means %v, want %s", run.ID, got, run.WorkflowID())
+	}
+}
+
+func TestOfEachBodyItIsSaidWhereItStandsAndWhetherItActs(t *testing.T) {
+	bodies := []nodes.Body{{Instance: "old", Connected: true, LastSeen: now}, {Instance: "vm", Acts: true}, {Instance: "clone"}, {Instance: "here"}}
+	places := func(st activities.Status) (all []string) {
+		for _, b := range bodyMessages(bodies, st) {
+			all = append(all, b.GetPlace())
+		}
+		return all
+	}
+	over := &activities.FailoverRecord{Source: "old"}
+	for _, row := range []struct {
+		name string
+		st   activities.Status
+		want []string
+	}{
+		{"at home", activities.Status{Instance: "here"}, []string{"", "", "", "home"}},
+		{"failed over", activities.Status{Instance: "old", Failover: over}, []string{"source", "", "", ""}},
+		{
+			"on its way home",
+			activities.Status{Instance: "old", Failover: over, Reprotect: &activities.ReprotectRecord{Instance: "vm"}},
+			[]string{"source", "recovery", "", ""},
+		},
+		{
+			"failed back",
+			activities.Status{
+				Instance: "old", Failover: over, Reprotect: &activities.ReprotectRecord{Instance: "vm"}, Failback: &activities.FailbackRecord{Instance: "here"},
+			},
+			[]string{"source", "recovery", "", "home"},
+		},
+	} {
+		if got := places(row.st); !slices.Equal(got, row.want) {
+			t.Errorf("%s: %q, want %q", row.name, got, row.want)
+		}
+	}
+	if b := bodyMessages(bodies, activities.Status{}); b[0].GetActs() || !b[0].GetConnected() || b[0].GetLastSeenUnix() != now.Unix() || !b[1].GetActs() {
+		t.Errorf("bodies %v", b)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	stepsonnodes "farshore/activities/nodes"
 	farshorev1 "farshore/api/gen/farshore/v1"
 	"farshore/control/nodes"
+	"farshore/dataplane/hub"
 	"farshore/fault"
 )
 
@@ -59,7 +60,7 @@ func (s *Service) mayChange(id farshore.Identity, q *farshorev1.ChangeProcessSer
 			Code: "FS-6018", Kind: fault.Refused, Subject: id.String(), What: "there is no other process server that its machines could go to",
 			Remedy: "add one: farshore token create --role process-server --name NAME; see docs/operate/dataplane.md",
 		}
-	case q.Listen != nil && q.GetListen() != "" && (!dialable(q.GetListen(), true) || !dialable(cmp.Or(q.GetAddress(), q.GetListen()), false)):
+	case q.Listen != nil && q.GetListen() != "" && (!listenable(q.GetListen()) || !hub.Dialable(cmp.Or(q.GetAddress(), q.GetListen()))):
 		return &fault.Fault{
 			Code: "FS-6014", Kind: fault.Refused, Subject: id.String(), What: "agents cannot dial " + cmp.Or(q.GetAddress(), q.GetListen()),
 			Remedy: "give listen as HOST:PORT, and address as agents reach it if listen is for all addresses of the host",
@@ -68,11 +69,10 @@ func (s *Service) mayChange(id farshore.Identity, q *farshorev1.ChangeProcessSer
 	return nil
 }
 
-// dialable reports whether an address names a host, or with all, all addresses of one.
-func dialable(address string, all bool) bool {
-	host, port, err := net.SplitHostPort(address)
-	ip := net.ParseIP(host)
-	return err == nil && port != "" && (all || host != "" && (ip == nil || !ip.IsUnspecified()))
+// listenable reports whether an address names a port, of one address of a host or of all.
+func listenable(address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	return err == nil && port != ""
 }
 
 // RebuildReplica has the applier that keeps a machine's replica make it anew. Numbers of rebuilds never go back, not even when

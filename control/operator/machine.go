@@ -107,12 +107,14 @@ type view struct {
 	agent   nodes.Node
 	stream  *farshorev1.StreamObserved // at the process server in use
 	replica *farshorev1.ReplicaObserved
+	applier nodes.Node // that has it
+	bodies  []nodes.Body
 	now     time.Time
 }
 
 func (s *Service) view(ctx context.Context, agent nodes.Node) (view, error) {
 	machine := farshore.MachineID(agent.Identity.Name)
-	v := view{agent: agent, now: s.Now()}
+	v := view{agent: agent, bodies: s.Registry.Bodies(agent.Identity), now: s.Now()}
 	var err error
 	v.status, err = s.status(ctx, machine)
 	f, ok := fault.As(err)
@@ -132,7 +134,7 @@ func (s *Service) view(ctx context.Context, agent nodes.Node) (view, error) {
 		}
 		for _, replica := range n.Report.GetApplier().GetReplicas() {
 			if replica.GetMachine() == string(machine) && further(replica.GetApplied(), v.replica.GetApplied()) {
-				v.replica = replica
+				v.replica, v.applier = replica, n
 			}
 		}
 	}
@@ -166,6 +168,15 @@ func (v view) lag() int64 {
 	}
 }
 
+// replay is about how long a failover to the newest point would replay the journal before it could start anything: what came since
+// the newest checkpoint, and a second for each second that the replica is behind. In seconds; -1 if nobody knows.
+func (v view) replay() int64 {
+	if v.replica.GetGoalSeconds() == 0 {
+		return -1
+	}
+	return int64(v.replica.GetReplaySeconds()) + max(0, v.lag())
+}
+
 func (v view) message() *farshorev1.Machine {
 	observed, st := v.agent.Report.GetAgent(), v.status
 	m := &farshorev1.Machine{
@@ -180,6 +191,7 @@ func (v view) message() *farshorev1.Machine {
 			CopyBytesPerSecond: observed.GetCopyBytesPerSecond(), CopyEndUnix: observed.GetCopyEndUnix(),
 			Durable: v.stream.GetDurable(), Applied: v.replica.GetApplied(),
 			ApplyLagSeconds: v.lag(), AppliedBytesPerSecond: v.replica.GetAppliedBytesPerSecond(), Rebuilt: v.replica.GetRebuilt(),
+			ReplaySeconds: v.replay(), ReplayGoalSeconds: v.replica.GetGoalSeconds(),
 		},
 	}
 	if point, ok := v.lastPoint(); ok {
@@ -191,6 +203,7 @@ func (v view) message() *farshorev1.Machine {
 	}
 	m.FailbackPolicy, m.WayHome = hub.FailbackPolicyMessage(st.FailbackPolicy), wayHomeMessage(st.Reprotect)
 	m.Failback, m.LastFailback = homecomingMessage(st.Failback), homecomingMessage(st.LastFailback)
+	m.Bodies = bodyMessages(v.bodies, st)
 	if t := st.LastTest; t != nil {
 		m.LastTest = &farshorev1.TestOutcome{
 			Run: string(t.Run.ID), Passed: t.Passed, StartedUnix: unix(t.Started), RunningUnix: unix(t.Running), EndedUnix: unix(t.Ended),

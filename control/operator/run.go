@@ -16,6 +16,7 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 
 	"farshore"
+	"farshore/activities"
 	farshorev1 "farshore/api/gen/farshore/v1"
 	"farshore/fault"
 )
@@ -25,11 +26,11 @@ const (
 	defaultRuns = 50
 	// runTypes are the workflows that a person calls runs.
 	runTypes = "WorkflowType IN ('InitialReplication', 'TestFailoverRun', 'FailoverRun', 'CommitRun', 'CancelFailoverRun', " +
-		"'ReprotectRun', 'CancelReprotectRun', 'FailbackRun', 'CommitFailbackRun', 'CancelFailbackRun', 'RemoveRecoveredRun')"
+		"'ReprotectRun', 'CancelReprotectRun', 'FailbackRun', 'CommitFailbackRun', 'CancelFailbackRun', 'RemoveRecoveredRun', 'VerifyMachine', 'VerifyVault', 'CompareMachine')"
 )
 
 // cancellable are the kinds of run that can be cancelled by themselves.
-var cancellable = []string{"test-failover", "failover", "reprotect", "failback", "remove-recovered"}
+var cancellable = []string{"test-failover", "failover", "reprotect", "failback", "remove-recovered", string(activities.VerifyRun), verifyVault, string(activities.CompareRun)}
 
 // ListRuns lists runs, newest first.
 func (s *Service) ListRuns(ctx context.Context, q *connect.Request[farshorev1.ListRunsRequest]) (*connect.Response[farshorev1.ListRunsResponse], error) {
@@ -86,6 +87,8 @@ func runMessage(e *workflowpb.WorkflowExecutionInfo) *farshorev1.Run {
 		switch parts[0] {
 		case "test-failover", "failover", "reprotect", "failback": // the others have no id of their own
 			m.Id = parts[2]
+		case verifyVault:
+			m.Machine = ""
 		case "ir":
 			m.Operation = "initial-replication"
 		}

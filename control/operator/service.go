@@ -15,6 +15,7 @@ import (
 	"farshore/control/authority"
 	"farshore/control/nodes"
 	"farshore/dataplane/hub"
+	"farshore/dataplane/vault"
 	"farshore/fault"
 )
 
@@ -33,7 +34,9 @@ type Service struct {
 	Data      converter.DataConverter
 	Failure   converter.FailureConverter
 	Points    func(context.Context, farshore.MachineID) ([]farshore.RecoveryPoint, error) // oldest first
-	Vault     string                                                                      // its id
+	Pins      Pins
+	Guards    func(context.Context) (where string, guards []vault.Guard) // of the vault's storage
+	Vault     string                                                     // its id
 	Build     string
 	Parts     []Part
 	Now       func() time.Time
@@ -42,6 +45,9 @@ type Service struct {
 
 // checkTimeout limits the look at one part.
 const checkTimeout = 5 * time.Second
+
+// guardsTimeout limits the questions to the storage: what is not answered by then is unknown.
+const guardsTimeout = 20 * time.Second
 
 // GetStatus tells how the configuration server itself is.
 func (s *Service) GetStatus(ctx context.Context, _ *connect.Request[farshorev1.GetStatusRequest]) (*connect.Response[farshorev1.GetStatusResponse], error) {
@@ -56,6 +62,18 @@ func (s *Service) GetStatus(ctx context.Context, _ *connect.Request[farshorev1.G
 			detail = err.Error()
 		}
 		answer.Parts = append(answer.Parts, &farshorev1.Part{Name: p.Name, Good: err == nil, Detail: detail})
+	}
+	return connect.NewResponse(answer), nil
+}
+
+// CheckVault tells how the vault's storage guards what is deleted.
+func (s *Service) CheckVault(ctx context.Context, _ *connect.Request[farshorev1.CheckVaultRequest]) (*connect.Response[farshorev1.CheckVaultResponse], error) {
+	ctx, cancel := context.WithTimeout(ctx, guardsTimeout)
+	defer cancel()
+	where, guards := s.Guards(ctx)
+	answer := &farshorev1.CheckVaultResponse{Vault: where}
+	for _, g := range guards {
+		answer.Guards = append(answer.Guards, &farshorev1.VaultGuard{Name: g.Name, State: string(g.State), Detail: g.Detail, Advice: g.Advice})
 	}
 	return connect.NewResponse(answer), nil
 }
@@ -91,7 +109,7 @@ func nodeMessage(n nodes.Node) *farshorev1.Node {
 	m := &farshorev1.Node{
 		Role: string(n.Identity.Role), Name: n.Identity.Name, Build: n.Build, Connected: n.Connected,
 		EnrolledUnix: unix(n.Enrolled), LastSeenUnix: unix(n.LastSeen), CertificateEndUnix: unix(n.CertificateEnd),
-		Address: n.Report.GetProcessServer().GetAddress(),
+		Address: n.Report.GetProcessServer().GetAddress(), Devices: n.Report.GetMasterTarget().GetDevices(),
 	}
 	if o := n.Report.GetProcessServer(); o != nil {
 		state := &farshorev1.ProcessServerState{
@@ -148,6 +166,13 @@ func (s *Service) ListPoints(ctx context.Context, q *connect.Request[farshorev1.
 	answer := &farshorev1.ListPointsResponse{}
 	for i := range limit {
 		answer.Points = append(answer.Points, hub.PointMessage(points[len(points)-1-i]))
+	}
+	pins, err := s.Pins.Pins(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range pins {
+		answer.Pins = append(answer.Pins, pinMessage(p))
 	}
 	return connect.NewResponse(answer), nil
 }

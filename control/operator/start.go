@@ -13,6 +13,7 @@ import (
 	"farshore/activities"
 	farshorev1 "farshore/api/gen/farshore/v1"
 	"farshore/dataplane/hub"
+	"farshore/dataplane/retention"
 	"farshore/fault"
 )
 
@@ -39,6 +40,9 @@ func (s *Service) Start(ctx context.Context, q *connect.Request[farshorev1.Start
 	if id == "" {
 		id = caller(ctx).Name + "-" + rand.Text()
 	}
+	if err := retentionIsGood(machine, q.Msg); err != nil {
+		return nil, err
+	}
 	answer, err := s.Machines.Operate(ctx, op, id, request(machine, q.Msg))
 	if err != nil {
 		return nil, err
@@ -46,10 +50,25 @@ func (s *Service) Start(ctx context.Context, q *connect.Request[farshorev1.Start
 	return connect.NewResponse(&farshorev1.StartResponse{Id: id, Run: string(answer.Run), Workflow: answer.Workflow}), nil
 }
 
+// retentionIsGood reads the tiers of the policies that come with a request.
+func retentionIsGood(machine farshore.MachineID, m *farshorev1.StartRequest) error {
+	for what, policy := range map[string]farshore.ReplicationPolicy{
+		"policy": Policy(m.GetPolicy()), "failback policy": hub.FailbackPolicy(m.GetFailbackPolicy()).Replication(),
+	} {
+		if _, err := retention.Of(policy); err != nil {
+			return &fault.Fault{
+				Code: "FS-6014", Kind: fault.Refused, Subject: "machine " + string(machine), What: "the retention of the " + what + " cannot be used",
+				Remedy: "give tiers as all:2h,hourly:1d,daily:30d; see docs/operate/retention.md", Err: err,
+			}
+		}
+	}
+	return nil
+}
+
 func request(machine farshore.MachineID, m *farshorev1.StartRequest) activities.Request {
 	r := activities.Request{
 		Machine: machine, Point: m.GetPoint(), Run: farshore.RunID(m.GetRun()), KeepMinutes: int(m.GetKeepMinutes()), Note: m.GetNote(),
-		Unplanned: m.GetUnplanned(),
+		Planned: m.GetPlanned(), Unplanned: m.GetUnplanned(),
 	}
 	if m.GetTarget() != nil {
 		target := Target(m.GetTarget())
@@ -97,6 +116,7 @@ func Policy(m *farshorev1.ReplicationPolicy) farshore.ReplicationPolicy {
 	return farshore.ReplicationPolicy{
 		Name: m.GetName(), RPOThresholdSeconds: int(m.GetRpoThresholdSeconds()), RetentionHours: int(m.GetRetentionHours()),
 		CrashEverySeconds: int(m.GetCrashEverySeconds()), AppEverySeconds: int(m.GetAppEverySeconds()),
+		Keep: m.GetKeep(),
 	}
 }
 
@@ -108,5 +128,6 @@ func PolicyMessage(p farshore.ReplicationPolicy) *farshorev1.ReplicationPolicy {
 	return &farshorev1.ReplicationPolicy{
 		Name: p.Name, RpoThresholdSeconds: uint32(p.RPOThresholdSeconds), RetentionHours: uint32(p.RetentionHours),
 		CrashEverySeconds: uint32(p.CrashEverySeconds), AppEverySeconds: uint32(p.AppEverySeconds),
+		Keep: p.Keep,
 	}
 }

@@ -8,7 +8,7 @@ import (
 // Home is the inverse of [HomeMessage].
 func Home(m *farshorev1.Home) farshore.Home {
 	h := farshore.Home{
-		Kind: farshore.HomeKind(m.GetKind()), MasterTarget: m.GetMasterTarget(), Overwrite: m.GetOverwrite(), Address: m.GetAddress(),
+		Kind: farshore.HomeKind(m.GetKind()), MasterTarget: m.GetMasterTarget(), Overwrite: m.GetOverwrite(), Address: m.GetAddress(), Unready: m.GetUnready(),
 	}
 	if v := m.GetVsphere(); v != nil {
 		h.VSphere = &farshore.VSphereHome{
@@ -27,7 +27,7 @@ func Home(m *farshorev1.Home) farshore.Home {
 
 // HomeMessage writes a home as a message.
 func HomeMessage(h farshore.Home) *farshorev1.Home {
-	m := &farshorev1.Home{Kind: string(h.Kind), MasterTarget: h.MasterTarget, Overwrite: h.Overwrite, Address: h.Address}
+	m := &farshorev1.Home{Kind: string(h.Kind), MasterTarget: h.MasterTarget, Overwrite: h.Overwrite, Address: h.Address, Unready: h.Unready}
 	if v := h.VSphere; v != nil {
 		m.Vsphere = &farshorev1.VSphereHome{
 			Vcenter: v.VCenter, Datacenter: v.Datacenter, Folder: v.Folder, Pool: v.Pool, Datastore: v.Datastore, Network: v.Network, Vm: v.VM, KeepMac: v.KeepMAC,
@@ -47,7 +47,7 @@ func FailbackPolicy(m *farshorev1.FailbackPolicy) farshore.FailbackPolicy {
 	return farshore.FailbackPolicy{
 		RPOThresholdSeconds: int(m.GetRpoThresholdSeconds()), RetentionHours: int(m.GetRetentionHours()), CrashEverySeconds: int(m.GetCrashEverySeconds()),
 		AppEverySeconds: int(m.GetAppEverySeconds()), PrivatePath: m.GetPrivatePath(), TemporaryProcessServer: m.GetTemporaryProcessServer(),
-		GraceHours: int(m.GetGraceHours()),
+		GraceHours: int(m.GetGraceHours()), Keep: m.GetKeep(),
 	}
 }
 
@@ -59,5 +59,6 @@ func FailbackPolicyMessage(p farshore.FailbackPolicy) *farshorev1.FailbackPolicy
 	return &farshorev1.FailbackPolicy{
 		RpoThresholdSeconds: uint32(p.RPOThresholdSeconds), RetentionHours: uint32(p.RetentionHours), CrashEverySeconds: uint32(p.CrashEverySeconds),
 		AppEverySeconds: uint32(p.AppEverySeconds), PrivatePath: p.PrivatePath, TemporaryProcessServer: p.TemporaryProcessServer, GraceHours: uint32(p.GraceHours),
+		Keep: p.Keep,
 	}
 }

@@ -3,7 +3,6 @@ package histories
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"slices"
 	"sync"
 	"testing"
@@ -14,12 +13,10 @@ import (
 	"farshore"
 	farshorev1 "farshore/api/gen/farshore/v1"
 	"farshore/dataplane/credential"
-	"farshore/dataplane/credential/credentialtest"
 	"farshore/dataplane/hub"
 	"farshore/dataplane/journal"
+	"farshore/dataplane/journal/journaltest"
 	"farshore/dataplane/segment"
-	"farshore/dataplane/vault"
-	"farshore/dataplane/vault/file"
 )
 
 const web = farshore.MachineID("web-01")
@@ -36,9 +33,7 @@ var (
 // process server really write the stream, so that fences are real.
 type site struct {
 	t       *testing.T
-	store   vault.Store
-	ca      *credentialtest.CA
-	keys    vault.Recipients
+	vault   *journaltest.Vault
 	agent   *credential.Node
 	mu      sync.Mutex
 	desired map[farshore.Identity]*farshorev1.SyncResponse
@@ -50,25 +45,11 @@ type site struct {
 	refused error
 }
 
-var vaultID = segment.VaultID{0xfa, 7}
-
 func newSite(t *testing.T) *site {
 	t.Helper()
-	dir := t.TempDir()
-	if err := file.Create(dir); err != nil {
-		t.Fatal(err)
-	}
-	store, _, err := file.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca := credentialtest.NewCA(t)
-	key, err := vault.NewPrivateKey(vault.VaultKey, vaultID, sha256.Sum256(ca.DER()))
-	if err != nil {
-		t.Fatal(err)
-	}
+	v := journaltest.NewVault(t, t.TempDir())
 	s := &site{
-		t: t, store: store, ca: ca, keys: vault.Recipients{key.Recipient()}, agent: ca.Node(t, farshore.RoleAgent, string(web)),
+		t: t, vault: v, agent: v.CA.Node(t, farshore.RoleAgent, string(web)),
 		bodies: []string{"source"}, desired: map[farshore.Identity]*farshorev1.SyncResponse{}, reports: map[farshore.Identity]*farshorev1.SyncRequest{},
 	}
 	s.reports[hq1] = &farshorev1.SyncRequest{Observed: &farshorev1.SyncRequest_ProcessServer{
@@ -78,19 +59,13 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-func (s *site) deps(role farshore.Role, name string) journal.Deps {
-	return journal.Deps{
-		Store: s.store, Vault: vaultID, Signer: s.ca.Node(s.t, role, name), Roots: s.ca.Roots(s.t), Recipients: s.keys, Now: time.Now,
-	}
-}
-
 // report puts the agent's report.
 func (s *site) report(ctx context.Context, phase farshorev1.AgentPhase) {
 	o := &farshorev1.AgentObserved{Phase: phase, Machine: hub.MachineMessage(farshore.MachineSpec{
 		ID: web, Hostname: "web-01", OS: "linux", Firmware: farshore.UEFI, CPUs: 2, MemoryBytes: 1 << 31,
 		Disks: []farshore.DiskSpec{{ID: "d0", SizeBytes: 1 << 30, Boot: true}},
 	})}
-	if points, err := (journal.Reader{Store: s.store, Vault: vaultID, Roots: s.ca.Roots(s.t)}).Points(ctx, web); err == nil && len(points) > 0 {
+	if points, err := s.vault.Reader().Points(ctx, web); err == nil && len(points) > 0 {
 		o.LastPoint = hub.PointMessage(points[len(points)-1])
 	}
 	s.reports[webAgent] = &farshorev1.SyncRequest{
@@ -109,7 +84,7 @@ func (s *site) replicate(ctx context.Context, points int, fresh bool) error {
 	if err != nil {
 		return err
 	}
-	w, _, err := journal.Claim(ctx, s.deps(farshore.RoleProcessServer, "hq-1"), ticket)
+	w, _, err := journal.Claim(ctx, s.vault.Deps(farshore.RoleProcessServer, "hq-1"), ticket)
 	if err != nil {
 		return err
 	}
@@ -236,7 +211,7 @@ func (s *site) appear(instance string) {
 // masterTarget is what a master target reports that is always done with what is desired of it.
 func (s *site) masterTarget(id farshore.Identity) *farshorev1.SyncRequest {
 	o := &farshorev1.MasterTargetObserved{Folders: []*farshorev1.OfferedFolder{{Path: "/srv/home", FreeBytes: 1 << 40}}}
-	points, err := (journal.Reader{Store: s.store, Vault: vaultID, Roots: s.ca.Roots(s.t)}).Points(context.Background(), web)
+	points, err := s.vault.Reader().Points(context.Background(), web)
 	if err != nil || len(points) == 0 {
 		points = []farshore.RecoveryPoint{{}}
 	}

@@ -203,6 +203,163 @@ func (x *Part) GetDetail() string {
 	return ""
 }
 
+type CheckVaultRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckVaultRequest) Reset() {
+	*x = CheckVaultRequest{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckVaultRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckVaultRequest) ProtoMessage() {}
+
+func (x *CheckVaultRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckVaultRequest.ProtoReflect.Descriptor instead.
+func (*CheckVaultRequest) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{3}
+}
+
+type CheckVaultResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vault         string                 `protobuf:"bytes,1,opt,name=vault,proto3" json:"vault,omitempty"` // where it is
+	Guards        []*VaultGuard          `protobuf:"bytes,2,rep,name=guards,proto3" json:"guards,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckVaultResponse) Reset() {
+	*x = CheckVaultResponse{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckVaultResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckVaultResponse) ProtoMessage() {}
+
+func (x *CheckVaultResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckVaultResponse.ProtoReflect.Descriptor instead.
+func (*CheckVaultResponse) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *CheckVaultResponse) GetVault() string {
+	if x != nil {
+		return x.Vault
+	}
+	return ""
+}
+
+func (x *CheckVaultResponse) GetGuards() []*VaultGuard {
+	if x != nil {
+		return x.Guards
+	}
+	return nil
+}
+
+// VaultGuard is one way in which a storage keeps what somebody deletes, or does not let it be deleted.
+type VaultGuard struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`     // "soft delete of blobs", "immutability of container journal", ...
+	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`   // "on", "off", "unknown"
+	Detail        string                 `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"` // what was answered, or why nothing was
+	Advice        string                 `protobuf:"bytes,4,opt,name=advice,proto3" json:"advice,omitempty"` // what to do about it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VaultGuard) Reset() {
+	*x = VaultGuard{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VaultGuard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VaultGuard) ProtoMessage() {}
+
+func (x *VaultGuard) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VaultGuard.ProtoReflect.Descriptor instead.
+func (*VaultGuard) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *VaultGuard) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *VaultGuard) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *VaultGuard) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *VaultGuard) GetAdvice() string {
+	if x != nil {
+		return x.Advice
+	}
+	return ""
+}
+
 type CreateJoinTokenRequest struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	Role            string                 `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`                                               // "agent", "process-server", "applier", "operator"
@@ -215,7 +372,7 @@ type CreateJoinTokenRequest struct {
 
 func (x *CreateJoinTokenRequest) Reset() {
 	*x = CreateJoinTokenRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[3]
+	mi := &file_farshore_v1_operator_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -227,7 +384,7 @@ func (x *CreateJoinTokenRequest) String() string {
 func (*CreateJoinTokenRequest) ProtoMessage() {}
 
 func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[3]
+	mi := &file_farshore_v1_operator_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -240,7 +397,7 @@ func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{3}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CreateJoinTokenRequest) GetRole() string {
@@ -282,7 +439,7 @@ type CreateJoinTokenResponse struct {
 
 func (x *CreateJoinTokenResponse) Reset() {
 	*x = CreateJoinTokenResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[4]
+	mi := &file_farshore_v1_operator_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -294,7 +451,7 @@ func (x *CreateJoinTokenResponse) String() string {
 func (*CreateJoinTokenResponse) ProtoMessage() {}
 
 func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[4]
+	mi := &file_farshore_v1_operator_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -307,7 +464,7 @@ func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{4}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CreateJoinTokenResponse) GetToken() string {
@@ -339,7 +496,7 @@ type ListNodesRequest struct {
 
 func (x *ListNodesRequest) Reset() {
 	*x = ListNodesRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[5]
+	mi := &file_farshore_v1_operator_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -351,7 +508,7 @@ func (x *ListNodesRequest) String() string {
 func (*ListNodesRequest) ProtoMessage() {}
 
 func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[5]
+	mi := &file_farshore_v1_operator_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -364,7 +521,7 @@ func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesRequest.ProtoReflect.Descriptor instead.
 func (*ListNodesRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{5}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{8}
 }
 
 type ListNodesResponse struct {
@@ -376,7 +533,7 @@ type ListNodesResponse struct {
 
 func (x *ListNodesResponse) Reset() {
 	*x = ListNodesResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[6]
+	mi := &file_farshore_v1_operator_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -388,7 +545,7 @@ func (x *ListNodesResponse) String() string {
 func (*ListNodesResponse) ProtoMessage() {}
 
 func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[6]
+	mi := &file_farshore_v1_operator_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -401,7 +558,7 @@ func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesResponse.ProtoReflect.Descriptor instead.
 func (*ListNodesResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{6}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListNodesResponse) GetNodes() []*Node {
@@ -423,13 +580,14 @@ type Node struct {
 	CertificateEndUnix int64                  `protobuf:"varint,8,opt,name=certificate_end_unix,json=certificateEndUnix,proto3" json:"certificate_end_unix,omitempty"`
 	Faults             []*Fault               `protobuf:"bytes,9,rep,name=faults,proto3" json:"faults,omitempty"`
 	ProcessServer      *ProcessServerState    `protobuf:"bytes,50,opt,name=process_server,json=processServer,proto3" json:"process_server,omitempty"` // absent for others
+	Devices            []*OfferedDevice       `protobuf:"bytes,51,rep,name=devices,proto3" json:"devices,omitempty"`                                  // master targets: what they may write
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[7]
+	mi := &file_farshore_v1_operator_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -441,7 +599,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[7]
+	mi := &file_farshore_v1_operator_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -454,7 +612,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{7}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Node) GetRole() string {
@@ -527,6 +685,13 @@ func (x *Node) GetProcessServer() *ProcessServerState {
 	return nil
 }
 
+func (x *Node) GetDevices() []*OfferedDevice {
+	if x != nil {
+		return x.Devices
+	}
+	return nil
+}
+
 type ProcessServerState struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	Draining        bool                   `protobuf:"varint,1,opt,name=draining,proto3" json:"draining,omitempty"`
@@ -540,7 +705,7 @@ type ProcessServerState struct {
 
 func (x *ProcessServerState) Reset() {
 	*x = ProcessServerState{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[8]
+	mi := &file_farshore_v1_operator_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -552,7 +717,7 @@ func (x *ProcessServerState) String() string {
 func (*ProcessServerState) ProtoMessage() {}
 
 func (x *ProcessServerState) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[8]
+	mi := &file_farshore_v1_operator_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -565,7 +730,7 @@ func (x *ProcessServerState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessServerState.ProtoReflect.Descriptor instead.
 func (*ProcessServerState) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{8}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ProcessServerState) GetDraining() bool {
@@ -613,7 +778,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[9]
+	mi := &file_farshore_v1_operator_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -625,7 +790,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[9]
+	mi := &file_farshore_v1_operator_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -638,7 +803,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{9}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RemoveNodeRequest) GetRole() string {
@@ -663,7 +828,7 @@ type RemoveNodeResponse struct {
 
 func (x *RemoveNodeResponse) Reset() {
 	*x = RemoveNodeResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[10]
+	mi := &file_farshore_v1_operator_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -675,7 +840,7 @@ func (x *RemoveNodeResponse) String() string {
 func (*RemoveNodeResponse) ProtoMessage() {}
 
 func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[10]
+	mi := &file_farshore_v1_operator_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -688,7 +853,308 @@ func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
 func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{10}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{13}
+}
+
+type SetGroupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         *AgentGroup            `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"` // an address that is empty is the machine's first one, port 20004
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetGroupRequest) Reset() {
+	*x = SetGroupRequest{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetGroupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetGroupRequest) ProtoMessage() {}
+
+func (x *SetGroupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetGroupRequest.ProtoReflect.Descriptor instead.
+func (*SetGroupRequest) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *SetGroupRequest) GetGroup() *AgentGroup {
+	if x != nil {
+		return x.Group
+	}
+	return nil
+}
+
+type SetGroupResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         *AgentGroup            `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetGroupResponse) Reset() {
+	*x = SetGroupResponse{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetGroupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetGroupResponse) ProtoMessage() {}
+
+func (x *SetGroupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetGroupResponse.ProtoReflect.Descriptor instead.
+func (*SetGroupResponse) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *SetGroupResponse) GetGroup() *AgentGroup {
+	if x != nil {
+		return x.Group
+	}
+	return nil
+}
+
+type ListGroupsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListGroupsRequest) Reset() {
+	*x = ListGroupsRequest{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListGroupsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListGroupsRequest) ProtoMessage() {}
+
+func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListGroupsRequest.ProtoReflect.Descriptor instead.
+func (*ListGroupsRequest) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{16}
+}
+
+type ListGroupsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Groups        []*GroupState          `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListGroupsResponse) Reset() {
+	*x = ListGroupsResponse{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListGroupsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListGroupsResponse) ProtoMessage() {}
+
+func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListGroupsResponse.ProtoReflect.Descriptor instead.
+func (*ListGroupsResponse) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ListGroupsResponse) GetGroups() []*GroupState {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+// GroupState is a group and what stands in its way.
+type GroupState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         *AgentGroup            `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Faults        []*Fault               `protobuf:"bytes,2,rep,name=faults,proto3" json:"faults,omitempty"` // that its members report of it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupState) Reset() {
+	*x = GroupState{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupState) ProtoMessage() {}
+
+func (x *GroupState) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupState.ProtoReflect.Descriptor instead.
+func (*GroupState) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *GroupState) GetGroup() *AgentGroup {
+	if x != nil {
+		return x.Group
+	}
+	return nil
+}
+
+func (x *GroupState) GetFaults() []*Fault {
+	if x != nil {
+		return x.Faults
+	}
+	return nil
+}
+
+type RemoveGroupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveGroupRequest) Reset() {
+	*x = RemoveGroupRequest{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveGroupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveGroupRequest) ProtoMessage() {}
+
+func (x *RemoveGroupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveGroupRequest.ProtoReflect.Descriptor instead.
+func (*RemoveGroupRequest) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *RemoveGroupRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type RemoveGroupResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveGroupResponse) Reset() {
+	*x = RemoveGroupResponse{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveGroupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveGroupResponse) ProtoMessage() {}
+
+func (x *RemoveGroupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveGroupResponse.ProtoReflect.Descriptor instead.
+func (*RemoveGroupResponse) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{20}
 }
 
 type ChangeProcessServerRequest struct {
@@ -703,7 +1169,7 @@ type ChangeProcessServerRequest struct {
 
 func (x *ChangeProcessServerRequest) Reset() {
 	*x = ChangeProcessServerRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[11]
+	mi := &file_farshore_v1_operator_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -715,7 +1181,7 @@ func (x *ChangeProcessServerRequest) String() string {
 func (*ChangeProcessServerRequest) ProtoMessage() {}
 
 func (x *ChangeProcessServerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[11]
+	mi := &file_farshore_v1_operator_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -728,7 +1194,7 @@ func (x *ChangeProcessServerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeProcessServerRequest.ProtoReflect.Descriptor instead.
 func (*ChangeProcessServerRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{11}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ChangeProcessServerRequest) GetName() string {
@@ -767,7 +1233,7 @@ type ChangeProcessServerResponse struct {
 
 func (x *ChangeProcessServerResponse) Reset() {
 	*x = ChangeProcessServerResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[12]
+	mi := &file_farshore_v1_operator_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -779,7 +1245,7 @@ func (x *ChangeProcessServerResponse) String() string {
 func (*ChangeProcessServerResponse) ProtoMessage() {}
 
 func (x *ChangeProcessServerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[12]
+	mi := &file_farshore_v1_operator_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -792,7 +1258,7 @@ func (x *ChangeProcessServerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeProcessServerResponse.ProtoReflect.Descriptor instead.
 func (*ChangeProcessServerResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{12}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{22}
 }
 
 type RebuildReplicaRequest struct {
@@ -804,7 +1270,7 @@ type RebuildReplicaRequest struct {
 
 func (x *RebuildReplicaRequest) Reset() {
 	*x = RebuildReplicaRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[13]
+	mi := &file_farshore_v1_operator_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -816,7 +1282,7 @@ func (x *RebuildReplicaRequest) String() string {
 func (*RebuildReplicaRequest) ProtoMessage() {}
 
 func (x *RebuildReplicaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[13]
+	mi := &file_farshore_v1_operator_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -829,7 +1295,7 @@ func (x *RebuildReplicaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebuildReplicaRequest.ProtoReflect.Descriptor instead.
 func (*RebuildReplicaRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{13}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RebuildReplicaRequest) GetMachine() string {
@@ -849,7 +1315,7 @@ type RebuildReplicaResponse struct {
 
 func (x *RebuildReplicaResponse) Reset() {
 	*x = RebuildReplicaResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[14]
+	mi := &file_farshore_v1_operator_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -861,7 +1327,7 @@ func (x *RebuildReplicaResponse) String() string {
 func (*RebuildReplicaResponse) ProtoMessage() {}
 
 func (x *RebuildReplicaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[14]
+	mi := &file_farshore_v1_operator_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -874,7 +1340,7 @@ func (x *RebuildReplicaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebuildReplicaResponse.ProtoReflect.Descriptor instead.
 func (*RebuildReplicaResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{14}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RebuildReplicaResponse) GetApplier() string {
@@ -899,7 +1365,7 @@ type ListMachinesRequest struct {
 
 func (x *ListMachinesRequest) Reset() {
 	*x = ListMachinesRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[15]
+	mi := &file_farshore_v1_operator_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -911,7 +1377,7 @@ func (x *ListMachinesRequest) String() string {
 func (*ListMachinesRequest) ProtoMessage() {}
 
 func (x *ListMachinesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[15]
+	mi := &file_farshore_v1_operator_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -924,7 +1390,7 @@ func (x *ListMachinesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMachinesRequest.ProtoReflect.Descriptor instead.
 func (*ListMachinesRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{15}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{25}
 }
 
 type ListMachinesResponse struct {
@@ -936,7 +1402,7 @@ type ListMachinesResponse struct {
 
 func (x *ListMachinesResponse) Reset() {
 	*x = ListMachinesResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[16]
+	mi := &file_farshore_v1_operator_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -948,7 +1414,7 @@ func (x *ListMachinesResponse) String() string {
 func (*ListMachinesResponse) ProtoMessage() {}
 
 func (x *ListMachinesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[16]
+	mi := &file_farshore_v1_operator_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -961,7 +1427,7 @@ func (x *ListMachinesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMachinesResponse.ProtoReflect.Descriptor instead.
 func (*ListMachinesResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{16}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListMachinesResponse) GetMachines() []*Machine {
@@ -980,7 +1446,7 @@ type GetMachineRequest struct {
 
 func (x *GetMachineRequest) Reset() {
 	*x = GetMachineRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[17]
+	mi := &file_farshore_v1_operator_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -992,7 +1458,7 @@ func (x *GetMachineRequest) String() string {
 func (*GetMachineRequest) ProtoMessage() {}
 
 func (x *GetMachineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[17]
+	mi := &file_farshore_v1_operator_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1005,7 +1471,7 @@ func (x *GetMachineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMachineRequest.ProtoReflect.Descriptor instead.
 func (*GetMachineRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{17}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetMachineRequest) GetMachine() string {
@@ -1024,7 +1490,7 @@ type GetMachineResponse struct {
 
 func (x *GetMachineResponse) Reset() {
 	*x = GetMachineResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[18]
+	mi := &file_farshore_v1_operator_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1036,7 +1502,7 @@ func (x *GetMachineResponse) String() string {
 func (*GetMachineResponse) ProtoMessage() {}
 
 func (x *GetMachineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[18]
+	mi := &file_farshore_v1_operator_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1049,7 +1515,7 @@ func (x *GetMachineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMachineResponse.ProtoReflect.Descriptor instead.
 func (*GetMachineResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{18}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetMachineResponse) GetMachine() *Machine {
@@ -1082,13 +1548,14 @@ type Machine struct {
 	WayHome          *WayHome               `protobuf:"bytes,61,opt,name=way_home,json=wayHome,proto3" json:"way_home,omitempty"`                // absent: it is not replicated home
 	Failback         *Homecoming            `protobuf:"bytes,62,opt,name=failback,proto3" json:"failback,omitempty"`                             // that runs or waits for its commit
 	LastFailback     *Homecoming            `protobuf:"bytes,63,opt,name=last_failback,json=lastFailback,proto3" json:"last_failback,omitempty"` // how it came home last
+	Bodies           []*Body                `protobuf:"bytes,64,rep,name=bodies,proto3" json:"bodies,omitempty"`                                 // that have reported under its name, the one heard last first
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Machine) Reset() {
 	*x = Machine{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[19]
+	mi := &file_farshore_v1_operator_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1100,7 +1567,7 @@ func (x *Machine) String() string {
 func (*Machine) ProtoMessage() {}
 
 func (x *Machine) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[19]
+	mi := &file_farshore_v1_operator_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1113,7 +1580,7 @@ func (x *Machine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Machine.ProtoReflect.Descriptor instead.
 func (*Machine) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{19}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Machine) GetId() string {
@@ -1256,6 +1723,106 @@ func (x *Machine) GetLastFailback() *Homecoming {
 	return nil
 }
 
+func (x *Machine) GetBodies() []*Body {
+	if x != nil {
+		return x.Bodies
+	}
+	return nil
+}
+
+// Body is one body of a machine in its life: the source, the VM at the recovery site, the machine that came home.
+type Body struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Instance      string                 `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	Acts          bool                   `protobuf:"varint,2,opt,name=acts,proto3" json:"acts,omitempty"`  // it does what is wanted of the machine; the others rest
+	Place         string                 `protobuf:"bytes,3,opt,name=place,proto3" json:"place,omitempty"` // "source", "recovery", "home"; empty: nothing is known of where it stands
+	Connected     bool                   `protobuf:"varint,4,opt,name=connected,proto3" json:"connected,omitempty"`
+	LastSeenUnix  int64                  `protobuf:"varint,5,opt,name=last_seen_unix,json=lastSeenUnix,proto3" json:"last_seen_unix,omitempty"`
+	Hostname      string                 `protobuf:"bytes,6,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	Faults        []*Fault               `protobuf:"bytes,7,rep,name=faults,proto3" json:"faults,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Body) Reset() {
+	*x = Body{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Body) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Body) ProtoMessage() {}
+
+func (x *Body) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Body.ProtoReflect.Descriptor instead.
+func (*Body) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Body) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *Body) GetActs() bool {
+	if x != nil {
+		return x.Acts
+	}
+	return false
+}
+
+func (x *Body) GetPlace() string {
+	if x != nil {
+		return x.Place
+	}
+	return ""
+}
+
+func (x *Body) GetConnected() bool {
+	if x != nil {
+		return x.Connected
+	}
+	return false
+}
+
+func (x *Body) GetLastSeenUnix() int64 {
+	if x != nil {
+		return x.LastSeenUnix
+	}
+	return 0
+}
+
+func (x *Body) GetHostname() string {
+	if x != nil {
+		return x.Hostname
+	}
+	return ""
+}
+
+func (x *Body) GetFaults() []*Fault {
+	if x != nil {
+		return x.Faults
+	}
+	return nil
+}
+
 // WayHome is how a machine that runs at the recovery site is replicated home.
 type WayHome struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1273,7 +1840,7 @@ type WayHome struct {
 
 func (x *WayHome) Reset() {
 	*x = WayHome{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[20]
+	mi := &file_farshore_v1_operator_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1285,7 +1852,7 @@ func (x *WayHome) String() string {
 func (*WayHome) ProtoMessage() {}
 
 func (x *WayHome) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[20]
+	mi := &file_farshore_v1_operator_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1298,7 +1865,7 @@ func (x *WayHome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WayHome.ProtoReflect.Descriptor instead.
 func (*WayHome) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{20}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WayHome) GetWorkflow() string {
@@ -1359,21 +1926,23 @@ func (x *WayHome) GetNotes() []string {
 
 // Homecoming is a failback.
 type Homecoming struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Workflow      string                 `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
-	Planned       bool                   `protobuf:"varint,2,opt,name=planned,proto3" json:"planned,omitempty"`
-	Point         *RecoveryPoint         `protobuf:"bytes,3,opt,name=point,proto3" json:"point,omitempty"`
-	ComparedBytes uint64                 `protobuf:"varint,4,opt,name=compared_bytes,json=comparedBytes,proto3" json:"compared_bytes,omitempty"` // read back from the disks at home before the machine was started
-	Seen          bool                   `protobuf:"varint,5,opt,name=seen,proto3" json:"seen,omitempty"`                                        // the agent of the machine at home has reported
-	Notes         []string               `protobuf:"bytes,6,rep,name=notes,proto3" json:"notes,omitempty"`
-	RemovedBy     string                 `protobuf:"bytes,7,opt,name=removed_by,json=removedBy,proto3" json:"removed_by,omitempty"` // the run that removes the machine at the recovery site when its time is over
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state                protoimpl.MessageState `protogen:"open.v1"`
+	Workflow             string                 `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	Planned              bool                   `protobuf:"varint,2,opt,name=planned,proto3" json:"planned,omitempty"`
+	Point                *RecoveryPoint         `protobuf:"bytes,3,opt,name=point,proto3" json:"point,omitempty"`
+	ComparedBytes        uint64                 `protobuf:"varint,4,opt,name=compared_bytes,json=comparedBytes,proto3" json:"compared_bytes,omitempty"` // read back from the disks at home before the machine was started
+	Seen                 bool                   `protobuf:"varint,5,opt,name=seen,proto3" json:"seen,omitempty"`                                        // the agent of the machine at home has reported
+	Notes                []string               `protobuf:"bytes,6,rep,name=notes,proto3" json:"notes,omitempty"`
+	RemovedBy            string                 `protobuf:"bytes,7,opt,name=removed_by,json=removedBy,proto3" json:"removed_by,omitempty"`                                  // the run that removes the machine at the recovery site when its time is over
+	ConfigurationFiles   uint32                 `protobuf:"varint,8,opt,name=configuration_files,json=configurationFiles,proto3" json:"configuration_files,omitempty"`      // of the guest, compared with those of the source before its failover; 0: they could not be
+	ConfigurationChanges []string               `protobuf:"bytes,9,rep,name=configuration_changes,json=configurationChanges,proto3" json:"configuration_changes,omitempty"` // those that are not as they were
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *Homecoming) Reset() {
 	*x = Homecoming{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[21]
+	mi := &file_farshore_v1_operator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +1954,7 @@ func (x *Homecoming) String() string {
 func (*Homecoming) ProtoMessage() {}
 
 func (x *Homecoming) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[21]
+	mi := &file_farshore_v1_operator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +1967,7 @@ func (x *Homecoming) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Homecoming.ProtoReflect.Descriptor instead.
 func (*Homecoming) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{21}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Homecoming) GetWorkflow() string {
@@ -1450,6 +2019,20 @@ func (x *Homecoming) GetRemovedBy() string {
 	return ""
 }
 
+func (x *Homecoming) GetConfigurationFiles() uint32 {
+	if x != nil {
+		return x.ConfigurationFiles
+	}
+	return 0
+}
+
+func (x *Homecoming) GetConfigurationChanges() []string {
+	if x != nil {
+		return x.ConfigurationChanges
+	}
+	return nil
+}
+
 // TestOutcome is how the last test failover ended.
 type TestOutcome struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1466,7 +2049,7 @@ type TestOutcome struct {
 
 func (x *TestOutcome) Reset() {
 	*x = TestOutcome{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[22]
+	mi := &file_farshore_v1_operator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1478,7 +2061,7 @@ func (x *TestOutcome) String() string {
 func (*TestOutcome) ProtoMessage() {}
 
 func (x *TestOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[22]
+	mi := &file_farshore_v1_operator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1491,7 +2074,7 @@ func (x *TestOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestOutcome.ProtoReflect.Descriptor instead.
 func (*TestOutcome) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{22}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *TestOutcome) GetRun() string {
@@ -1557,7 +2140,7 @@ type MachineState struct {
 
 func (x *MachineState) Reset() {
 	*x = MachineState{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[23]
+	mi := &file_farshore_v1_operator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1569,7 +2152,7 @@ func (x *MachineState) String() string {
 func (*MachineState) ProtoMessage() {}
 
 func (x *MachineState) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[23]
+	mi := &file_farshore_v1_operator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1582,7 +2165,7 @@ func (x *MachineState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MachineState.ProtoReflect.Descriptor instead.
 func (*MachineState) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{23}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *MachineState) GetProtection() string {
@@ -1630,7 +2213,7 @@ type Drill struct {
 
 func (x *Drill) Reset() {
 	*x = Drill{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[24]
+	mi := &file_farshore_v1_operator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1642,7 +2225,7 @@ func (x *Drill) String() string {
 func (*Drill) ProtoMessage() {}
 
 func (x *Drill) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[24]
+	mi := &file_farshore_v1_operator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1655,7 +2238,7 @@ func (x *Drill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drill.ProtoReflect.Descriptor instead.
 func (*Drill) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{24}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Drill) GetRun() string {
@@ -1694,13 +2277,15 @@ type Replication struct {
 	ApplyLagSeconds       int64                  `protobuf:"varint,50,opt,name=apply_lag_seconds,json=applyLagSeconds,proto3" json:"apply_lag_seconds,omitempty"`                     // how far the replica is behind the newest point; -1: not known
 	AppliedBytesPerSecond uint64                 `protobuf:"varint,51,opt,name=applied_bytes_per_second,json=appliedBytesPerSecond,proto3" json:"applied_bytes_per_second,omitempty"` // of late
 	Rebuilt               uint64                 `protobuf:"varint,52,opt,name=rebuilt,proto3" json:"rebuilt,omitempty"`                                                              // the rebuild that the replica comes from
+	ReplaySeconds         int64                  `protobuf:"varint,53,opt,name=replay_seconds,json=replaySeconds,proto3" json:"replay_seconds,omitempty"`                             // estimate of the replaying that a failover to the newest point begins with; -1: not known
+	ReplayGoalSeconds     uint32                 `protobuf:"varint,54,opt,name=replay_goal_seconds,json=replayGoalSeconds,proto3" json:"replay_goal_seconds,omitempty"`               // how long it shall take at most; 0: not known
 	unknownFields         protoimpl.UnknownFields
 	sizeCache             protoimpl.SizeCache
 }
 
 func (x *Replication) Reset() {
 	*x = Replication{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[25]
+	mi := &file_farshore_v1_operator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1712,7 +2297,7 @@ func (x *Replication) String() string {
 func (*Replication) ProtoMessage() {}
 
 func (x *Replication) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[25]
+	mi := &file_farshore_v1_operator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1725,7 +2310,7 @@ func (x *Replication) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replication.ProtoReflect.Descriptor instead.
 func (*Replication) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{25}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Replication) GetAgentConnected() bool {
@@ -1861,6 +2446,20 @@ func (x *Replication) GetRebuilt() uint64 {
 	return 0
 }
 
+func (x *Replication) GetReplaySeconds() int64 {
+	if x != nil {
+		return x.ReplaySeconds
+	}
+	return 0
+}
+
+func (x *Replication) GetReplayGoalSeconds() uint32 {
+	if x != nil {
+		return x.ReplayGoalSeconds
+	}
+	return 0
+}
+
 // Target is farshore.Target.
 type Target struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1878,7 +2477,7 @@ type Target struct {
 
 func (x *Target) Reset() {
 	*x = Target{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[26]
+	mi := &file_farshore_v1_operator_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1890,7 +2489,7 @@ func (x *Target) String() string {
 func (*Target) ProtoMessage() {}
 
 func (x *Target) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[26]
+	mi := &file_farshore_v1_operator_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1903,7 +2502,7 @@ func (x *Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Target.ProtoReflect.Descriptor instead.
 func (*Target) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{26}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Target) GetLocation() string {
@@ -1970,13 +2569,14 @@ type ReplicationPolicy struct {
 	RetentionHours      uint32                 `protobuf:"varint,3,opt,name=retention_hours,json=retentionHours,proto3" json:"retention_hours,omitempty"`
 	CrashEverySeconds   uint32                 `protobuf:"varint,4,opt,name=crash_every_seconds,json=crashEverySeconds,proto3" json:"crash_every_seconds,omitempty"`
 	AppEverySeconds     uint32                 `protobuf:"varint,5,opt,name=app_every_seconds,json=appEverySeconds,proto3" json:"app_every_seconds,omitempty"`
+	Keep                string                 `protobuf:"bytes,70,opt,name=keep,proto3" json:"keep,omitempty"` // tiers of retention, all:2h,hourly:1d,daily:30d; empty: the preset for retention_hours
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
 
 func (x *ReplicationPolicy) Reset() {
 	*x = ReplicationPolicy{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[27]
+	mi := &file_farshore_v1_operator_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1988,7 +2588,7 @@ func (x *ReplicationPolicy) String() string {
 func (*ReplicationPolicy) ProtoMessage() {}
 
 func (x *ReplicationPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[27]
+	mi := &file_farshore_v1_operator_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2001,7 +2601,7 @@ func (x *ReplicationPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicationPolicy.ProtoReflect.Descriptor instead.
 func (*ReplicationPolicy) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{27}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReplicationPolicy) GetName() string {
@@ -2039,6 +2639,13 @@ func (x *ReplicationPolicy) GetAppEverySeconds() uint32 {
 	return 0
 }
 
+func (x *ReplicationPolicy) GetKeep() string {
+	if x != nil {
+		return x.Keep
+	}
+	return ""
+}
+
 // FailbackPolicy is farshore.FailbackPolicy.
 type FailbackPolicy struct {
 	state                  protoimpl.MessageState `protogen:"open.v1"`
@@ -2049,13 +2656,14 @@ type FailbackPolicy struct {
 	PrivatePath            bool                   `protobuf:"varint,5,opt,name=private_path,json=privatePath,proto3" json:"private_path,omitempty"`
 	TemporaryProcessServer bool                   `protobuf:"varint,6,opt,name=temporary_process_server,json=temporaryProcessServer,proto3" json:"temporary_process_server,omitempty"`
 	GraceHours             uint32                 `protobuf:"varint,7,opt,name=grace_hours,json=graceHours,proto3" json:"grace_hours,omitempty"`
+	Keep                   string                 `protobuf:"bytes,8,opt,name=keep,proto3" json:"keep,omitempty"` // tiers of retention, as in ReplicationPolicy
 	unknownFields          protoimpl.UnknownFields
 	sizeCache              protoimpl.SizeCache
 }
 
 func (x *FailbackPolicy) Reset() {
 	*x = FailbackPolicy{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[28]
+	mi := &file_farshore_v1_operator_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2067,7 +2675,7 @@ func (x *FailbackPolicy) String() string {
 func (*FailbackPolicy) ProtoMessage() {}
 
 func (x *FailbackPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[28]
+	mi := &file_farshore_v1_operator_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2080,7 +2688,7 @@ func (x *FailbackPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailbackPolicy.ProtoReflect.Descriptor instead.
 func (*FailbackPolicy) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{28}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *FailbackPolicy) GetRpoThresholdSeconds() uint32 {
@@ -2132,6 +2740,13 @@ func (x *FailbackPolicy) GetGraceHours() uint32 {
 	return 0
 }
 
+func (x *FailbackPolicy) GetKeep() string {
+	if x != nil {
+		return x.Keep
+	}
+	return ""
+}
+
 // Home is farshore.Home.
 type Home struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2141,13 +2756,14 @@ type Home struct {
 	Disks         map[string]string      `protobuf:"bytes,4,rep,name=disks,proto3" json:"disks,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // by disk, of the kinds that are no VM
 	Overwrite     bool                   `protobuf:"varint,5,opt,name=overwrite,proto3" json:"overwrite,omitempty"`                                                                  // disks that hold something else may be written
 	Address       string                 `protobuf:"bytes,6,opt,name=address,proto3" json:"address,omitempty"`                                                                       // host:port at home that a private path must reach
+	Unready       bool                   `protobuf:"varint,7,opt,name=unready,proto3" json:"unready,omitempty"`                                                                      // it comes home though readiness says that it would not start there
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Home) Reset() {
 	*x = Home{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[29]
+	mi := &file_farshore_v1_operator_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2159,7 +2775,7 @@ func (x *Home) String() string {
 func (*Home) ProtoMessage() {}
 
 func (x *Home) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[29]
+	mi := &file_farshore_v1_operator_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2172,7 +2788,7 @@ func (x *Home) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Home.ProtoReflect.Descriptor instead.
 func (*Home) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{29}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Home) GetKind() string {
@@ -2217,6 +2833,13 @@ func (x *Home) GetAddress() string {
 	return ""
 }
 
+func (x *Home) GetUnready() bool {
+	if x != nil {
+		return x.Unready
+	}
+	return false
+}
+
 // VSphereHome is farshore.VSphereHome.
 type VSphereHome struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2234,7 +2857,7 @@ type VSphereHome struct {
 
 func (x *VSphereHome) Reset() {
 	*x = VSphereHome{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[30]
+	mi := &file_farshore_v1_operator_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2246,7 +2869,7 @@ func (x *VSphereHome) String() string {
 func (*VSphereHome) ProtoMessage() {}
 
 func (x *VSphereHome) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[30]
+	mi := &file_farshore_v1_operator_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2259,7 +2882,7 @@ func (x *VSphereHome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VSphereHome.ProtoReflect.Descriptor instead.
 func (*VSphereHome) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{30}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *VSphereHome) GetVcenter() string {
@@ -2327,7 +2950,7 @@ type CanRequest struct {
 
 func (x *CanRequest) Reset() {
 	*x = CanRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[31]
+	mi := &file_farshore_v1_operator_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2339,7 +2962,7 @@ func (x *CanRequest) String() string {
 func (*CanRequest) ProtoMessage() {}
 
 func (x *CanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[31]
+	mi := &file_farshore_v1_operator_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2352,7 +2975,7 @@ func (x *CanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CanRequest.ProtoReflect.Descriptor instead.
 func (*CanRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{31}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *CanRequest) GetMachine() string {
@@ -2371,7 +2994,7 @@ type CanResponse struct {
 
 func (x *CanResponse) Reset() {
 	*x = CanResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[32]
+	mi := &file_farshore_v1_operator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2383,7 +3006,7 @@ func (x *CanResponse) String() string {
 func (*CanResponse) ProtoMessage() {}
 
 func (x *CanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[32]
+	mi := &file_farshore_v1_operator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2396,7 +3019,7 @@ func (x *CanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CanResponse.ProtoReflect.Descriptor instead.
 func (*CanResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{32}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *CanResponse) GetPermissions() []*Permission {
@@ -2417,7 +3040,7 @@ type Permission struct {
 
 func (x *Permission) Reset() {
 	*x = Permission{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[33]
+	mi := &file_farshore_v1_operator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2429,7 +3052,7 @@ func (x *Permission) String() string {
 func (*Permission) ProtoMessage() {}
 
 func (x *Permission) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[33]
+	mi := &file_farshore_v1_operator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2442,7 +3065,7 @@ func (x *Permission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Permission.ProtoReflect.Descriptor instead.
 func (*Permission) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{33}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Permission) GetOperation() string {
@@ -2476,7 +3099,7 @@ type ListPointsRequest struct {
 
 func (x *ListPointsRequest) Reset() {
 	*x = ListPointsRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[34]
+	mi := &file_farshore_v1_operator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2488,7 +3111,7 @@ func (x *ListPointsRequest) String() string {
 func (*ListPointsRequest) ProtoMessage() {}
 
 func (x *ListPointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[34]
+	mi := &file_farshore_v1_operator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2501,7 +3124,7 @@ func (x *ListPointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPointsRequest.ProtoReflect.Descriptor instead.
 func (*ListPointsRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{34}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListPointsRequest) GetMachine() string {
@@ -2521,13 +3144,14 @@ func (x *ListPointsRequest) GetLimit() uint32 {
 type ListPointsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Points        []*RecoveryPoint       `protobuf:"bytes,1,rep,name=points,proto3" json:"points,omitempty"`
+	Pins          []*Pin                 `protobuf:"bytes,70,rep,name=pins,proto3" json:"pins,omitempty"` // of the machine, of runs that read it too
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListPointsResponse) Reset() {
 	*x = ListPointsResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[35]
+	mi := &file_farshore_v1_operator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2539,7 +3163,7 @@ func (x *ListPointsResponse) String() string {
 func (*ListPointsResponse) ProtoMessage() {}
 
 func (x *ListPointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[35]
+	mi := &file_farshore_v1_operator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2552,12 +3176,296 @@ func (x *ListPointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPointsResponse.ProtoReflect.Descriptor instead.
 func (*ListPointsResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{35}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListPointsResponse) GetPoints() []*RecoveryPoint {
 	if x != nil {
 		return x.Points
+	}
+	return nil
+}
+
+func (x *ListPointsResponse) GetPins() []*Pin {
+	if x != nil {
+		return x.Pins
+	}
+	return nil
+}
+
+// Pin keeps a point, whatever retention says.
+type Pin struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Position      *Position              `protobuf:"bytes,1,opt,name=position,proto3" json:"position,omitempty"`
+	Holder        string                 `protobuf:"bytes,2,opt,name=holder,proto3" json:"holder,omitempty"` // operator-NAME, or run-ID as long as a run reads
+	Why           string                 `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
+	Unix          int64                  `protobuf:"varint,4,opt,name=unix,proto3" json:"unix,omitempty"` // when it was set
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pin) Reset() {
+	*x = Pin{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pin) ProtoMessage() {}
+
+func (x *Pin) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pin.ProtoReflect.Descriptor instead.
+func (*Pin) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *Pin) GetPosition() *Position {
+	if x != nil {
+		return x.Position
+	}
+	return nil
+}
+
+func (x *Pin) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *Pin) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *Pin) GetUnix() int64 {
+	if x != nil {
+		return x.Unix
+	}
+	return 0
+}
+
+type PinPointRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Machine       string                 `protobuf:"bytes,1,opt,name=machine,proto3" json:"machine,omitempty"`
+	Point         string                 `protobuf:"bytes,2,opt,name=point,proto3" json:"point,omitempty"` // "latest", "latest-app", an RFC 3339 time, or a position; empty: "latest"
+	Why           string                 `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`     // needed
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PinPointRequest) Reset() {
+	*x = PinPointRequest{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PinPointRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PinPointRequest) ProtoMessage() {}
+
+func (x *PinPointRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PinPointRequest.ProtoReflect.Descriptor instead.
+func (*PinPointRequest) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *PinPointRequest) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *PinPointRequest) GetPoint() string {
+	if x != nil {
+		return x.Point
+	}
+	return ""
+}
+
+func (x *PinPointRequest) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+type PinPointResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pin           *Pin                   `protobuf:"bytes,1,opt,name=pin,proto3" json:"pin,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PinPointResponse) Reset() {
+	*x = PinPointResponse{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PinPointResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PinPointResponse) ProtoMessage() {}
+
+func (x *PinPointResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PinPointResponse.ProtoReflect.Descriptor instead.
+func (*PinPointResponse) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *PinPointResponse) GetPin() *Pin {
+	if x != nil {
+		return x.Pin
+	}
+	return nil
+}
+
+type UnpinPointRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Machine       string                 `protobuf:"bytes,1,opt,name=machine,proto3" json:"machine,omitempty"`
+	Point         string                 `protobuf:"bytes,2,opt,name=point,proto3" json:"point,omitempty"`       // a position; empty: every point that the operator has pinned
+	Operator      string                 `protobuf:"bytes,3,opt,name=operator,proto3" json:"operator,omitempty"` // whose pins; empty: those of who asks
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnpinPointRequest) Reset() {
+	*x = UnpinPointRequest{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnpinPointRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnpinPointRequest) ProtoMessage() {}
+
+func (x *UnpinPointRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnpinPointRequest.ProtoReflect.Descriptor instead.
+func (*UnpinPointRequest) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *UnpinPointRequest) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *UnpinPointRequest) GetPoint() string {
+	if x != nil {
+		return x.Point
+	}
+	return ""
+}
+
+func (x *UnpinPointRequest) GetOperator() string {
+	if x != nil {
+		return x.Operator
+	}
+	return ""
+}
+
+type UnpinPointResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pins          []*Pin                 `protobuf:"bytes,1,rep,name=pins,proto3" json:"pins,omitempty"` // that were taken away
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnpinPointResponse) Reset() {
+	*x = UnpinPointResponse{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnpinPointResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnpinPointResponse) ProtoMessage() {}
+
+func (x *UnpinPointResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnpinPointResponse.ProtoReflect.Descriptor instead.
+func (*UnpinPointResponse) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *UnpinPointResponse) GetPins() []*Pin {
+	if x != nil {
+		return x.Pins
 	}
 	return nil
 }
@@ -2571,19 +3479,20 @@ type StartRequest struct {
 	Run            string                 `protobuf:"bytes,5,opt,name=run,proto3" json:"run,omitempty"`                                     // cleanup-test: empty means every test failover of the machine
 	KeepMinutes    uint32                 `protobuf:"varint,6,opt,name=keep_minutes,json=keepMinutes,proto3" json:"keep_minutes,omitempty"` // test-failover: how long it stands if nobody cleans it up; 0: an hour
 	Target         *Target                `protobuf:"bytes,7,opt,name=target,proto3" json:"target,omitempty"`                               // enable
-	Policy         *ReplicationPolicy     `protobuf:"bytes,8,opt,name=policy,proto3" json:"policy,omitempty"`                               // enable; absent: the default policy
+	Policy         *ReplicationPolicy     `protobuf:"bytes,8,opt,name=policy,proto3" json:"policy,omitempty"`                               // enable, set-policy; absent: the default policy
 	Disks          []string               `protobuf:"bytes,9,rep,name=disks,proto3" json:"disks,omitempty"`                                 // enable; empty: all disks
 	Note           string                 `protobuf:"bytes,10,opt,name=note,proto3" json:"note,omitempty"`
 	Home           *Home                  `protobuf:"bytes,11,opt,name=home,proto3" json:"home,omitempty"`                                           // reprotect
 	FailbackPolicy *FailbackPolicy        `protobuf:"bytes,12,opt,name=failback_policy,json=failbackPolicy,proto3" json:"failback_policy,omitempty"` // enable, reprotect, set-failback-policy; absent: as it is
 	Unplanned      bool                   `protobuf:"varint,13,opt,name=unplanned,proto3" json:"unplanned,omitempty"`                                // failback: the machine at the recovery site is lost
+	Planned        bool                   `protobuf:"varint,14,opt,name=planned,proto3" json:"planned,omitempty"`                                    // failover: the source is brought to rest first; nothing is lost
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[36]
+	mi := &file_farshore_v1_operator_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2595,7 +3504,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[36]
+	mi := &file_farshore_v1_operator_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2608,7 +3517,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{36}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *StartRequest) GetOperation() string {
@@ -2702,6 +3611,13 @@ func (x *StartRequest) GetUnplanned() bool {
 	return false
 }
 
+func (x *StartRequest) GetPlanned() bool {
+	if x != nil {
+		return x.Planned
+	}
+	return false
+}
+
 type StartResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -2713,7 +3629,7 @@ type StartResponse struct {
 
 func (x *StartResponse) Reset() {
 	*x = StartResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[37]
+	mi := &file_farshore_v1_operator_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2725,7 +3641,7 @@ func (x *StartResponse) String() string {
 func (*StartResponse) ProtoMessage() {}
 
 func (x *StartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[37]
+	mi := &file_farshore_v1_operator_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2738,7 +3654,7 @@ func (x *StartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResponse.ProtoReflect.Descriptor instead.
 func (*StartResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{37}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *StartResponse) GetId() string {
@@ -2762,6 +3678,110 @@ func (x *StartResponse) GetWorkflow() string {
 	return ""
 }
 
+type VerifyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Machine       string                 `protobuf:"bytes,1,opt,name=machine,proto3" json:"machine,omitempty"` // empty: every machine that an applier keeps
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`           // chosen by the caller: repeated, it is not begun again; empty: a new one
+	Source        bool                   `protobuf:"varint,3,opt,name=source,proto3" json:"source,omitempty"`  // of one machine: its agent compares its disks with the replica, and nothing else is read
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyRequest) Reset() {
+	*x = VerifyRequest{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyRequest) ProtoMessage() {}
+
+func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
+func (*VerifyRequest) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *VerifyRequest) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *VerifyRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *VerifyRequest) GetSource() bool {
+	if x != nil {
+		return x.Source
+	}
+	return false
+}
+
+type VerifyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Workflow      string                 `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"` // the run
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyResponse) Reset() {
+	*x = VerifyResponse{}
+	mi := &file_farshore_v1_operator_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyResponse) ProtoMessage() {}
+
+func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_farshore_v1_operator_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyResponse.ProtoReflect.Descriptor instead.
+func (*VerifyResponse) Descriptor() ([]byte, []int) {
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *VerifyResponse) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
 type ListRunsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Machine       string                 `protobuf:"bytes,1,opt,name=machine,proto3" json:"machine,omitempty"` // empty: of all machines
@@ -2772,7 +3792,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[38]
+	mi := &file_farshore_v1_operator_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2784,7 +3804,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[38]
+	mi := &file_farshore_v1_operator_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2797,7 +3817,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{38}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ListRunsRequest) GetMachine() string {
@@ -2823,7 +3843,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[39]
+	mi := &file_farshore_v1_operator_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2835,7 +3855,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[39]
+	mi := &file_farshore_v1_operator_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2848,7 +3868,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{39}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -2867,7 +3887,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[40]
+	mi := &file_farshore_v1_operator_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2879,7 +3899,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[40]
+	mi := &file_farshore_v1_operator_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2892,7 +3912,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{40}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *GetRunRequest) GetRun() string {
@@ -2912,7 +3932,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[41]
+	mi := &file_farshore_v1_operator_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2924,7 +3944,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[41]
+	mi := &file_farshore_v1_operator_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2937,7 +3957,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{41}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -2972,7 +3992,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[42]
+	mi := &file_farshore_v1_operator_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2984,7 +4004,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[42]
+	mi := &file_farshore_v1_operator_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2997,7 +4017,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{42}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Run) GetId() string {
@@ -3089,7 +4109,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[43]
+	mi := &file_farshore_v1_operator_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3101,7 +4121,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[43]
+	mi := &file_farshore_v1_operator_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3114,7 +4134,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{43}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Step) GetName() string {
@@ -3196,7 +4216,7 @@ type CancelRunRequest struct {
 
 func (x *CancelRunRequest) Reset() {
 	*x = CancelRunRequest{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[44]
+	mi := &file_farshore_v1_operator_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3208,7 +4228,7 @@ func (x *CancelRunRequest) String() string {
 func (*CancelRunRequest) ProtoMessage() {}
 
 func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[44]
+	mi := &file_farshore_v1_operator_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3221,7 +4241,7 @@ func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunRequest.ProtoReflect.Descriptor instead.
 func (*CancelRunRequest) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{44}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *CancelRunRequest) GetRun() string {
@@ -3239,7 +4259,7 @@ type CancelRunResponse struct {
 
 func (x *CancelRunResponse) Reset() {
 	*x = CancelRunResponse{}
-	mi := &file_farshore_v1_operator_proto_msgTypes[45]
+	mi := &file_farshore_v1_operator_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3251,7 +4271,7 @@ func (x *CancelRunResponse) String() string {
 func (*CancelRunResponse) ProtoMessage() {}
 
 func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_farshore_v1_operator_proto_msgTypes[45]
+	mi := &file_farshore_v1_operator_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3264,7 +4284,7 @@ func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunResponse.ProtoReflect.Descriptor instead.
 func (*CancelRunResponse) Descriptor() ([]byte, []int) {
-	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{45}
+	return file_farshore_v1_operator_proto_rawDescGZIP(), []int{63}
 }
 
 var File_farshore_v1_operator_proto protoreflect.FileDescriptor
@@ -3282,7 +4302,17 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"\x04Part\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04good\x18\x02 \x01(\bR\x04good\x12\x16\n" +
-	"\x06detail\x18\x03 \x01(\tR\x06detail\"\x85\x01\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\"\x13\n" +
+	"\x11CheckVaultRequest\"[\n" +
+	"\x12CheckVaultResponse\x12\x14\n" +
+	"\x05vault\x18\x01 \x01(\tR\x05vault\x12/\n" +
+	"\x06guards\x18\x02 \x03(\v2\x17.farshore.v1.VaultGuardR\x06guards\"f\n" +
+	"\n" +
+	"VaultGuard\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\x12\x16\n" +
+	"\x06advice\x18\x04 \x01(\tR\x06advice\"\x85\x01\n" +
 	"\x16CreateJoinTokenRequest\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12)\n" +
@@ -3294,7 +4324,7 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"\fexpires_unix\x18\x03 \x01(\x03R\vexpiresUnix\"\x12\n" +
 	"\x10ListNodesRequest\"<\n" +
 	"\x11ListNodesResponse\x12'\n" +
-	"\x05nodes\x18\x01 \x03(\v2\x11.farshore.v1.NodeR\x05nodes\"\xed\x02\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x11.farshore.v1.NodeR\x05nodes\"\xa3\x03\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -3305,7 +4335,8 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"\aaddress\x18\a \x01(\tR\aaddress\x120\n" +
 	"\x14certificate_end_unix\x18\b \x01(\x03R\x12certificateEndUnix\x12*\n" +
 	"\x06faults\x18\t \x03(\v2\x12.farshore.v1.FaultR\x06faults\x12F\n" +
-	"\x0eprocess_server\x182 \x01(\v2\x1f.farshore.v1.ProcessServerStateR\rprocessServer\"\xbc\x01\n" +
+	"\x0eprocess_server\x182 \x01(\v2\x1f.farshore.v1.ProcessServerStateR\rprocessServer\x124\n" +
+	"\adevices\x183 \x03(\v2\x1a.farshore.v1.OfferedDeviceR\adevices\"\xbc\x01\n" +
 	"\x12ProcessServerState\x12\x1a\n" +
 	"\bdraining\x18\x01 \x01(\bR\bdraining\x12\x18\n" +
 	"\adrained\x18\x02 \x01(\bR\adrained\x12\x1a\n" +
@@ -3315,7 +4346,21 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"\x11RemoveNodeRequest\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"\x14\n" +
-	"\x12RemoveNodeResponse\"\x97\x01\n" +
+	"\x12RemoveNodeResponse\"@\n" +
+	"\x0fSetGroupRequest\x12-\n" +
+	"\x05group\x18\x01 \x01(\v2\x17.farshore.v1.AgentGroupR\x05group\"A\n" +
+	"\x10SetGroupResponse\x12-\n" +
+	"\x05group\x18\x01 \x01(\v2\x17.farshore.v1.AgentGroupR\x05group\"\x13\n" +
+	"\x11ListGroupsRequest\"E\n" +
+	"\x12ListGroupsResponse\x12/\n" +
+	"\x06groups\x18\x01 \x03(\v2\x17.farshore.v1.GroupStateR\x06groups\"g\n" +
+	"\n" +
+	"GroupState\x12-\n" +
+	"\x05group\x18\x01 \x01(\v2\x17.farshore.v1.AgentGroupR\x05group\x12*\n" +
+	"\x06faults\x18\x02 \x03(\v2\x12.farshore.v1.FaultR\x06faults\"(\n" +
+	"\x12RemoveGroupRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x15\n" +
+	"\x13RemoveGroupResponse\"\x97\x01\n" +
 	"\x1aChangeProcessServerRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
 	"\x05drain\x18\x02 \x01(\bH\x00R\x05drain\x88\x01\x01\x12\x1b\n" +
@@ -3335,7 +4380,7 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"\x11GetMachineRequest\x12\x18\n" +
 	"\amachine\x18\x01 \x01(\tR\amachine\"D\n" +
 	"\x12GetMachineResponse\x12.\n" +
-	"\amachine\x18\x01 \x01(\v2\x14.farshore.v1.MachineR\amachine\"\x9f\a\n" +
+	"\amachine\x18\x01 \x01(\v2\x14.farshore.v1.MachineR\amachine\"\xca\a\n" +
 	"\aMachine\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12,\n" +
 	"\x04spec\x18\x02 \x01(\v2\x18.farshore.v1.MachineSpecR\x04spec\x12/\n" +
@@ -3360,7 +4405,16 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"\x0ffailback_policy\x18< \x01(\v2\x1b.farshore.v1.FailbackPolicyR\x0efailbackPolicy\x12/\n" +
 	"\bway_home\x18= \x01(\v2\x14.farshore.v1.WayHomeR\awayHome\x123\n" +
 	"\bfailback\x18> \x01(\v2\x17.farshore.v1.HomecomingR\bfailback\x12<\n" +
-	"\rlast_failback\x18? \x01(\v2\x17.farshore.v1.HomecomingR\flastFailback\"\x94\x02\n" +
+	"\rlast_failback\x18? \x01(\v2\x17.farshore.v1.HomecomingR\flastFailback\x12)\n" +
+	"\x06bodies\x18@ \x03(\v2\x11.farshore.v1.BodyR\x06bodies\"\xd8\x01\n" +
+	"\x04Body\x12\x1a\n" +
+	"\binstance\x18\x01 \x01(\tR\binstance\x12\x12\n" +
+	"\x04acts\x18\x02 \x01(\bR\x04acts\x12\x14\n" +
+	"\x05place\x18\x03 \x01(\tR\x05place\x12\x1c\n" +
+	"\tconnected\x18\x04 \x01(\bR\tconnected\x12$\n" +
+	"\x0elast_seen_unix\x18\x05 \x01(\x03R\flastSeenUnix\x12\x1a\n" +
+	"\bhostname\x18\x06 \x01(\tR\bhostname\x12*\n" +
+	"\x06faults\x18\a \x03(\v2\x12.farshore.v1.FaultR\x06faults\"\x94\x02\n" +
 	"\aWayHome\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12%\n" +
 	"\x04home\x18\x02 \x01(\v2\x11.farshore.v1.HomeR\x04home\x12#\n" +
@@ -3369,7 +4423,7 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"\x02vm\x18\x05 \x01(\tR\x02vm\x12/\n" +
 	"\areached\x18\x06 \x01(\v2\x15.farshore.v1.PositionR\areached\x12#\n" +
 	"\rwritten_bytes\x18\a \x01(\x04R\fwrittenBytes\x12\x14\n" +
-	"\x05notes\x18\b \x03(\tR\x05notes\"\xe4\x01\n" +
+	"\x05notes\x18\b \x03(\tR\x05notes\"\xca\x02\n" +
 	"\n" +
 	"Homecoming\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x18\n" +
@@ -3379,7 +4433,9 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"\x04seen\x18\x05 \x01(\bR\x04seen\x12\x14\n" +
 	"\x05notes\x18\x06 \x03(\tR\x05notes\x12\x1d\n" +
 	"\n" +
-	"removed_by\x18\a \x01(\tR\tremovedBy\"\xd2\x01\n" +
+	"removed_by\x18\a \x01(\tR\tremovedBy\x12/\n" +
+	"\x13configuration_files\x18\b \x01(\rR\x12configurationFiles\x123\n" +
+	"\x15configuration_changes\x18\t \x03(\tR\x14configurationChanges\"\xd2\x01\n" +
 	"\vTestOutcome\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x16\n" +
 	"\x06passed\x18\x02 \x01(\bR\x06passed\x12!\n" +
@@ -3399,7 +4455,7 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"\x06points\x18\x05 \x01(\bR\x06points\"/\n" +
 	"\x05Drill\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x14\n" +
-	"\x05phase\x18\x02 \x01(\tR\x05phase\"\xef\x05\n" +
+	"\x05phase\x18\x02 \x01(\tR\x05phase\"\xc6\x06\n" +
 	"\vReplication\x12'\n" +
 	"\x0fagent_connected\x18\x01 \x01(\bR\x0eagentConnected\x12/\n" +
 	"\x14agent_last_seen_unix\x18\x02 \x01(\x03R\x11agentLastSeenUnix\x12\x14\n" +
@@ -3421,7 +4477,9 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"\rcopy_end_unix\x18\x1f \x01(\x03R\vcopyEndUnix\x12*\n" +
 	"\x11apply_lag_seconds\x182 \x01(\x03R\x0fapplyLagSeconds\x127\n" +
 	"\x18applied_bytes_per_second\x183 \x01(\x04R\x15appliedBytesPerSecond\x12\x18\n" +
-	"\arebuilt\x184 \x01(\x04R\arebuilt\"\xcc\x02\n" +
+	"\arebuilt\x184 \x01(\x04R\arebuilt\x12%\n" +
+	"\x0ereplay_seconds\x185 \x01(\x03R\rreplaySeconds\x12.\n" +
+	"\x13replay_goal_seconds\x186 \x01(\rR\x11replayGoalSeconds\"\xcc\x02\n" +
 	"\x06Target\x12\x1a\n" +
 	"\blocation\x18\x01 \x01(\tR\blocation\x12%\n" +
 	"\x0eresource_group\x18\x02 \x01(\tR\rresourceGroup\x12\x17\n" +
@@ -3433,13 +4491,14 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"\x04tags\x18\b \x03(\v2\x1d.farshore.v1.Target.TagsEntryR\x04tags\x1a7\n" +
 	"\tTagsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe0\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf4\x01\n" +
 	"\x11ReplicationPolicy\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
 	"\x15rpo_threshold_seconds\x18\x02 \x01(\rR\x13rpoThresholdSeconds\x12'\n" +
 	"\x0fretention_hours\x18\x03 \x01(\rR\x0eretentionHours\x12.\n" +
 	"\x13crash_every_seconds\x18\x04 \x01(\rR\x11crashEverySeconds\x12*\n" +
-	"\x11app_every_seconds\x18\x05 \x01(\rR\x0fappEverySeconds\"\xc7\x02\n" +
+	"\x11app_every_seconds\x18\x05 \x01(\rR\x0fappEverySeconds\x12\x12\n" +
+	"\x04keep\x18F \x01(\tR\x04keep\"\xdb\x02\n" +
 	"\x0eFailbackPolicy\x122\n" +
 	"\x15rpo_threshold_seconds\x18\x01 \x01(\rR\x13rpoThresholdSeconds\x12'\n" +
 	"\x0fretention_hours\x18\x02 \x01(\rR\x0eretentionHours\x12.\n" +
@@ -3448,14 +4507,16 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"\fprivate_path\x18\x05 \x01(\bR\vprivatePath\x128\n" +
 	"\x18temporary_process_server\x18\x06 \x01(\bR\x16temporaryProcessServer\x12\x1f\n" +
 	"\vgrace_hours\x18\a \x01(\rR\n" +
-	"graceHours\"\x99\x02\n" +
+	"graceHours\x12\x12\n" +
+	"\x04keep\x18\b \x01(\tR\x04keep\"\xb3\x02\n" +
 	"\x04Home\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12#\n" +
 	"\rmaster_target\x18\x02 \x01(\tR\fmasterTarget\x122\n" +
 	"\avsphere\x18\x03 \x01(\v2\x18.farshore.v1.VSphereHomeR\avsphere\x122\n" +
 	"\x05disks\x18\x04 \x03(\v2\x1c.farshore.v1.Home.DisksEntryR\x05disks\x12\x1c\n" +
 	"\toverwrite\x18\x05 \x01(\bR\toverwrite\x12\x18\n" +
-	"\aaddress\x18\x06 \x01(\tR\aaddress\x1a8\n" +
+	"\aaddress\x18\x06 \x01(\tR\aaddress\x12\x18\n" +
+	"\aunready\x18\a \x01(\bR\aunready\x1a8\n" +
 	"\n" +
 	"DisksEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
@@ -3483,9 +4544,27 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	"\arefusal\x18\x03 \x01(\v2\x12.farshore.v1.FaultR\arefusal\"C\n" +
 	"\x11ListPointsRequest\x12\x18\n" +
 	"\amachine\x18\x01 \x01(\tR\amachine\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\rR\x05limit\"H\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"n\n" +
 	"\x12ListPointsResponse\x122\n" +
-	"\x06points\x18\x01 \x03(\v2\x1a.farshore.v1.RecoveryPointR\x06points\"\xbb\x03\n" +
+	"\x06points\x18\x01 \x03(\v2\x1a.farshore.v1.RecoveryPointR\x06points\x12$\n" +
+	"\x04pins\x18F \x03(\v2\x10.farshore.v1.PinR\x04pins\"v\n" +
+	"\x03Pin\x121\n" +
+	"\bposition\x18\x01 \x01(\v2\x15.farshore.v1.PositionR\bposition\x12\x16\n" +
+	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x10\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\x12\x12\n" +
+	"\x04unix\x18\x04 \x01(\x03R\x04unix\"S\n" +
+	"\x0fPinPointRequest\x12\x18\n" +
+	"\amachine\x18\x01 \x01(\tR\amachine\x12\x14\n" +
+	"\x05point\x18\x02 \x01(\tR\x05point\x12\x10\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\"6\n" +
+	"\x10PinPointResponse\x12\"\n" +
+	"\x03pin\x18\x01 \x01(\v2\x10.farshore.v1.PinR\x03pin\"_\n" +
+	"\x11UnpinPointRequest\x12\x18\n" +
+	"\amachine\x18\x01 \x01(\tR\amachine\x12\x14\n" +
+	"\x05point\x18\x02 \x01(\tR\x05point\x12\x1a\n" +
+	"\boperator\x18\x03 \x01(\tR\boperator\":\n" +
+	"\x12UnpinPointResponse\x12$\n" +
+	"\x04pins\x18\x01 \x03(\v2\x10.farshore.v1.PinR\x04pins\"\xd5\x03\n" +
 	"\fStartRequest\x12\x1c\n" +
 	"\toperation\x18\x01 \x01(\tR\toperation\x12\x18\n" +
 	"\amachine\x18\x02 \x01(\tR\amachine\x12\x0e\n" +
@@ -3500,11 +4579,18 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	" \x01(\tR\x04note\x12%\n" +
 	"\x04home\x18\v \x01(\v2\x11.farshore.v1.HomeR\x04home\x12D\n" +
 	"\x0ffailback_policy\x18\f \x01(\v2\x1b.farshore.v1.FailbackPolicyR\x0efailbackPolicy\x12\x1c\n" +
-	"\tunplanned\x18\r \x01(\bR\tunplanned\"M\n" +
+	"\tunplanned\x18\r \x01(\bR\tunplanned\x12\x18\n" +
+	"\aplanned\x18\x0e \x01(\bR\aplanned\"M\n" +
 	"\rStartResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x1a\n" +
-	"\bworkflow\x18\x03 \x01(\tR\bworkflow\"A\n" +
+	"\bworkflow\x18\x03 \x01(\tR\bworkflow\"Q\n" +
+	"\rVerifyRequest\x12\x18\n" +
+	"\amachine\x18\x01 \x01(\tR\amachine\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x16\n" +
+	"\x06source\x18\x03 \x01(\bR\x06source\",\n" +
+	"\x0eVerifyResponse\x12\x1a\n" +
+	"\bworkflow\x18\x01 \x01(\tR\bworkflow\"A\n" +
 	"\x0fListRunsRequest\x12\x18\n" +
 	"\amachine\x18\x01 \x01(\tR\amachine\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\"8\n" +
@@ -3545,22 +4631,32 @@ const file_farshore_v1_operator_proto_rawDesc = "" +
 	" \x01(\v2\x12.farshore.v1.FaultR\x05fault\"$\n" +
 	"\x10CancelRunRequest\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\"\x13\n" +
-	"\x11CancelRunResponse2\xe0\b\n" +
+	"\x11CancelRunResponse2\xf4\f\n" +
 	"\x0fOperatorService\x12J\n" +
-	"\tGetStatus\x12\x1d.farshore.v1.GetStatusRequest\x1a\x1e.farshore.v1.GetStatusResponse\x12\\\n" +
+	"\tGetStatus\x12\x1d.farshore.v1.GetStatusRequest\x1a\x1e.farshore.v1.GetStatusResponse\x12M\n" +
+	"\n" +
+	"CheckVault\x12\x1e.farshore.v1.CheckVaultRequest\x1a\x1f.farshore.v1.CheckVaultResponse\x12\\\n" +
 	"\x0fCreateJoinToken\x12#.farshore.v1.CreateJoinTokenRequest\x1a$.farshore.v1.CreateJoinTokenResponse\x12J\n" +
 	"\tListNodes\x12\x1d.farshore.v1.ListNodesRequest\x1a\x1e.farshore.v1.ListNodesResponse\x12M\n" +
 	"\n" +
 	"RemoveNode\x12\x1e.farshore.v1.RemoveNodeRequest\x1a\x1f.farshore.v1.RemoveNodeResponse\x12h\n" +
 	"\x13ChangeProcessServer\x12'.farshore.v1.ChangeProcessServerRequest\x1a(.farshore.v1.ChangeProcessServerResponse\x12Y\n" +
-	"\x0eRebuildReplica\x12\".farshore.v1.RebuildReplicaRequest\x1a#.farshore.v1.RebuildReplicaResponse\x12S\n" +
+	"\x0eRebuildReplica\x12\".farshore.v1.RebuildReplicaRequest\x1a#.farshore.v1.RebuildReplicaResponse\x12G\n" +
+	"\bSetGroup\x12\x1c.farshore.v1.SetGroupRequest\x1a\x1d.farshore.v1.SetGroupResponse\x12M\n" +
+	"\n" +
+	"ListGroups\x12\x1e.farshore.v1.ListGroupsRequest\x1a\x1f.farshore.v1.ListGroupsResponse\x12P\n" +
+	"\vRemoveGroup\x12\x1f.farshore.v1.RemoveGroupRequest\x1a .farshore.v1.RemoveGroupResponse\x12S\n" +
 	"\fListMachines\x12 .farshore.v1.ListMachinesRequest\x1a!.farshore.v1.ListMachinesResponse\x12M\n" +
 	"\n" +
 	"GetMachine\x12\x1e.farshore.v1.GetMachineRequest\x1a\x1f.farshore.v1.GetMachineResponse\x128\n" +
 	"\x03Can\x12\x17.farshore.v1.CanRequest\x1a\x18.farshore.v1.CanResponse\x12M\n" +
 	"\n" +
-	"ListPoints\x12\x1e.farshore.v1.ListPointsRequest\x1a\x1f.farshore.v1.ListPointsResponse\x12>\n" +
-	"\x05Start\x12\x19.farshore.v1.StartRequest\x1a\x1a.farshore.v1.StartResponse\x12G\n" +
+	"ListPoints\x12\x1e.farshore.v1.ListPointsRequest\x1a\x1f.farshore.v1.ListPointsResponse\x12G\n" +
+	"\bPinPoint\x12\x1c.farshore.v1.PinPointRequest\x1a\x1d.farshore.v1.PinPointResponse\x12M\n" +
+	"\n" +
+	"UnpinPoint\x12\x1e.farshore.v1.UnpinPointRequest\x1a\x1f.farshore.v1.UnpinPointResponse\x12>\n" +
+	"\x05Start\x12\x19.farshore.v1.StartRequest\x1a\x1a.farshore.v1.StartResponse\x12A\n" +
+	"\x06Verify\x12\x1a.farshore.v1.VerifyRequest\x1a\x1b.farshore.v1.VerifyResponse\x12G\n" +
 	"\bListRuns\x12\x1c.farshore.v1.ListRunsRequest\x1a\x1d.farshore.v1.ListRunsResponse\x12A\n" +
 	"\x06GetRun\x12\x1a.farshore.v1.GetRunRequest\x1a\x1b.farshore.v1.GetRunResponse\x12J\n" +
 	"\tCancelRun\x12\x1d.farshore.v1.CancelRunRequest\x1a\x1e.farshore.v1.CancelRunResponseB)Z'farshore/api/gen/farshore/v1;farshorev1b\x06proto3"
@@ -3577,136 +4673,183 @@ func file_farshore_v1_operator_proto_rawDescGZIP() []byte {
 	return file_farshore_v1_operator_proto_rawDescData
 }
 
-var file_farshore_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_farshore_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
 var file_farshore_v1_operator_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),            // 0: farshore.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),           // 1: farshore.v1.GetStatusResponse
 	(*Part)(nil),                        // 2: farshore.v1.Part
-	(*CreateJoinTokenRequest)(nil),      // 3: farshore.v1.CreateJoinTokenRequest
-	(*CreateJoinTokenResponse)(nil),     // 4: farshore.v1.CreateJoinTokenResponse
-	(*ListNodesRequest)(nil),            // 5: farshore.v1.ListNodesRequest
-	(*ListNodesResponse)(nil),           // 6: farshore.v1.ListNodesResponse
-	(*Node)(nil),                        // 7: farshore.v1.Node
-	(*ProcessServerState)(nil),          // 8: farshore.v1.ProcessServerState
-	(*RemoveNodeRequest)(nil),           // 9: farshore.v1.RemoveNodeRequest
-	(*RemoveNodeResponse)(nil),          // 10: farshore.v1.RemoveNodeResponse
-	(*ChangeProcessServerRequest)(nil),  // 11: farshore.v1.ChangeProcessServerRequest
-	(*ChangeProcessServerResponse)(nil), // 12: farshore.v1.ChangeProcessServerResponse
-	(*RebuildReplicaRequest)(nil),       // 13: farshore.v1.RebuildReplicaRequest
-	(*RebuildReplicaResponse)(nil),      // 14: farshore.v1.RebuildReplicaResponse
-	(*ListMachinesRequest)(nil),         // 15: farshore.v1.ListMachinesRequest
-	(*ListMachinesResponse)(nil),        // 16: farshore.v1.ListMachinesResponse
-	(*GetMachineRequest)(nil),           // 17: farshore.v1.GetMachineRequest
-	(*GetMachineResponse)(nil),          // 18: farshore.v1.GetMachineResponse
-	(*Machine)(nil),                     // 19: farshore.v1.Machine
-	(*WayHome)(nil),                     // 20: farshore.v1.WayHome
-	(*Homecoming)(nil),                  // 21: farshore.v1.Homecoming
-	(*TestOutcome)(nil),                 // 22: farshore.v1.TestOutcome
-	(*MachineState)(nil),                // 23: farshore.v1.MachineState
-	(*Drill)(nil),                       // 24: farshore.v1.Drill
-	(*Replication)(nil),                 // 25: farshore.v1.Replication
-	(*Target)(nil),                      // 26: farshore.v1.Target
-	(*ReplicationPolicy)(nil),           // 27: farshore.v1.ReplicationPolicy
-	(*FailbackPolicy)(nil),              // 28: farshore.v1.FailbackPolicy
-	(*Home)(nil),                        // 29: farshore.v1.Home
-	(*VSphereHome)(nil),                 // 30: farshore.v1.VSphereHome
-	(*CanRequest)(nil),                  // 31: farshore.v1.CanRequest
-	(*CanResponse)(nil),                 // 32: farshore.v1.CanResponse
-	(*Permission)(nil),                  // 33: farshore.v1.Permission
-	(*ListPointsRequest)(nil),           // 34: farshore.v1.ListPointsRequest
-	(*ListPointsResponse)(nil),          // 35: farshore.v1.ListPointsResponse
-	(*StartRequest)(nil),                // 36: farshore.v1.StartRequest
-	(*StartResponse)(nil),               // 37: farshore.v1.StartResponse
-	(*ListRunsRequest)(nil),             // 38: farshore.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),            // 39: farshore.v1.ListRunsResponse
-	(*GetRunRequest)(nil),               // 40: farshore.v1.GetRunRequest
-	(*GetRunResponse)(nil),              // 41: farshore.v1.GetRunResponse
-	(*Run)(nil),                         // 42: farshore.v1.Run
-	(*Step)(nil),                        // 43: farshore.v1.Step
-	(*CancelRunRequest)(nil),            // 44: farshore.v1.CancelRunRequest
-	(*CancelRunResponse)(nil),           // 45: farshore.v1.CancelRunResponse
-	nil,                                 // 46: farshore.v1.Target.TagsEntry
-	nil,                                 // 47: farshore.v1.Home.DisksEntry
-	(*Fault)(nil),                       // 48: farshore.v1.Fault
-	(*MachineSpec)(nil),                 // 49: farshore.v1.MachineSpec
-	(*RecoveryPoint)(nil),               // 50: farshore.v1.RecoveryPoint
-	(*ReadinessFinding)(nil),            // 51: farshore.v1.ReadinessFinding
-	(*Position)(nil),                    // 52: farshore.v1.Position
+	(*CheckVaultRequest)(nil),           // 3: farshore.v1.CheckVaultRequest
+	(*CheckVaultResponse)(nil),          // 4: farshore.v1.CheckVaultResponse
+	(*VaultGuard)(nil),                  // 5: farshore.v1.VaultGuard
+	(*CreateJoinTokenRequest)(nil),      // 6: farshore.v1.CreateJoinTokenRequest
+	(*CreateJoinTokenResponse)(nil),     // 7: farshore.v1.CreateJoinTokenResponse
+	(*ListNodesRequest)(nil),            // 8: farshore.v1.ListNodesRequest
+	(*ListNodesResponse)(nil),           // 9: farshore.v1.ListNodesResponse
+	(*Node)(nil),                        // 10: farshore.v1.Node
+	(*ProcessServerState)(nil),          // 11: farshore.v1.ProcessServerState
+	(*RemoveNodeRequest)(nil),           // 12: farshore.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),          // 13: farshore.v1.RemoveNodeResponse
+	(*SetGroupRequest)(nil),             // 14: farshore.v1.SetGroupRequest
+	(*SetGroupResponse)(nil),            // 15: farshore.v1.SetGroupResponse
+	(*ListGroupsRequest)(nil),           // 16: farshore.v1.ListGroupsRequest
+	(*ListGroupsResponse)(nil),          // 17: farshore.v1.ListGroupsResponse
+	(*GroupState)(nil),                  // 18: farshore.v1.GroupState
+	(*RemoveGroupRequest)(nil),          // 19: farshore.v1.RemoveGroupRequest
+	(*RemoveGroupResponse)(nil),         // 20: farshore.v1.RemoveGroupResponse
+	(*ChangeProcessServerRequest)(nil),  // 21: farshore.v1.ChangeProcessServerRequest
+	(*ChangeProcessServerResponse)(nil), // 22: farshore.v1.ChangeProcessServerResponse
+	(*RebuildReplicaRequest)(nil),       // 23: farshore.v1.RebuildReplicaRequest
+	(*RebuildReplicaResponse)(nil),      // 24: farshore.v1.RebuildReplicaResponse
+	(*ListMachinesRequest)(nil),         // 25: farshore.v1.ListMachinesRequest
+	(*ListMachinesResponse)(nil),        // 26: farshore.v1.ListMachinesResponse
+	(*GetMachineRequest)(nil),           // 27: farshore.v1.GetMachineRequest
+	(*GetMachineResponse)(nil),          // 28: farshore.v1.GetMachineResponse
+	(*Machine)(nil),                     // 29: farshore.v1.Machine
+	(*Body)(nil),                        // 30: farshore.v1.Body
+	(*WayHome)(nil),                     // 31: farshore.v1.WayHome
+	(*Homecoming)(nil),                  // 32: farshore.v1.Homecoming
+	(*TestOutcome)(nil),                 // 33: farshore.v1.TestOutcome
+	(*MachineState)(nil),                // 34: farshore.v1.MachineState
+	(*Drill)(nil),                       // 35: farshore.v1.Drill
+	(*Replication)(nil),                 // 36: farshore.v1.Replication
+	(*Target)(nil),                      // 37: farshore.v1.Target
+	(*ReplicationPolicy)(nil),           // 38: farshore.v1.ReplicationPolicy
+	(*FailbackPolicy)(nil),              // 39: farshore.v1.FailbackPolicy
+	(*Home)(nil),                        // 40: farshore.v1.Home
+	(*VSphereHome)(nil),                 // 41: farshore.v1.VSphereHome
+	(*CanRequest)(nil),                  // 42: farshore.v1.CanRequest
+	(*CanResponse)(nil),                 // 43: farshore.v1.CanResponse
+	(*Permission)(nil),                  // 44: farshore.v1.Permission
+	(*ListPointsRequest)(nil),           // 45: farshore.v1.ListPointsRequest
+	(*ListPointsResponse)(nil),          // 46: farshore.v1.ListPointsResponse
+	(*Pin)(nil),                         // 47: farshore.v1.Pin
+	(*PinPointRequest)(nil),             // 48: farshore.v1.PinPointRequest
+	(*PinPointResponse)(nil),            // 49: farshore.v1.PinPointResponse
+	(*UnpinPointRequest)(nil),           // 50: farshore.v1.UnpinPointRequest
+	(*UnpinPointResponse)(nil),          // 51: farshore.v1.UnpinPointResponse
+	(*StartRequest)(nil),                // 52: farshore.v1.StartRequest
+	(*StartResponse)(nil),               // 53: farshore.v1.StartResponse
+	(*VerifyRequest)(nil),               // 54: farshore.v1.VerifyRequest
+	(*VerifyResponse)(nil),              // 55: farshore.v1.VerifyResponse
+	(*ListRunsRequest)(nil),             // 56: farshore.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),            // 57: farshore.v1.ListRunsResponse
+	(*GetRunRequest)(nil),               // 58: farshore.v1.GetRunRequest
+	(*GetRunResponse)(nil),              // 59: farshore.v1.GetRunResponse
+	(*Run)(nil),                         // 60: farshore.v1.Run
+	(*Step)(nil),                        // 61: farshore.v1.Step
+	(*CancelRunRequest)(nil),            // 62: farshore.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),           // 63: farshore.v1.CancelRunResponse
+	nil,                                 // 64: farshore.v1.Target.TagsEntry
+	nil,                                 // 65: farshore.v1.Home.DisksEntry
+	(*Fault)(nil),                       // 66: farshore.v1.Fault
+	(*OfferedDevice)(nil),               // 67: farshore.v1.OfferedDevice
+	(*AgentGroup)(nil),                  // 68: farshore.v1.AgentGroup
+	(*MachineSpec)(nil),                 // 69: farshore.v1.MachineSpec
+	(*RecoveryPoint)(nil),               // 70: farshore.v1.RecoveryPoint
+	(*ReadinessFinding)(nil),            // 71: farshore.v1.ReadinessFinding
+	(*Position)(nil),                    // 72: farshore.v1.Position
 }
 var file_farshore_v1_operator_proto_depIdxs = []int32{
 	2,  // 0: farshore.v1.GetStatusResponse.parts:type_name -> farshore.v1.Part
-	7,  // 1: farshore.v1.ListNodesResponse.nodes:type_name -> farshore.v1.Node
-	48, // 2: farshore.v1.Node.faults:type_name -> farshore.v1.Fault
-	8,  // 3: farshore.v1.Node.process_server:type_name -> farshore.v1.ProcessServerState
-	19, // 4: farshore.v1.ListMachinesResponse.machines:type_name -> farshore.v1.Machine
-	19, // 5: farshore.v1.GetMachineResponse.machine:type_name -> farshore.v1.Machine
-	49, // 6: farshore.v1.Machine.spec:type_name -> farshore.v1.MachineSpec
-	23, // 7: farshore.v1.Machine.state:type_name -> farshore.v1.MachineState
-	26, // 8: farshore.v1.Machine.target:type_name -> farshore.v1.Target
-	27, // 9: farshore.v1.Machine.policy:type_name -> farshore.v1.ReplicationPolicy
-	48, // 10: farshore.v1.Machine.faults:type_name -> farshore.v1.Fault
-	25, // 11: farshore.v1.Machine.replication:type_name -> farshore.v1.Replication
-	50, // 12: farshore.v1.Machine.last_point:type_name -> farshore.v1.RecoveryPoint
-	22, // 13: farshore.v1.Machine.last_test:type_name -> farshore.v1.TestOutcome
-	51, // 14: farshore.v1.Machine.readiness:type_name -> farshore.v1.ReadinessFinding
-	28, // 15: farshore.v1.Machine.failback_policy:type_name -> farshore.v1.FailbackPolicy
-	20, // 16: farshore.v1.Machine.way_home:type_name -> farshore.v1.WayHome
-	21, // 17: farshore.v1.Machine.failback:type_name -> farshore.v1.Homecoming
-	21, // 18: farshore.v1.Machine.last_failback:type_name -> farshore.v1.Homecoming
-	29, // 19: farshore.v1.WayHome.home:type_name -> farshore.v1.Home
-	52, // 20: farshore.v1.WayHome.reached:type_name -> farshore.v1.Position
-	50, // 21: farshore.v1.Homecoming.point:type_name -> farshore.v1.RecoveryPoint
-	24, // 22: farshore.v1.MachineState.drills:type_name -> farshore.v1.Drill
-	52, // 23: farshore.v1.Replication.durable:type_name -> farshore.v1.Position
-	52, // 24: farshore.v1.Replication.applied:type_name -> farshore.v1.Position
-	46, // 25: farshore.v1.Target.tags:type_name -> farshore.v1.Target.TagsEntry
-	30, // 26: farshore.v1.Home.vsphere:type_name -> farshore.v1.VSphereHome
-	47, // 27: farshore.v1.Home.disks:type_name -> farshore.v1.Home.DisksEntry
-	33, // 28: farshore.v1.CanResponse.permissions:type_name -> farshore.v1.Permission
-	48, // 29: farshore.v1.Permission.refusal:type_name -> farshore.v1.Fault
-	50, // 30: farshore.v1.ListPointsResponse.points:type_name -> farshore.v1.RecoveryPoint
-	26, // 31: farshore.v1.StartRequest.target:type_name -> farshore.v1.Target
-	27, // 32: farshore.v1.StartRequest.policy:type_name -> farshore.v1.ReplicationPolicy
-	29, // 33: farshore.v1.StartRequest.home:type_name -> farshore.v1.Home
-	28, // 34: farshore.v1.StartRequest.failback_policy:type_name -> farshore.v1.FailbackPolicy
-	42, // 35: farshore.v1.ListRunsResponse.runs:type_name -> farshore.v1.Run
-	42, // 36: farshore.v1.GetRunResponse.run:type_name -> farshore.v1.Run
-	43, // 37: farshore.v1.GetRunResponse.steps:type_name -> farshore.v1.Step
-	48, // 38: farshore.v1.Run.fault:type_name -> farshore.v1.Fault
-	48, // 39: farshore.v1.Step.fault:type_name -> farshore.v1.Fault
-	0,  // 40: farshore.v1.OperatorService.GetStatus:input_type -> farshore.v1.GetStatusRequest
-	3,  // 41: farshore.v1.OperatorService.CreateJoinToken:input_type -> farshore.v1.CreateJoinTokenRequest
-	5,  // 42: farshore.v1.OperatorService.ListNodes:input_type -> farshore.v1.ListNodesRequest
-	9,  // 43: farshore.v1.OperatorService.RemoveNode:input_type -> farshore.v1.RemoveNodeRequest
-	11, // 44: farshore.v1.OperatorService.ChangeProcessServer:input_type -> farshore.v1.ChangeProcessServerRequest
-	13, // 45: farshore.v1.OperatorService.RebuildReplica:input_type -> farshore.v1.RebuildReplicaRequest
-	15, // 46: farshore.v1.OperatorService.ListMachines:input_type -> farshore.v1.ListMachinesRequest
-	17, // 47: farshore.v1.OperatorService.GetMachine:input_type -> farshore.v1.GetMachineRequest
-	31, // 48: farshore.v1.OperatorService.Can:input_type -> farshore.v1.CanRequest
-	34, // 49: farshore.v1.OperatorService.ListPoints:input_type -> farshore.v1.ListPointsRequest
-	36, // 50: farshore.v1.OperatorService.Start:input_type -> farshore.v1.StartRequest
-	38, // 51: farshore.v1.OperatorService.ListRuns:input_type -> farshore.v1.ListRunsRequest
-	40, // 52: farshore.v1.OperatorService.GetRun:input_type -> farshore.v1.GetRunRequest
-	44, // 53: farshore.v1.OperatorService.CancelRun:input_type -> farshore.v1.CancelRunRequest
-	1,  // 54: farshore.v1.OperatorService.GetStatus:output_type -> farshore.v1.GetStatusResponse
-	4,  // 55: farshore.v1.OperatorService.CreateJoinToken:output_type -> farshore.v1.CreateJoinTokenResponse
-	6,  // 56: farshore.v1.OperatorService.ListNodes:output_type -> farshore.v1.ListNodesResponse
-	10, // 57: farshore.v1.OperatorService.RemoveNode:output_type -> farshore.v1.RemoveNodeResponse
-	12, // 58: farshore.v1.OperatorService.ChangeProcessServer:output_type -> farshore.v1.ChangeProcessServerResponse
-	14, // 59: farshore.v1.OperatorService.RebuildReplica:output_type -> farshore.v1.RebuildReplicaResponse
-	16, // 60: farshore.v1.OperatorService.ListMachines:output_type -> farshore.v1.ListMachinesResponse
-	18, // 61: farshore.v1.OperatorService.GetMachine:output_type -> farshore.v1.GetMachineResponse
-	32, // 62: farshore.v1.OperatorService.Can:output_type -> farshore.v1.CanResponse
-	35, // 63: farshore.v1.OperatorService.ListPoints:output_type -> farshore.v1.ListPointsResponse
-	37, // 64: farshore.v1.OperatorService.Start:output_type -> farshore.v1.StartResponse
-	39, // 65: farshore.v1.OperatorService.ListRuns:output_type -> farshore.v1.ListRunsResponse
-	41, // 66: farshore.v1.OperatorService.GetRun:output_type -> farshore.v1.GetRunResponse
-	45, // 67: farshore.v1.OperatorService.CancelRun:output_type -> farshore.v1.CancelRunResponse
-	54, // [54:68] is the sub-list for method output_type
-	40, // [40:54] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	5,  // 1: farshore.v1.CheckVaultResponse.guards:type_name -> farshore.v1.VaultGuard
+	10, // 2: farshore.v1.ListNodesResponse.nodes:type_name -> farshore.v1.Node
+	66, // 3: farshore.v1.Node.faults:type_name -> farshore.v1.Fault
+	11, // 4: farshore.v1.Node.process_server:type_name -> farshore.v1.ProcessServerState
+	67, // 5: farshore.v1.Node.devices:type_name -> farshore.v1.OfferedDevice
+	68, // 6: farshore.v1.SetGroupRequest.group:type_name -> farshore.v1.AgentGroup
+	68, // 7: farshore.v1.SetGroupResponse.group:type_name -> farshore.v1.AgentGroup
+	18, // 8: farshore.v1.ListGroupsResponse.groups:type_name -> farshore.v1.GroupState
+	68, // 9: farshore.v1.GroupState.group:type_name -> farshore.v1.AgentGroup
+	66, // 10: farshore.v1.GroupState.faults:type_name -> farshore.v1.Fault
+	29, // 11: farshore.v1.ListMachinesResponse.machines:type_name -> farshore.v1.Machine
+	29, // 12: farshore.v1.GetMachineResponse.machine:type_name -> farshore.v1.Machine
+	69, // 13: farshore.v1.Machine.spec:type_name -> farshore.v1.MachineSpec
+	34, // 14: farshore.v1.Machine.state:type_name -> farshore.v1.MachineState
+	37, // 15: farshore.v1.Machine.target:type_name -> farshore.v1.Target
+	38, // 16: farshore.v1.Machine.policy:type_name -> farshore.v1.ReplicationPolicy
+	66, // 17: farshore.v1.Machine.faults:type_name -> farshore.v1.Fault
+	36, // 18: farshore.v1.Machine.replication:type_name -> farshore.v1.Replication
+	70, // 19: farshore.v1.Machine.last_point:type_name -> farshore.v1.RecoveryPoint
+	33, // 20: farshore.v1.Machine.last_test:type_name -> farshore.v1.TestOutcome
+	71, // 21: farshore.v1.Machine.readiness:type_name -> farshore.v1.ReadinessFinding
+	39, // 22: farshore.v1.Machine.failback_policy:type_name -> farshore.v1.FailbackPolicy
+	31, // 23: farshore.v1.Machine.way_home:type_name -> farshore.v1.WayHome
+	32, // 24: farshore.v1.Machine.failback:type_name -> farshore.v1.Homecoming
+	32, // 25: farshore.v1.Machine.last_failback:type_name -> farshore.v1.Homecoming
+	30, // 26: farshore.v1.Machine.bodies:type_name -> farshore.v1.Body
+	66, // 27: farshore.v1.Body.faults:type_name -> farshore.v1.Fault
+	40, // 28: farshore.v1.WayHome.home:type_name -> farshore.v1.Home
+	72, // 29: farshore.v1.WayHome.reached:type_name -> farshore.v1.Position
+	70, // 30: farshore.v1.Homecoming.point:type_name -> farshore.v1.RecoveryPoint
+	35, // 31: farshore.v1.MachineState.drills:type_name -> farshore.v1.Drill
+	72, // 32: farshore.v1.Replication.durable:type_name -> farshore.v1.Position
+	72, // 33: farshore.v1.Replication.applied:type_name -> farshore.v1.Position
+	64, // 34: farshore.v1.Target.tags:type_name -> farshore.v1.Target.TagsEntry
+	41, // 35: farshore.v1.Home.vsphere:type_name -> farshore.v1.VSphereHome
+	65, // 36: farshore.v1.Home.disks:type_name -> farshore.v1.Home.DisksEntry
+	44, // 37: farshore.v1.CanResponse.permissions:type_name -> farshore.v1.Permission
+	66, // 38: farshore.v1.Permission.refusal:type_name -> farshore.v1.Fault
+	70, // 39: farshore.v1.ListPointsResponse.points:type_name -> farshore.v1.RecoveryPoint
+	47, // 40: farshore.v1.ListPointsResponse.pins:type_name -> farshore.v1.Pin
+	72, // 41: farshore.v1.Pin.position:type_name -> farshore.v1.Position
+	47, // 42: farshore.v1.PinPointResponse.pin:type_name -> farshore.v1.Pin
+	47, // 43: farshore.v1.UnpinPointResponse.pins:type_name -> farshore.v1.Pin
+	37, // 44: farshore.v1.StartRequest.target:type_name -> farshore.v1.Target
+	38, // 45: farshore.v1.StartRequest.policy:type_name -> farshore.v1.ReplicationPolicy
+	40, // 46: farshore.v1.StartRequest.home:type_name -> farshore.v1.Home
+	39, // 47: farshore.v1.StartRequest.failback_policy:type_name -> farshore.v1.FailbackPolicy
+	60, // 48: farshore.v1.ListRunsResponse.runs:type_name -> farshore.v1.Run
+	60, // 49: farshore.v1.GetRunResponse.run:type_name -> farshore.v1.Run
+	61, // 50: farshore.v1.GetRunResponse.steps:type_name -> farshore.v1.Step
+	66, // 51: farshore.v1.Run.fault:type_name -> farshore.v1.Fault
+	66, // 52: farshore.v1.Step.fault:type_name -> farshore.v1.Fault
+	0,  // 53: farshore.v1.OperatorService.GetStatus:input_type -> farshore.v1.GetStatusRequest
+	3,  // 54: farshore.v1.OperatorService.CheckVault:input_type -> farshore.v1.CheckVaultRequest
+	6,  // 55: farshore.v1.OperatorService.CreateJoinToken:input_type -> farshore.v1.CreateJoinTokenRequest
+	8,  // 56: farshore.v1.OperatorService.ListNodes:input_type -> farshore.v1.ListNodesRequest
+	12, // 57: farshore.v1.OperatorService.RemoveNode:input_type -> farshore.v1.RemoveNodeRequest
+	21, // 58: farshore.v1.OperatorService.ChangeProcessServer:input_type -> farshore.v1.ChangeProcessServerRequest
+	23, // 59: farshore.v1.OperatorService.RebuildReplica:input_type -> farshore.v1.RebuildReplicaRequest
+	14, // 60: farshore.v1.OperatorService.SetGroup:input_type -> farshore.v1.SetGroupRequest
+	16, // 61: farshore.v1.OperatorService.ListGroups:input_type -> farshore.v1.ListGroupsRequest
+	19, // 62: farshore.v1.OperatorService.RemoveGroup:input_type -> farshore.v1.RemoveGroupRequest
+	25, // 63: farshore.v1.OperatorService.ListMachines:input_type -> farshore.v1.ListMachinesRequest
+	27, // 64: farshore.v1.OperatorService.GetMachine:input_type -> farshore.v1.GetMachineRequest
+	42, // 65: farshore.v1.OperatorService.Can:input_type -> farshore.v1.CanRequest
+	45, // 66: farshore.v1.OperatorService.ListPoints:input_type -> farshore.v1.ListPointsRequest
+	48, // 67: farshore.v1.OperatorService.PinPoint:input_type -> farshore.v1.PinPointRequest
+	50, // 68: farshore.v1.OperatorService.UnpinPoint:input_type -> farshore.v1.UnpinPointRequest
+	52, // 69: farshore.v1.OperatorService.Start:input_type -> farshore.v1.StartRequest
+	54, // 70: farshore.v1.OperatorService.Verify:input_type -> farshore.v1.VerifyRequest
+	56, // 71: farshore.v1.OperatorService.ListRuns:input_type -> farshore.v1.ListRunsRequest
+	58, // 72: farshore.v1.OperatorService.GetRun:input_type -> farshore.v1.GetRunRequest
+	62, // 73: farshore.v1.OperatorService.CancelRun:input_type -> farshore.v1.CancelRunRequest
+	1,  // 74: farshore.v1.OperatorService.GetStatus:output_type -> farshore.v1.GetStatusResponse
+	4,  // 75: farshore.v1.OperatorService.CheckVault:output_type -> farshore.v1.CheckVaultResponse
+	7,  // 76: farshore.v1.OperatorService.CreateJoinToken:output_type -> farshore.v1.CreateJoinTokenResponse
+	9,  // 77: farshore.v1.OperatorService.ListNodes:output_type -> farshore.v1.ListNodesResponse
+	13, // 78: farshore.v1.OperatorService.RemoveNode:output_type -> farshore.v1.RemoveNodeResponse
+	22, // 79: farshore.v1.OperatorService.ChangeProcessServer:output_type -> farshore.v1.ChangeProcessServerResponse
+	24, // 80: farshore.v1.OperatorService.RebuildReplica:output_type -> farshore.v1.RebuildReplicaResponse
+	15, // 81: farshore.v1.OperatorService.SetGroup:output_type -> farshore.v1.SetGroupResponse
+	17, // 82: farshore.v1.OperatorService.ListGroups:output_type -> farshore.v1.ListGroupsResponse
+	20, // 83: farshore.v1.OperatorService.RemoveGroup:output_type -> farshore.v1.RemoveGroupResponse
+	26, // 84: farshore.v1.OperatorService.ListMachines:output_type -> farshore.v1.ListMachinesResponse
+	28, // 85: farshore.v1.OperatorService.GetMachine:output_type -> farshore.v1.GetMachineResponse
+	43, // 86: farshore.v1.OperatorService.Can:output_type -> farshore.v1.CanResponse
+	46, // 87: farshore.v1.OperatorService.ListPoints:output_type -> farshore.v1.ListPointsResponse
+	49, // 88: farshore.v1.OperatorService.PinPoint:output_type -> farshore.v1.PinPointResponse
+	51, // 89: farshore.v1.OperatorService.UnpinPoint:output_type -> farshore.v1.UnpinPointResponse
+	53, // 90: farshore.v1.OperatorService.Start:output_type -> farshore.v1.StartResponse
+	55, // 91: farshore.v1.OperatorService.Verify:output_type -> farshore.v1.VerifyResponse
+	57, // 92: farshore.v1.OperatorService.ListRuns:output_type -> farshore.v1.ListRunsResponse
+	59, // 93: farshore.v1.OperatorService.GetRun:output_type -> farshore.v1.GetRunResponse
+	63, // 94: farshore.v1.OperatorService.CancelRun:output_type -> farshore.v1.CancelRunResponse
+	74, // [74:95] is the sub-list for method output_type
+	53, // [53:74] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_farshore_v1_operator_proto_init() }
@@ -3715,14 +4858,14 @@ func file_farshore_v1_operator_proto_init() {
 		return
 	}
 	file_farshore_v1_hub_proto_init()
-	file_farshore_v1_operator_proto_msgTypes[11].OneofWrappers = []any{}
+	file_farshore_v1_operator_proto_msgTypes[21].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_farshore_v1_operator_proto_rawDesc), len(file_farshore_v1_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   48,
+			NumMessages:   66,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

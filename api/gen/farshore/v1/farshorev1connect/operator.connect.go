@@ -44,6 +44,9 @@ const (
 	// OperatorServiceGetStatusProcedure is the fully-qualified name of the OperatorService's GetStatus
 	// RPC.
 	OperatorServiceGetStatusProcedure = "/farshore.v1.OperatorService/GetStatus"
+	// OperatorServiceCheckVaultProcedure is the fully-qualified name of the OperatorService's
+	// CheckVault RPC.
+	OperatorServiceCheckVaultProcedure = "/farshore.v1.OperatorService/CheckVault"
 	// OperatorServiceCreateJoinTokenProcedure is the fully-qualified name of the OperatorService's
 	// CreateJoinToken RPC.
 	OperatorServiceCreateJoinTokenProcedure = "/farshore.v1.OperatorService/CreateJoinToken"
@@ -59,6 +62,15 @@ const (
 	// OperatorServiceRebuildReplicaProcedure is the fully-qualified name of the OperatorService's
 	// RebuildReplica RPC.
 	OperatorServiceRebuildReplicaProcedure = "/farshore.v1.OperatorService/RebuildReplica"
+	// OperatorServiceSetGroupProcedure is the fully-qualified name of the OperatorService's SetGroup
+	// RPC.
+	OperatorServiceSetGroupProcedure = "/farshore.v1.OperatorService/SetGroup"
+	// OperatorServiceListGroupsProcedure is the fully-qualified name of the OperatorService's
+	// ListGroups RPC.
+	OperatorServiceListGroupsProcedure = "/farshore.v1.OperatorService/ListGroups"
+	// OperatorServiceRemoveGroupProcedure is the fully-qualified name of the OperatorService's
+	// RemoveGroup RPC.
+	OperatorServiceRemoveGroupProcedure = "/farshore.v1.OperatorService/RemoveGroup"
 	// OperatorServiceListMachinesProcedure is the fully-qualified name of the OperatorService's
 	// ListMachines RPC.
 	OperatorServiceListMachinesProcedure = "/farshore.v1.OperatorService/ListMachines"
@@ -70,8 +82,16 @@ const (
 	// OperatorServiceListPointsProcedure is the fully-qualified name of the OperatorService's
 	// ListPoints RPC.
 	OperatorServiceListPointsProcedure = "/farshore.v1.OperatorService/ListPoints"
+	// OperatorServicePinPointProcedure is the fully-qualified name of the OperatorService's PinPoint
+	// RPC.
+	OperatorServicePinPointProcedure = "/farshore.v1.OperatorService/PinPoint"
+	// OperatorServiceUnpinPointProcedure is the fully-qualified name of the OperatorService's
+	// UnpinPoint RPC.
+	OperatorServiceUnpinPointProcedure = "/farshore.v1.OperatorService/UnpinPoint"
 	// OperatorServiceStartProcedure is the fully-qualified name of the OperatorService's Start RPC.
 	OperatorServiceStartProcedure = "/farshore.v1.OperatorService/Start"
+	// OperatorServiceVerifyProcedure is the fully-qualified name of the OperatorService's Verify RPC.
+	OperatorServiceVerifyProcedure = "/farshore.v1.OperatorService/Verify"
 	// OperatorServiceListRunsProcedure is the fully-qualified name of the OperatorService's ListRuns
 	// RPC.
 	OperatorServiceListRunsProcedure = "/farshore.v1.OperatorService/ListRuns"
@@ -86,6 +106,8 @@ const (
 type OperatorServiceClient interface {
 	// GetStatus tells how the configuration server itself is.
 	GetStatus(context.Context, *connect.Request[v1.GetStatusRequest]) (*connect.Response[v1.GetStatusResponse], error)
+	// CheckVault tells how the vault's storage guards what is deleted: soft delete, immutability.
+	CheckVault(context.Context, *connect.Request[v1.CheckVaultRequest]) (*connect.Response[v1.CheckVaultResponse], error)
 	// CreateJoinToken makes the right to enrol once under one name.
 	CreateJoinToken(context.Context, *connect.Request[v1.CreateJoinTokenRequest]) (*connect.Response[v1.CreateJoinTokenResponse], error)
 	// ListNodes lists everything that has enrolled.
@@ -96,6 +118,12 @@ type OperatorServiceClient interface {
 	ChangeProcessServer(context.Context, *connect.Request[v1.ChangeProcessServerRequest]) (*connect.Response[v1.ChangeProcessServerResponse], error)
 	// RebuildReplica has the applier of a machine make its replica anew from the journal.
 	RebuildReplica(context.Context, *connect.Request[v1.RebuildReplicaRequest]) (*connect.Response[v1.RebuildReplicaResponse], error)
+	// SetGroup has machines make points together: a new group, or one whose members or frequency change while it works.
+	SetGroup(context.Context, *connect.Request[v1.SetGroupRequest]) (*connect.Response[v1.SetGroupResponse], error)
+	// ListGroups lists the replication groups.
+	ListGroups(context.Context, *connect.Request[v1.ListGroupsRequest]) (*connect.Response[v1.ListGroupsResponse], error)
+	// RemoveGroup ends a group. Its points stay; those of each machine go on.
+	RemoveGroup(context.Context, *connect.Request[v1.RemoveGroupRequest]) (*connect.Response[v1.RemoveGroupResponse], error)
 	// ListMachines lists the machines whose agents have enrolled.
 	ListMachines(context.Context, *connect.Request[v1.ListMachinesRequest]) (*connect.Response[v1.ListMachinesResponse], error)
 	// GetMachine tells everything about one machine.
@@ -104,11 +132,18 @@ type OperatorServiceClient interface {
 	Can(context.Context, *connect.Request[v1.CanRequest]) (*connect.Response[v1.CanResponse], error)
 	// ListPoints lists a machine's recovery points, newest first.
 	ListPoints(context.Context, *connect.Request[v1.ListPointsRequest]) (*connect.Response[v1.ListPointsResponse], error)
+	// PinPoint keeps a recovery point, whatever retention says, in the name of the operator who asks.
+	PinPoint(context.Context, *connect.Request[v1.PinPointRequest]) (*connect.Response[v1.PinPointResponse], error)
+	// UnpinPoint leaves points to retention again. Pins of runs are not touched.
+	UnpinPoint(context.Context, *connect.Request[v1.UnpinPointRequest]) (*connect.Response[v1.UnpinPointResponse], error)
 	// Start asks for an operation on a machine: enable, disable, pause, resume, test-failover, cleanup-test, failover,
 	// change-recovery-point, commit, cancel-failover, reprotect, cancel-reprotect, failback, commit-failback, cancel-failback,
-	// set-failback-policy. It answers when the operation is accepted or refused; a long one goes
+	// set-failback-policy, set-policy. It answers when the operation is accepted or refused; a long one goes
 	// on as a run.
 	Start(context.Context, *connect.Request[v1.StartRequest]) (*connect.Response[v1.StartResponse], error)
+	// Verify has an applier read everything that the vault holds of a machine, or of every machine, and say what of it is not
+	// what was written. It goes on as a run, whose outcome is the report.
+	Verify(context.Context, *connect.Request[v1.VerifyRequest]) (*connect.Response[v1.VerifyResponse], error)
 	// ListRuns lists runs, newest first.
 	ListRuns(context.Context, *connect.Request[v1.ListRunsRequest]) (*connect.Response[v1.ListRunsResponse], error)
 	// GetRun tells how far a run is, step by step.
@@ -132,6 +167,12 @@ func NewOperatorServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			httpClient,
 			baseURL+OperatorServiceGetStatusProcedure,
 			connect.WithSchema(operatorServiceMethods.ByName("GetStatus")),
+			connect.WithClientOptions(opts...),
+		),
+		checkVault: connect.NewClient[v1.CheckVaultRequest, v1.CheckVaultResponse](
+			httpClient,
+			baseURL+OperatorServiceCheckVaultProcedure,
+			connect.WithSchema(operatorServiceMethods.ByName("CheckVault")),
 			connect.WithClientOptions(opts...),
 		),
 		createJoinToken: connect.NewClient[v1.CreateJoinTokenRequest, v1.CreateJoinTokenResponse](
@@ -164,6 +205,24 @@ func NewOperatorServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			connect.WithSchema(operatorServiceMethods.ByName("RebuildReplica")),
 			connect.WithClientOptions(opts...),
 		),
+		setGroup: connect.NewClient[v1.SetGroupRequest, v1.SetGroupResponse](
+			httpClient,
+			baseURL+OperatorServiceSetGroupProcedure,
+			connect.WithSchema(operatorServiceMethods.ByName("SetGroup")),
+			connect.WithClientOptions(opts...),
+		),
+		listGroups: connect.NewClient[v1.ListGroupsRequest, v1.ListGroupsResponse](
+			httpClient,
+			baseURL+OperatorServiceListGroupsProcedure,
+			connect.WithSchema(operatorServiceMethods.ByName("ListGroups")),
+			connect.WithClientOptions(opts...),
+		),
+		removeGroup: connect.NewClient[v1.RemoveGroupRequest, v1.RemoveGroupResponse](
+			httpClient,
+			baseURL+OperatorServiceRemoveGroupProcedure,
+			connect.WithSchema(operatorServiceMethods.ByName("RemoveGroup")),
+			connect.WithClientOptions(opts...),
+		),
 		listMachines: connect.NewClient[v1.ListMachinesRequest, v1.ListMachinesResponse](
 			httpClient,
 			baseURL+OperatorServiceListMachinesProcedure,
@@ -188,10 +247,28 @@ func NewOperatorServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			connect.WithSchema(operatorServiceMethods.ByName("ListPoints")),
 			connect.WithClientOptions(opts...),
 		),
+		pinPoint: connect.NewClient[v1.PinPointRequest, v1.PinPointResponse](
+			httpClient,
+			baseURL+OperatorServicePinPointProcedure,
+			connect.WithSchema(operatorServiceMethods.ByName("PinPoint")),
+			connect.WithClientOptions(opts...),
+		),
+		unpinPoint: connect.NewClient[v1.UnpinPointRequest, v1.UnpinPointResponse](
+			httpClient,
+			baseURL+OperatorServiceUnpinPointProcedure,
+			connect.WithSchema(operatorServiceMethods.ByName("UnpinPoint")),
+			connect.WithClientOptions(opts...),
+		),
 		start: connect.NewClient[v1.StartRequest, v1.StartResponse](
 			httpClient,
 			baseURL+OperatorServiceStartProcedure,
 			connect.WithSchema(operatorServiceMethods.ByName("Start")),
+			connect.WithClientOptions(opts...),
+		),
+		verify: connect.NewClient[v1.VerifyRequest, v1.VerifyResponse](
+			httpClient,
+			baseURL+OperatorServiceVerifyProcedure,
+			connect.WithSchema(operatorServiceMethods.ByName("Verify")),
 			connect.WithClientOptions(opts...),
 		),
 		listRuns: connect.NewClient[v1.ListRunsRequest, v1.ListRunsResponse](
@@ -218,16 +295,23 @@ func NewOperatorServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 // operatorServiceClient implements OperatorServiceClient.
 type operatorServiceClient struct {
 	getStatus           *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
+	checkVault          *connect.Client[v1.CheckVaultRequest, v1.CheckVaultResponse]
 	createJoinToken     *connect.Client[v1.CreateJoinTokenRequest, v1.CreateJoinTokenResponse]
 	listNodes           *connect.Client[v1.ListNodesRequest, v1.ListNodesResponse]
 	removeNode          *connect.Client[v1.RemoveNodeRequest, v1.RemoveNodeResponse]
 	changeProcessServer *connect.Client[v1.ChangeProcessServerRequest, v1.ChangeProcessServerResponse]
 	rebuildReplica      *connect.Client[v1.RebuildReplicaRequest, v1.RebuildReplicaResponse]
+	setGroup            *connect.Client[v1.SetGroupRequest, v1.SetGroupResponse]
+	listGroups          *connect.Client[v1.ListGroupsRequest, v1.ListGroupsResponse]
+	removeGroup         *connect.Client[v1.RemoveGroupRequest, v1.RemoveGroupResponse]
 	listMachines        *connect.Client[v1.ListMachinesRequest, v1.ListMachinesResponse]
 	getMachine          *connect.Client[v1.GetMachineRequest, v1.GetMachineResponse]
 	can                 *connect.Client[v1.CanRequest, v1.CanResponse]
 	listPoints          *connect.Client[v1.ListPointsRequest, v1.ListPointsResponse]
+	pinPoint            *connect.Client[v1.PinPointRequest, v1.PinPointResponse]
+	unpinPoint          *connect.Client[v1.UnpinPointRequest, v1.UnpinPointResponse]
 	start               *connect.Client[v1.StartRequest, v1.StartResponse]
+	verify              *connect.Client[v1.VerifyRequest, v1.VerifyResponse]
 	listRuns            *connect.Client[v1.ListRunsRequest, v1.ListRunsResponse]
 	getRun              *connect.Client[v1.GetRunRequest, v1.GetRunResponse]
 	cancelRun           *connect.Client[v1.CancelRunRequest, v1.CancelRunResponse]
@@ -236,6 +320,11 @@ type operatorServiceClient struct {
 // GetStatus calls farshore.v1.OperatorService.GetStatus.
 func (c *operatorServiceClient) GetStatus(ctx context.Context, req *connect.Request[v1.GetStatusRequest]) (*connect.Response[v1.GetStatusResponse], error) {
 	return c.getStatus.CallUnary(ctx, req)
+}
+
+// CheckVault calls farshore.v1.OperatorService.CheckVault.
+func (c *operatorServiceClient) CheckVault(ctx context.Context, req *connect.Request[v1.CheckVaultRequest]) (*connect.Response[v1.CheckVaultResponse], error) {
+	return c.checkVault.CallUnary(ctx, req)
 }
 
 // CreateJoinToken calls farshore.v1.OperatorService.CreateJoinToken.
@@ -263,6 +352,21 @@ func (c *operatorServiceClient) RebuildReplica(ctx context.Context, req *connect
 	return c.rebuildReplica.CallUnary(ctx, req)
 }
 
+// SetGroup calls farshore.v1.OperatorService.SetGroup.
+func (c *operatorServiceClient) SetGroup(ctx context.Context, req *connect.Request[v1.SetGroupRequest]) (*connect.Response[v1.SetGroupResponse], error) {
+	return c.setGroup.CallUnary(ctx, req)
+}
+
+// ListGroups calls farshore.v1.OperatorService.ListGroups.
+func (c *operatorServiceClient) ListGroups(ctx context.Context, req *connect.Request[v1.ListGroupsRequest]) (*connect.Response[v1.ListGroupsResponse], error) {
+	return c.listGroups.CallUnary(ctx, req)
+}
+
+// RemoveGroup calls farshore.v1.OperatorService.RemoveGroup.
+func (c *operatorServiceClient) RemoveGroup(ctx context.Context, req *connect.Request[v1.RemoveGroupRequest]) (*connect.Response[v1.RemoveGroupResponse], error) {
+	return c.removeGroup.CallUnary(ctx, req)
+}
+
 // ListMachines calls farshore.v1.OperatorService.ListMachines.
 func (c *operatorServiceClient) ListMachines(ctx context.Context, req *connect.Request[v1.ListMachinesRequest]) (*connect.Response[v1.ListMachinesResponse], error) {
 	return c.listMachines.CallUnary(ctx, req)
@@ -283,9 +387,24 @@ func (c *operatorServiceClient) ListPoints(ctx context.Context, req *connect.Req
 	return c.listPoints.CallUnary(ctx, req)
 }
 
+// PinPoint calls farshore.v1.OperatorService.PinPoint.
+func (c *operatorServiceClient) PinPoint(ctx context.Context, req *connect.Request[v1.PinPointRequest]) (*connect.Response[v1.PinPointResponse], error) {
+	return c.pinPoint.CallUnary(ctx, req)
+}
+
+// UnpinPoint calls farshore.v1.OperatorService.UnpinPoint.
+func (c *operatorServiceClient) UnpinPoint(ctx context.Context, req *connect.Request[v1.UnpinPointRequest]) (*connect.Response[v1.UnpinPointResponse], error) {
+	return c.unpinPoint.CallUnary(ctx, req)
+}
+
 // Start calls farshore.v1.OperatorService.Start.
 func (c *operatorServiceClient) Start(ctx context.Context, req *connect.Request[v1.StartRequest]) (*connect.Response[v1.StartResponse], error) {
 	return c.start.CallUnary(ctx, req)
+}
+
+// Verify calls farshore.v1.OperatorService.Verify.
+func (c *operatorServiceClient) Verify(ctx context.Context, req *connect.Request[v1.VerifyRequest]) (*connect.Response[v1.VerifyResponse], error) {
+	return c.verify.CallUnary(ctx, req)
 }
 
 // ListRuns calls farshore.v1.OperatorService.ListRuns.
@@ -307,6 +426,8 @@ func (c *operatorServiceClient) CancelRun(ctx context.Context, req *connect.Requ
 type OperatorServiceHandler interface {
 	// GetStatus tells how the configuration server itself is.
 	GetStatus(context.Context, *connect.Request[v1.GetStatusRequest]) (*connect.Response[v1.GetStatusResponse], error)
+	// CheckVault tells how the vault's storage guards what is deleted: soft delete, immutability.
+	CheckVault(context.Context, *connect.Request[v1.CheckVaultRequest]) (*connect.Response[v1.CheckVaultResponse], error)
 	// CreateJoinToken makes the right to enrol once under one name.
 	CreateJoinToken(context.Context, *connect.Request[v1.CreateJoinTokenRequest]) (*connect.Response[v1.CreateJoinTokenResponse], error)
 	// ListNodes lists everything that has enrolled.
@@ -317,6 +438,12 @@ type OperatorServiceHandler interface {
 	ChangeProcessServer(context.Context, *connect.Request[v1.ChangeProcessServerRequest]) (*connect.Response[v1.ChangeProcessServerResponse], error)
 	// RebuildReplica has the applier of a machine make its replica anew from the journal.
 	RebuildReplica(context.Context, *connect.Request[v1.RebuildReplicaRequest]) (*connect.Response[v1.RebuildReplicaResponse], error)
+	// SetGroup has machines make points together: a new group, or one whose members or frequency change while it works.
+	SetGroup(context.Context, *connect.Request[v1.SetGroupRequest]) (*connect.Response[v1.SetGroupResponse], error)
+	// ListGroups lists the replication groups.
+	ListGroups(context.Context, *connect.Request[v1.ListGroupsRequest]) (*connect.Response[v1.ListGroupsResponse], error)
+	// RemoveGroup ends a group. Its points stay; those of each machine go on.
+	RemoveGroup(context.Context, *connect.Request[v1.RemoveGroupRequest]) (*connect.Response[v1.RemoveGroupResponse], error)
 	// ListMachines lists the machines whose agents have enrolled.
 	ListMachines(context.Context, *connect.Request[v1.ListMachinesRequest]) (*connect.Response[v1.ListMachinesResponse], error)
 	// GetMachine tells everything about one machine.
@@ -325,11 +452,18 @@ type OperatorServiceHandler interface {
 	Can(context.Context, *connect.Request[v1.CanRequest]) (*connect.Response[v1.CanResponse], error)
 	// ListPoints lists a machine's recovery points, newest first.
 	ListPoints(context.Context, *connect.Request[v1.ListPointsRequest]) (*connect.Response[v1.ListPointsResponse], error)
+	// PinPoint keeps a recovery point, whatever retention says, in the name of the operator who asks.
+	PinPoint(context.Context, *connect.Request[v1.PinPointRequest]) (*connect.Response[v1.PinPointResponse], error)
+	// UnpinPoint leaves points to retention again. Pins of runs are not touched.
+	UnpinPoint(context.Context, *connect.Request[v1.UnpinPointRequest]) (*connect.Response[v1.UnpinPointResponse], error)
 	// Start asks for an operation on a machine: enable, disable, pause, resume, test-failover, cleanup-test, failover,
 	// change-recovery-point, commit, cancel-failover, reprotect, cancel-reprotect, failback, commit-failback, cancel-failback,
-	// set-failback-policy. It answers when the operation is accepted or refused; a long one goes
+	// set-failback-policy, set-policy. It answers when the operation is accepted or refused; a long one goes
 	// on as a run.
 	Start(context.Context, *connect.Request[v1.StartRequest]) (*connect.Response[v1.StartResponse], error)
+	// Verify has an applier read everything that the vault holds of a machine, or of every machine, and say what of it is not
+	// what was written. It goes on as a run, whose outcome is the report.
+	Verify(context.Context, *connect.Request[v1.VerifyRequest]) (*connect.Response[v1.VerifyResponse], error)
 	// ListRuns lists runs, newest first.
 	ListRuns(context.Context, *connect.Request[v1.ListRunsRequest]) (*connect.Response[v1.ListRunsResponse], error)
 	// GetRun tells how far a run is, step by step.
@@ -349,6 +483,12 @@ func NewOperatorServiceHandler(svc OperatorServiceHandler, opts ...connect.Handl
 		OperatorServiceGetStatusProcedure,
 		svc.GetStatus,
 		connect.WithSchema(operatorServiceMethods.ByName("GetStatus")),
+		connect.WithHandlerOptions(opts...),
+	)
+	operatorServiceCheckVaultHandler := connect.NewUnaryHandler(
+		OperatorServiceCheckVaultProcedure,
+		svc.CheckVault,
+		connect.WithSchema(operatorServiceMethods.ByName("CheckVault")),
 		connect.WithHandlerOptions(opts...),
 	)
 	operatorServiceCreateJoinTokenHandler := connect.NewUnaryHandler(
@@ -381,6 +521,24 @@ func NewOperatorServiceHandler(svc OperatorServiceHandler, opts ...connect.Handl
 		connect.WithSchema(operatorServiceMethods.ByName("RebuildReplica")),
 		connect.WithHandlerOptions(opts...),
 	)
+	operatorServiceSetGroupHandler := connect.NewUnaryHandler(
+		OperatorServiceSetGroupProcedure,
+		svc.SetGroup,
+		connect.WithSchema(operatorServiceMethods.ByName("SetGroup")),
+		connect.WithHandlerOptions(opts...),
+	)
+	operatorServiceListGroupsHandler := connect.NewUnaryHandler(
+		OperatorServiceListGroupsProcedure,
+		svc.ListGroups,
+		connect.WithSchema(operatorServiceMethods.ByName("ListGroups")),
+		connect.WithHandlerOptions(opts...),
+	)
+	operatorServiceRemoveGroupHandler := connect.NewUnaryHandler(
+		OperatorServiceRemoveGroupProcedure,
+		svc.RemoveGroup,
+		connect.WithSchema(operatorServiceMethods.ByName("RemoveGroup")),
+		connect.WithHandlerOptions(opts...),
+	)
 	operatorServiceListMachinesHandler := connect.NewUnaryHandler(
 		OperatorServiceListMachinesProcedure,
 		svc.ListMachines,
@@ -405,10 +563,28 @@ func NewOperatorServiceHandler(svc OperatorServiceHandler, opts ...connect.Handl
 		connect.WithSchema(operatorServiceMethods.ByName("ListPoints")),
 		connect.WithHandlerOptions(opts...),
 	)
+	operatorServicePinPointHandler := connect.NewUnaryHandler(
+		OperatorServicePinPointProcedure,
+		svc.PinPoint,
+		connect.WithSchema(operatorServiceMethods.ByName("PinPoint")),
+		connect.WithHandlerOptions(opts...),
+	)
+	operatorServiceUnpinPointHandler := connect.NewUnaryHandler(
+		OperatorServiceUnpinPointProcedure,
+		svc.UnpinPoint,
+		connect.WithSchema(operatorServiceMethods.ByName("UnpinPoint")),
+		connect.WithHandlerOptions(opts...),
+	)
 	operatorServiceStartHandler := connect.NewUnaryHandler(
 		OperatorServiceStartProcedure,
 		svc.Start,
 		connect.WithSchema(operatorServiceMethods.ByName("Start")),
+		connect.WithHandlerOptions(opts...),
+	)
+	operatorServiceVerifyHandler := connect.NewUnaryHandler(
+		OperatorServiceVerifyProcedure,
+		svc.Verify,
+		connect.WithSchema(operatorServiceMethods.ByName("Verify")),
 		connect.WithHandlerOptions(opts...),
 	)
 	operatorServiceListRunsHandler := connect.NewUnaryHandler(
@@ -433,6 +609,8 @@ func NewOperatorServiceHandler(svc OperatorServiceHandler, opts ...connect.Handl
 		switch r.URL.Path {
 		case OperatorServiceGetStatusProcedure:
 			operatorServiceGetStatusHandler.ServeHTTP(w, r)
+		case OperatorServiceCheckVaultProcedure:
+			operatorServiceCheckVaultHandler.ServeHTTP(w, r)
 		case OperatorServiceCreateJoinTokenProcedure:
 			operatorServiceCreateJoinTokenHandler.ServeHTTP(w, r)
 		case OperatorServiceListNodesProcedure:
@@ -443,6 +621,12 @@ func NewOperatorServiceHandler(svc OperatorServiceHandler, opts ...connect.Handl
 			operatorServiceChangeProcessServerHandler.ServeHTTP(w, r)
 		case OperatorServiceRebuildReplicaProcedure:
 			operatorServiceRebuildReplicaHandler.ServeHTTP(w, r)
+		case OperatorServiceSetGroupProcedure:
+			operatorServiceSetGroupHandler.ServeHTTP(w, r)
+		case OperatorServiceListGroupsProcedure:
+			operatorServiceListGroupsHandler.ServeHTTP(w, r)
+		case OperatorServiceRemoveGroupProcedure:
+			operatorServiceRemoveGroupHandler.ServeHTTP(w, r)
 		case OperatorServiceListMachinesProcedure:
 			operatorServiceListMachinesHandler.ServeHTTP(w, r)
 		case OperatorServiceGetMachineProcedure:
@@ -451,8 +635,14 @@ func NewOperatorServiceHandler(svc OperatorServiceHandler, opts ...connect.Handl
 			operatorServiceCanHandler.ServeHTTP(w, r)
 		case OperatorServiceListPointsProcedure:
 			operatorServiceListPointsHandler.ServeHTTP(w, r)
+		case OperatorServicePinPointProcedure:
+			operatorServicePinPointHandler.ServeHTTP(w, r)
+		case OperatorServiceUnpinPointProcedure:
+			operatorServiceUnpinPointHandler.ServeHTTP(w, r)
 		case OperatorServiceStartProcedure:
 			operatorServiceStartHandler.ServeHTTP(w, r)
+		case OperatorServiceVerifyProcedure:
+			operatorServiceVerifyHandler.ServeHTTP(w, r)
 		case OperatorServiceListRunsProcedure:
 			operatorServiceListRunsHandler.ServeHTTP(w, r)
 		case OperatorServiceGetRunProcedure:
@@ -470,6 +660,10 @@ type UnimplementedOperatorServiceHandler struct{}
 
 func (UnimplementedOperatorServiceHandler) GetStatus(context.Context, *connect.Request[v1.GetStatusRequest]) (*connect.Response[v1.GetStatusResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("farshore.v1.OperatorService.GetStatus is not implemented"))
+}
+
+func (UnimplementedOperatorServiceHandler) CheckVault(context.Context, *connect.Request[v1.CheckVaultRequest]) (*connect.Response[v1.CheckVaultResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("farshore.v1.OperatorService.CheckVault is not implemented"))
 }
 
 func (UnimplementedOperatorServiceHandler) CreateJoinToken(context.Context, *connect.Request[v1.CreateJoinTokenRequest]) (*connect.Response[v1.CreateJoinTokenResponse], error) {
@@ -492,6 +686,18 @@ func (UnimplementedOperatorServiceHandler) RebuildReplica(context.Context, *conn
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("farshore.v1.OperatorService.RebuildReplica is not implemented"))
 }
 
+func (UnimplementedOperatorServiceHandler) SetGroup(context.Context, *connect.Request[v1.SetGroupRequest]) (*connect.Response[v1.SetGroupResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("farshore.v1.OperatorService.SetGroup is not implemented"))
+}
+
+func (UnimplementedOperatorServiceHandler) ListGroups(context.Context, *connect.Request[v1.ListGroupsRequest]) (*connect.Response[v1.ListGroupsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("farshore.v1.OperatorService.ListGroups is not implemented"))
+}
+
+func (UnimplementedOperatorServiceHandler) RemoveGroup(context.Context, *connect.Request[v1.RemoveGroupRequest]) (*connect.Response[v1.RemoveGroupResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("farshore.v1.OperatorService.RemoveGroup is not implemented"))
+}
+
 func (UnimplementedOperatorServiceHandler) ListMachines(context.Context, *connect.Request[v1.ListMachinesRequest]) (*connect.Response[v1.ListMachinesResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("farshore.v1.OperatorService.ListMachines is not implemented"))
 }
@@ -508,8 +714,20 @@ func (UnimplementedOperatorServiceHandler) ListPoints(context.Context, *connect.
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("farshore.v1.OperatorService.ListPoints is not implemented"))
 }
 
+func (UnimplementedOperatorServiceHandler) PinPoint(context.Context, *connect.Request[v1.PinPointRequest]) (*connect.Response[v1.PinPointResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("farshore.v1.OperatorService.PinPoint is not implemented"))
+}
+
+func (UnimplementedOperatorServiceHandler) UnpinPoint(context.Context, *connect.Request[v1.UnpinPointRequest]) (*connect.Response[v1.UnpinPointResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("farshore.v1.OperatorService.UnpinPoint is not implemented"))
+}
+
 func (UnimplementedOperatorServiceHandler) Start(context.Context, *connect.Request[v1.StartRequest]) (*connect.Response[v1.StartResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("farshore.v1.OperatorService.Start is not implemented"))
+}
+
+func (UnimplementedOperatorServiceHandler) Verify(context.Context, *connect.Request[v1.VerifyRequest]) (*connect.Response[v1.VerifyResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("farshore.v1.OperatorService.Verify is not implemented"))
 }
 
 func (UnimplementedOperatorServiceHandler) ListRuns(context.Context, *connect.Request[v1.ListRunsRequest]) (*connect.Response[v1.ListRunsResponse], error) {
