@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -133,27 +134,47 @@ func goOut(r *rig.Rig) (disk, there string) {
 		r.Fatalf("machine %v, %v", m, err)
 	}
 	r.Writer.Kill()
-	must(r, "failover", "start", r.Machine)
-	must(r, "failover", "commit", r.Machine)
-	images, err := filepath.Glob(filepath.Join(r.Dir, "farshore", "disks", "*"))
-	if err != nil || len(images) != 1 {
-		r.Fatalf("disks of the recovered machine: %v, %v", images, err)
-	}
-	there = loopOf(r, images[0])
-	if err := r.StartBody(r.Context(), "recovered", there); err != nil {
-		r.Fatal(err)
-	}
-	return m.GetSpec().GetDisks()[0].GetId(), there
+	return m.GetSpec().GetDisks()[0].GetId(), failOver(r, "recovered")
 }
 
-// reprotect brings the machine home to what a file says.
-func reprotect(r *rig.Rig, home string) {
+// failOver fails the machine over, commits that, and starts its agent in the recovered disk, which it gives.
+func failOver(r *rig.Rig, body string) string {
+	r.Helper()
+	disks := func() []string {
+		images, err := filepath.Glob(filepath.Join(r.Dir, "farshore", "disks", "*"))
+		if err != nil {
+			r.Fatal(err)
+		}
+		return images
+	}
+	before := disks()
+	must(r, "failover", "start", r.Machine)
+	must(r, "failover", "commit", r.Machine)
+	images := slices.DeleteFunc(disks(), func(image string) bool { return slices.Contains(before, image) })
+	if len(images) != 1 {
+		r.Fatalf("disks of the recovered machine: %v", images)
+	}
+	there := loopOf(r, images[0])
+	if err := r.StartBody(r.Context(), body, there); err != nil {
+		r.Fatal(err)
+	}
+	return there
+}
+
+// homeward gives the command that brings the machine home to what a file says.
+func homeward(r *rig.Rig, home string) []string {
 	r.Helper()
 	path := filepath.Join(r.Dir, "home.yaml")
 	if err := os.WriteFile(path, []byte(home), 0o600); err != nil {
 		r.Fatal(err)
 	}
-	must(r, "reprotect", "start", r.Machine, "--home", path, "--points-every", "1s")
+	return []string{"reprotect", "start", r.Machine, "--home", path, "--points-every", "1s"}
+}
+
+// reprotect brings the machine home to what a file says.
+func reprotect(r *rig.Rig, home string) {
+	r.Helper()
+	must(r, homeward(r, home)...)
 	m, err := r.Show(r.Context())
 	if err != nil {
 		r.Fatal(err)
@@ -220,7 +241,8 @@ func TestAMachineComesHomeToVSphere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := rig.UpWith(t, "home-2", &stack.VCenter{URL: hq.URL(), Thumbprint: hq.Thumbprint(), User: vcsim.User, Password: vcsim.Password, Devices: devices})
+	vcenter := &stack.VCenter{URL: hq.URL(), Thumbprint: hq.Thumbprint(), User: vcsim.User, Password: vcsim.Password, Devices: devices}
+	r := rig.UpWith(t, stack.Options{Machine: "home-2", VCenter: vcenter})
 	draw := drawn(t)
 	_, there := goOut(r)
 	if err := r.StartMasterTarget(t.Context(), target, filepath.Join(devices, "scsi-3*")); err != nil {
@@ -228,15 +250,53 @@ func TestAMachineComesHomeToVSphere(t *testing.T) {
 	}
 	reprotect(r, fmt.Sprintf("kind: vsphere\nvsphere: {vcenter: hq, datastore: %s, network: %s}\n", vcsim.Datastore, vcsim.Network))
 	scribble(r, there, draw)
+	failBack(r, hq, there, "home", draw)
+	if os.Getenv("ROUNDTRIP") != "" {
+		comesHomeAgain(r, hq, draw)
+	}
+}
+
+// failBack fails the machine back to its VM and commits that.
+func failBack(r *rig.Rig, hq *vcsim.Server, there, body string, draw *rand.Rand) {
+	r.Helper()
 	home := make(chan string, 1)
-	go func() { home <- bodyAtHome(r, hq, there) }()
+	go func() { home <- bodyAtHome(r, hq, there, body) }()
 	must(r, "failback", "start", r.Machine) // ends when the agent at home has reported
 	goOn(r, <-home, draw)
 }
 
+// comesHomeAgain loses the VM at home and goes the same way once more: the VM of the first time is written over when a person
+// has said so, and only where it differs.
+func comesHomeAgain(r *rig.Rig, hq *vcsim.Server, draw *rand.Rand) {
+	r.Helper()
+	r.Kill(stack.Agent)
+	if err := hq.PowerOff(r.Context(), r.Machine); err != nil {
+		r.Fatal(err)
+	}
+	r.AgentState = filepath.Join(r.Dir, "farshore", "agent-home") // what the machine's disk holds of its agent now
+	there := failOver(r, "recovered-2")
+	home := fmt.Sprintf("kind: vsphere\nvsphere: {vcenter: hq, datastore: %s, network: %s}\n", vcsim.Datastore, vcsim.Network)
+	out, err := r.CLI(r.Context(), append(homeward(r, home), "--yes")...)
+	if err == nil || !strings.Contains(err.Error()+string(out), "FS-5420") || !strings.Contains(err.Error()+string(out), "overwrite: true") {
+		r.Fatalf("without a word the VM of the first time is taken: %v\n%s", err, out)
+	}
+	reprotect(r, home+"overwrite: true\n")
+	m, err := r.Show(r.Context())
+	if err != nil {
+		r.Fatal(err)
+	}
+	written := m.GetWayHome().GetWrittenBytes()
+	r.Logf("%d bytes written to the VM of the first time", written)
+	if written > rig.DiskBytes/2 {
+		r.Errorf("%d bytes were written to the VM of the first time, of %d", written, rig.DiskBytes)
+	}
+	scribble(r, there, draw)
+	failBack(r, hq, there, "home-2", draw)
+}
+
 // bodyAtHome waits until the machine's VM at home is on, compares its disk with the one at the recovery site, and starts the
 // agent in it. It gives the disk.
-func bodyAtHome(r *rig.Rig, hq *vcsim.Server, there string) string {
+func bodyAtHome(r *rig.Rig, hq *vcsim.Server, there, body string) string {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for len(hq.DevicesOf(r.Machine)) == 0 {
@@ -251,7 +311,7 @@ func bodyAtHome(r *rig.Rig, hq *vcsim.Server, there string) string {
 		err = compare(there, device)
 	}
 	if err == nil {
-		err = r.StartBody(r.Context(), "home", device)
+		err = r.StartBody(r.Context(), body, device)
 	}
 	if err != nil {
 		r.Error(err)

@@ -1,9 +1,11 @@
 package qemu
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -26,7 +28,7 @@ type Bus string
 const (
 	Virtio Bus = "virtio" // virtio-blk
 	SCSI   Bus = "scsi"   // virtio-scsi
-	PVSCSI Bus = "pvscsi" // VMware's paravirtual SCSI
+	PVSCSI Bus = "pvscsi" // VMware's paravirtual SCSI; by UEFI see MissingPVSCSI
 	NVMe   Bus = "nvme"
 	IDE    Bus = "ide" // PIIX; at most four disks
 )
@@ -90,6 +92,9 @@ type Machine struct {
 	CPUs      int     // 0 means 1
 	Network   Network
 	NIC       NIC    // empty means [VirtioNet]
+	CPU       string // model; empty means the cheapest to emulate, which has no instructions for ciphers
+	Vars      string // file of the UEFI variables: kept from boot to boot, made if it is not there; empty means fresh ones
+	Typed     bool   // somebody types on the first serial port: see [VM.Type]
 	SerialLog string // what the first serial port prints; made anew. QEMU's own words go to the same name with ".qemu"
 	ReportLog string // what the guest writes to the virtio serial port "report"; empty means there is none
 }
@@ -109,6 +114,25 @@ func Missing() error { return MissingFor(AMD64) }
 // MissingFor says what is missing here to boot machines of an architecture.
 func MissingFor(arch Arch) error {
 	return need.Programs("a virtual machine of the lab", programs[arch])
+}
+
+// MissingPVSCSI says what is missing here to start by UEFI from a disk on PVSCSI.
+func MissingPVSCSI() error {
+	_, err := pvscsiROM()
+	return err
+}
+
+// pvscsiROM is the file with a driver that the card brings along.
+func pvscsiROM() (string, error) {
+	cache, err := need.Cache()
+	if err != nil {
+		return "", err
+	}
+	rom := filepath.Join(cache, "pvscsi.rom")
+	if _, err := os.Stat(rom); err != nil {
+		return "", fmt.Errorf("OVMF has no driver for pvscsi; to build one: tests/lab/qemu/pvscsi-rom.sh .cache/lab/pvscsi.rom: %w", err)
+	}
+	return rom, nil
 }
 
 func (m Machine) arch() Arch {
@@ -137,7 +161,10 @@ func (m Machine) check() error {
 }
 
 // vars is where the machine's own copy of the UEFI variables is kept.
-func (m Machine) vars() string { return m.SerialLog + ".vars" }
+func (m Machine) vars() string { return cmp.Or(m.Vars, m.SerialLog+".vars") }
+
+// keyboard is the socket on which the first serial port hears.
+func (m Machine) keyboard() string { return m.SerialLog + ".in" }
 
 // arguments are QEMU's.
 func (m Machine) arguments() ([]string, error) {
@@ -150,7 +177,12 @@ func (m Machine) arguments() ([]string, error) {
 	}
 	args := []string{
 		"-accel", "tcg,thread=multi", "-smp", strconv.Itoa(cpus), "-m", strconv.Itoa(memory),
-		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "file:" + m.SerialLog,
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+	}
+	if m.Typed {
+		args = append(args, "-chardev", "socket,id=typed,server=on,wait=off,path="+escape(m.keyboard())+",logfile="+escape(m.SerialLog), "-serial", "chardev:typed")
+	} else {
+		args = append(args, "-serial", "file:"+m.SerialLog)
 	}
 	args = append(args, m.board()...)
 	if m.UUID != "" {
@@ -179,7 +211,7 @@ func (m Machine) board() []string {
 	}
 	if m.Direct == nil {
 		// The plain CPU model: a quarter cheaper to emulate than "max", measured on the lab's guest.
-		return []string{"-machine", board, "-cpu", "qemu64"}
+		return []string{"-machine", board, "-cpu", cmp.Or(m.CPU, "qemu64")}
 	}
 	args := []string{
 		"-machine", board, "-cpu", "max", "-kernel", m.Direct.Kernel, "-initrd", m.Direct.Initrd,
@@ -220,7 +252,11 @@ func (d Disk) arguments(n int, bootable bool) ([]string, error) {
 	case SCSI:
 		return append(args, "-device", "virtio-scsi-pci,id=bus-"+id, "-device", "scsi-hd,bus=bus-"+id+".0"+boot+fua), nil
 	case PVSCSI:
-		return append(args, "-device", "pvscsi,id=bus-"+id, "-device", "scsi-hd,bus=bus-"+id+".0"+boot), nil
+		card := "pvscsi,id=bus-" + id
+		if rom, err := pvscsiROM(); err == nil { // without it, too, a machine starts by BIOS
+			card += ",romfile=" + escape(rom)
+		}
+		return append(args, "-device", card, "-device", "scsi-hd,bus=bus-"+id+".0"+boot), nil
 	case NVMe:
 		return append(args, "-device", "nvme"+withSerial(boot, serial)), nil
 	case IDE:

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"net"
 	"os"
 	"regexp"
 	"strconv"
@@ -31,8 +33,10 @@ const (
 
 // VM is a machine that was booted.
 type VM struct {
-	machine Machine
-	child   *process.Process
+	machine  Machine
+	child    *process.Process
+	keyboard net.Conn // nil before anything is typed
+	heard    chan struct{}
 }
 
 // Boot powers a machine on and returns when QEMU runs it. Stop must be called in the end; ctx bounds the start only.
@@ -66,7 +70,7 @@ func Boot(ctx context.Context, m Machine) (*VM, error) {
 
 // prepare removes the traces of an earlier boot and gives the machine fresh UEFI variables.
 func (m Machine) prepare(ctx context.Context) error {
-	for _, path := range []string{m.SerialLog, m.SerialLog + ".qemu", m.ReportLog} {
+	for _, path := range []string{m.SerialLog, m.SerialLog + ".qemu", m.ReportLog, m.keyboard()} {
 		if path == "" {
 			continue
 		}
@@ -83,8 +87,47 @@ func (m Machine) prepare(ctx context.Context) error {
 			What: "needs the firmware OVMF", Remedy: "run: sudo deploy/apt/install.sh", Err: err,
 		}
 	}
+	if _, err := os.Stat(m.vars()); err == nil && m.Vars != "" {
+		return nil
+	}
 	_, err := need.Run(ctx, "cp", firmwareVars, m.vars())
 	return err
+}
+
+// Type types a line on the first serial port of a machine that somebody types on. The line stays plugged in until the machine is
+// stopped: what was typed and not yet read would be lost with it.
+func (vm *VM) Type(ctx context.Context, line string) error {
+	if vm.keyboard == nil {
+		var dialer net.Dialer
+		conn, err := dialer.DialContext(ctx, "unix", vm.machine.keyboard())
+		if err != nil {
+			return fmt.Errorf("type on the console: %w", err)
+		}
+		vm.keyboard, vm.heard = conn, make(chan struct{})
+		go func() { // a machine whose words nobody takes falls silent
+			defer close(vm.heard)
+			_, _ = io.Copy(io.Discard, conn) // they are in the log as well
+		}()
+	}
+	if _, err := vm.keyboard.Write([]byte(line + "\r")); err != nil {
+		return fmt.Errorf("type on the console: %w", err)
+	}
+	return nil
+}
+
+// WaitOff waits until the machine has switched itself off, or restarted: the lab's machines go off then.
+func (vm *VM) WaitOff(ctx context.Context) error {
+	tick := time.NewTicker(readEvery)
+	defer tick.Stop()
+	for vm.child.Running() {
+		select {
+		case <-ctx.Done():
+			console, err := vm.Serial()
+			return fmt.Errorf("wait for the machine to go off: %w; its console ends with:\n%s (%v)", ctx.Err(), quote(console), err)
+		case <-tick.C:
+		}
+	}
+	return nil
 }
 
 // WaitFor gives the first whole or growing line of the console that matches, without control characters.
@@ -169,4 +212,10 @@ func (vm *VM) CPU() (time.Duration, error) {
 }
 
 // Stop cuts the power. Calling it again does nothing.
-func (vm *VM) Stop() { vm.child.Kill() }
+func (vm *VM) Stop() {
+	vm.child.Kill()
+	if vm.keyboard != nil {
+		_ = vm.keyboard.Close() // its other end is gone
+		<-vm.heard
+	}
+}

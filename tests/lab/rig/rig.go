@@ -38,19 +38,33 @@ type Rig struct {
 // recovery point. It skips, loudly, where that cannot be done. Everything ends with the test.
 func Up(t *testing.T, machine string) *Rig {
 	t.Helper()
-	return UpWith(t, machine, nil)
+	return UpWith(t, stack.Options{Machine: machine})
 }
 
-// UpWith is Up with a vCenter where machines may come home to.
-func UpWith(t *testing.T, machine string, vcenter *stack.VCenter) *Rig {
+// UpWith is Up with more than a machine: with places that it may come home to, and what there is at the recovery site.
+func UpWith(t *testing.T, o stack.Options) *Rig {
+	t.Helper()
+	r := Bare(t)
+	r.Writer = r.startWriter()
+	r.Protect(o)
+	return r
+}
+
+// Bare makes the disk, and nobody writes it yet. It skips where UpWith does.
+func Bare(t *testing.T) *Rig {
 	t.Helper()
 	ready(t)
 	r := &Rig{T: t, Dir: t.TempDir()}
 	r.Device = r.loop()
-	r.Writer = r.startWriter()
-	s, err := stack.Up(t.Context(), stack.Options{
-		Dir: filepath.Join(r.Dir, "farshore"), Machine: machine, Sources: []string{r.Device}, FileVault: true, VCenter: vcenter,
-	})
+	return r
+}
+
+// Protect runs all of Farshore for the disk and waits for the first recovery point.
+func (r *Rig) Protect(o stack.Options) {
+	t := r.T
+	t.Helper()
+	o.Dir, o.Sources, o.FileVault = filepath.Join(r.Dir, "farshore"), []string{r.Device}, true
+	s, err := stack.Up(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +81,6 @@ func UpWith(t *testing.T, machine string, vcenter *stack.VCenter) *Rig {
 		t.Fatalf("%v\n%s", err, s.Tail(stack.Control))
 	}
 	r.AwaitPoints(1)
-	return r
 }
 
 // ready skips where the whole cannot run: no root, no programs.

@@ -29,7 +29,7 @@ const Server = "hq-1"
 type Site struct {
 	CA      *credentialtest.CA
 	KeyFile string // the vault key, for farshore-restore
-	Vault   string // the vault's folder
+	Vault   string // the vault's folder; empty if it is in none
 
 	t       testing.TB
 	dir     string
@@ -41,10 +41,17 @@ type Site struct {
 // New begins a vault below dir for one machine.
 func New(t testing.TB, dir string, machine farshore.MachineID) *Site {
 	t.Helper()
-	s := &Site{
-		CA: credentialtest.NewCA(t), KeyFile: filepath.Join(dir, "vault.key"), Vault: filepath.Join(dir, "vault"), t: t, dir: dir, machine: machine,
-	}
-	store, _, err := connect.Create(t.Context(), vault.Config{Kind: vault.KindFile, Path: s.Vault})
+	path := filepath.Join(dir, "vault")
+	s := NewAt(t, dir, machine, vault.Config{Kind: vault.KindFile, Path: path})
+	s.Vault = path
+	return s
+}
+
+// NewAt begins a vault anywhere for one machine.
+func NewAt(t testing.TB, dir string, machine farshore.MachineID, at vault.Config) *Site {
+	t.Helper()
+	s := &Site{CA: credentialtest.NewCA(t), KeyFile: filepath.Join(dir, "vault.key"), t: t, dir: dir, machine: machine}
+	store, _, err := connect.Create(t.Context(), at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,6 +113,9 @@ func (s *Site) ServeAs(node *credential.Node, now func() time.Time) (address str
 func (s *Site) Reader() journal.Reader {
 	return journal.Reader{Store: s.deps.Store, Vault: s.deps.Vault, Roots: s.deps.Roots, Keys: vault.KeyRing{s.key}}
 }
+
+// Writer is what a process server writes the machine's stream with.
+func (s *Site) Writer() journal.Deps { return s.deps }
 
 // Claims is what the configuration server writes claims with.
 func (s *Site) Claims() journal.Deps {

@@ -3,8 +3,10 @@ package stack
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
+	farshorev1 "farshore/api/gen/farshore/v1"
 	"farshore/tests/lab/process"
 )
 
@@ -44,7 +46,18 @@ func (s *Stack) StartMasterTarget(ctx context.Context, vm string, devices ...str
 		return err
 	}
 	return s.run(ctx, process.Spec{
-		Name:    MasterTarget,
+		Name: MasterTarget, Ready: s.heard(MasterTarget), // one that has not reported is not chosen
 		Command: []string{s.program("farshore-dataplane"), MasterTarget, "--config", s.write("master-target.yaml", config+s.vaultSection())},
 	})
+}
+
+// heard wants that a node of the role has reported to the configuration server.
+func (s *Stack) heard(role string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		nodes, err := s.Nodes(ctx)
+		if err == nil && !slices.ContainsFunc(nodes, func(n *farshorev1.Node) bool { return n.GetRole() == role && n.GetLastSeenUnix() > 0 }) {
+			err = fmt.Errorf("no %s has reported", role)
+		}
+		return err
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	farshorev1 "farshore/api/gen/farshore/v1"
+	"farshore/dataplane/host"
 )
 
 // askEvery is how often a wait asks again.
@@ -82,16 +83,26 @@ func (s *Stack) Run(ctx context.Context, id string) (*farshorev1.GetRunResponse,
 
 // Enable protects the machine, to the lab's network.
 func (s *Stack) Enable(ctx context.Context, pointsEvery time.Duration) error {
-	_, err := s.CLI(ctx, "machine", "enable", s.Machine, "--location", Location, "--resource-group", ResourceGroup, "--vm-size", VMSize,
+	return s.EnableMachine(ctx, s.Machine, pointsEvery)
+}
+
+// EnableMachine protects any machine so.
+func (s *Stack) EnableMachine(ctx context.Context, name string, pointsEvery time.Duration) error {
+	_, err := s.CLI(ctx, "machine", "enable", name, "--location", Location, "--resource-group", ResourceGroup, "--vm-size", VMSize,
 		"--network", Network, "--subnet", Subnet, "--points-every", pointsEvery.String(), "--app-every", s.AppEvery.String(), "--yes")
 	return err
 }
 
 // Operate starts an operation, without waiting, and gives its run.
 func (s *Stack) Operate(ctx context.Context, args ...string) (string, error) {
-	var answer farshorev1.StartResponse
-	err := s.ask(ctx, &answer, append(args, "--yes", "--wait=false")...)
+	answer, err := s.Begin(ctx, args...)
 	return answer.GetRun(), err
+}
+
+// Begin is Operate that gives the workflow of the operation, too.
+func (s *Stack) Begin(ctx context.Context, args ...string) (*farshorev1.StartResponse, error) {
+	var answer farshorev1.StartResponse
+	return &answer, s.ask(ctx, &answer, append(args, "--yes", "--wait=false")...)
 }
 
 // AwaitMachine asks about the machine until it is as wanted. Whoever asks bounds ctx.
@@ -101,7 +112,7 @@ func (s *Stack) AwaitMachine(ctx context.Context, wanted func(*farshorev1.Machin
 		if err == nil && wanted(m) {
 			return m, nil
 		}
-		if waiting := pause(ctx); waiting != nil {
+		if waiting := host.Pause(ctx, askEvery); waiting != nil {
 			return m, fmt.Errorf("wait for machine %s (%v): %w, last answer: %v", s.Machine, m, waiting, err)
 		}
 	}
@@ -117,7 +128,7 @@ func (s *Stack) AwaitRun(ctx context.Context, id string, done func(*farshorev1.G
 		case err == nil && (status == "failed" || status == "cancelled"):
 			return r, fmt.Errorf("run %s is %s: %v", id, status, r.GetRun().GetFault())
 		}
-		if waiting := pause(ctx); waiting != nil {
+		if waiting := host.Pause(ctx, askEvery); waiting != nil {
 			return r, fmt.Errorf("wait for run %s: %w, last answer: %v", id, waiting, err)
 		}
 	}
@@ -125,14 +136,3 @@ func (s *Stack) AwaitRun(ctx context.Context, id string, done func(*farshorev1.G
 
 // Completed is the end of a run that went well.
 func Completed(r *farshorev1.GetRunResponse) bool { return r.GetRun().GetStatus() == "completed" }
-
-func pause(ctx context.Context) error {
-	timer := time.NewTimer(askEvery)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
-}

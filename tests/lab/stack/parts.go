@@ -2,6 +2,7 @@ package stack
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"time"
 
 	"farshore/tests/lab/armsim"
@@ -26,6 +28,9 @@ const (
 	subscription  = "11111111-2222-3333-4444-555555555555"
 	account       = "/subscriptions/" + subscription + "/resourceGroups/" + ResourceGroup + "/providers/Microsoft.Storage/storageAccounts/devstoreaccount1"
 )
+
+// NetworkID is the resource id of the network that machines are recovered to.
+const NetworkID = "/subscriptions/" + subscription + "/resourceGroups/" + ResourceGroup + "/providers/Microsoft.Network/virtualNetworks/" + Network
 
 // startVault starts Azurite, if the vault is to be there, and writes down how to reach the vault.
 func (s *Stack) startVault(ctx context.Context) error {
@@ -63,6 +68,10 @@ func (s *Stack) startARM(ctx context.Context) error {
 	if hypervisor == nil {
 		hypervisor = &armsim.Switchboard{}
 	}
+	if s.Temporary {
+		s.Servers = &armsim.Startups{Others: hypervisor, Dir: s.path("vms"), Host: "127.0.0.1"}
+		hypervisor = s.Servers
+	}
 	var blobs armsim.Blobs = armsim.FileBlobs{}
 	if s.Azurite != nil {
 		var err error
@@ -97,8 +106,8 @@ func (s *Stack) startTemporal(ctx context.Context) error {
 
 func (s *Stack) startProcessServer(ctx context.Context) error {
 	address := fmt.Sprintf("127.0.0.1:%d", s.Ports.ProcessServer)
-	config := fmt.Sprintf("control: %s\nstate: %s\nlisten: %s\ncache:\n  path: %s\n  bytes: %d\nsegment:\n  ageSeconds: 2\n%s",
-		s.control(), s.path("process-server"), address, s.path("cache"), 1<<30, s.vaultSection())
+	config := fmt.Sprintf("control: %s\nstate: %s\nlisten: %s\naddress: %s\ncache:\n  path: %s\n  bytes: %d\nsegment:\n  ageSeconds: 2\n%s",
+		s.control(), s.path("process-server"), address, s.Reached(s.Ports.ProcessServer), s.path("cache"), 1<<30, s.vaultSection())
 	if err := s.join(ctx, "farshore-dataplane", "process-server", "hq-1"); err != nil {
 		return err
 	}
@@ -144,6 +153,11 @@ func (s *Stack) write(name, content string) string {
 
 // control is the address of the configuration server.
 func (s *Stack) control() string { return fmt.Sprintf("127.0.0.1:%d", s.Ports.Control) }
+
+// Reached is where the replicated machine finds what listens on a port of this host.
+func (s *Stack) Reached(port int) string {
+	return net.JoinHostPort(cmp.Or(s.Host, "127.0.0.1"), strconv.Itoa(port))
+}
 
 // logHolds is ready when the program has said something since its last start; each start says it anew.
 func (s *Stack) logHolds(name, words string) func(context.Context) error {

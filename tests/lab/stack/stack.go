@@ -11,6 +11,7 @@ import (
 
 	"farshore/tests/lab/armsim"
 	"farshore/tests/lab/azurite"
+	"farshore/tests/lab/guest"
 	"farshore/tests/lab/need"
 	"farshore/tests/lab/process"
 )
@@ -32,6 +33,9 @@ type Options struct {
 	FileVault  bool              // keep the vault in a folder instead of Azurite
 	Hypervisor armsim.Hypervisor // what boots recovered machines; nil: they are only known to be on
 	VCenter    *VCenter          // where machines may come home to
+	Host       string            // by what name the machine reaches this host's loopback; "": by its address
+	Root       string            // where the machine's root file system is mounted, which holds its agent's state; "": nowhere
+	Temporary  bool              // there may be temporary process servers at the recovery site
 	Hooks      string            // folder of the agent's quiesce hooks; "" for none
 	AppEvery   time.Duration     // between app-consistent points, which the hooks make; 0: none
 	FixedPorts bool              // the product's own ports instead of free ones
@@ -44,11 +48,14 @@ type Stack struct {
 	Ports   Ports
 	Bin     string // folder of the programs
 	Profile string // the operator's folder
-	ARM     *armsim.Server
-	Azurite *azurite.Server // nil with a file vault
-	front   *http.Server
-	running map[string]*process.Process
-	runDir  string
+	// AgentState is the folder of the agent's state: on the machine's own disk, if that is mounted.
+	AgentState string
+	ARM        *armsim.Server
+	Azurite    *azurite.Server  // nil with a file vault
+	Servers    *armsim.Startups // the temporary process servers; nil if there are none
+	front      *http.Server
+	running    map[string]*process.Process
+	runDir     string
 }
 
 // Ports are where things listen, all on 127.0.0.1.
@@ -56,13 +63,13 @@ type Ports struct {
 	Temporal, TemporalUI, Control, ProcessServer, ARM, AgentMetrics, Azurite int
 }
 
-// standard are the product's own ports; the lab's control does not take 443.
-var standard = Ports{Temporal: 7233, TemporalUI: 8233, Control: 8443, ProcessServer: 9443, ARM: 8444, AgentMetrics: 9464, Azurite: 10000}
+// Standard are the product's own ports; the lab's control does not take 443.
+var Standard = Ports{Temporal: 7233, TemporalUI: 8233, Control: 8443, ProcessServer: 9443, ARM: 8444, AgentMetrics: 9464, Azurite: 10000}
 
 // Up starts everything except the agent, which [Stack.StartAgent] does when its disks are there. On an error nothing is
 // left running.
 func Up(ctx context.Context, o Options) (_ *Stack, err error) {
-	s := &Stack{Options: o, running: map[string]*process.Process{}, Ports: standard, Profile: filepath.Join(o.Dir, "operator")}
+	s := &Stack{Options: o, running: map[string]*process.Process{}, Ports: Standard, Profile: filepath.Join(o.Dir, "operator")}
 	if s.Say == nil {
 		s.Say = func(string) {}
 	}
@@ -71,6 +78,10 @@ func Up(ctx context.Context, o Options) (_ *Stack, err error) {
 			err = errors.Join(err, s.Close())
 		}
 	}()
+	s.AgentState = s.path("agent")
+	if o.Root != "" {
+		s.AgentState = filepath.Join(o.Root, guest.StateDir)
+	}
 	if err := s.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -120,7 +131,7 @@ func (s *Stack) prepare(ctx context.Context) error {
 
 // Close stops everything, last started first.
 func (s *Stack) Close() error {
-	for _, name := range []string{Agent, Applier, ProcessServer, Control, Temporal} {
+	for _, name := range []string{Agent, MasterTarget, Applier, ProcessServer, Control, Temporal} {
 		if p := s.running[name]; p != nil {
 			p.Stop()
 		}
@@ -133,7 +144,7 @@ func (s *Stack) Close() error {
 		s.Azurite.Stop()
 	}
 	if s.runDir != "" {
-		err = errors.Join(err, os.RemoveAll(s.runDir), os.RemoveAll(s.pinDir()))
+		err = errors.Join(err, os.RemoveAll(s.runDir), s.unpin())
 	}
 	return err
 }

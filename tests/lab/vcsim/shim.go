@@ -199,9 +199,16 @@ func (s *shim) bootable(vm *mo.VirtualMachine) bool {
 	return false
 }
 
-// machine is the VM as QEMU emulates it: the same controller and the same card.
+// memoryMiB is enough for the lab's guest with an agent, whatever the VM was given.
+const memoryMiB = 768
+
+// machine is the VM as QEMU emulates it: the same controller, the same card, the same UUID. Home's network is this host's
+// loopback.
 func (s *shim) machine(vm *mo.VirtualMachine) qemu.Machine {
-	m := qemu.Machine{Firmware: qemu.BIOS, Network: qemu.Isolated, NIC: qemu.VMXNet3, SerialLog: filepath.Join(s.opt.Guests, vm.Name+".serial")}
+	m := qemu.Machine{
+		UUID: vm.Config.Uuid, Firmware: qemu.BIOS, MemoryMiB: memoryMiB, Network: qemu.Loopback, NIC: qemu.VMXNet3,
+		SerialLog: filepath.Join(s.opt.Guests, vm.Name+".serial"),
+	}
 	if vm.Config.Firmware == string(types.GuestOsDescriptorFirmwareTypeEfi) {
 		m.Firmware = qemu.UEFI
 	}

@@ -85,6 +85,15 @@ func (s *Server) Reconfigure(ctx context.Context, name string, spec types.Virtua
 	return begun.Wait(ctx)
 }
 
+// PowerOff switches a VM off, as a person does.
+func (s *Server) PowerOff(ctx context.Context, name string) error {
+	begun, err := object.NewVirtualMachine(s.admin.Client, s.Machine(name).Self).PowerOff(ctx)
+	if err != nil {
+		return err
+	}
+	return begun.Wait(ctx)
+}
+
 // Stranger makes a powered-off VM without disks that has nothing to do with Farshore.
 func (s *Server) Stranger(ctx context.Context, name string) error {
 	_, err := s.create(ctx, types.VirtualMachineConfigSpec{
