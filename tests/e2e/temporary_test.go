@@ -3,12 +3,10 @@ package e2e
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"go.temporal.io/sdk/testsuite"
 
@@ -25,19 +23,25 @@ import (
 // step carries out one step of a server of steps, as a worker would.
 func step[In, Out any](t *testing.T, of workers.Server, s activities.Step[In, Out], in In) Out {
 	t.Helper()
+	out, err := try(t, of, s, in)
+	if err != nil {
+		t.Fatalf("%s: %v", s.Name, err)
+	}
+	return out
+}
+
+// try carries a step out that may not succeed.
+func try[In, Out any](t *testing.T, of workers.Server, s activities.Step[In, Out], in In) (out Out, err error) {
+	t.Helper()
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestActivityEnvironment()
 	env.SetTestTimeout(patience)
 	of.Serve(env)
-	var out Out
 	value, err := env.ExecuteActivity(s.Name, in)
 	if err == nil {
 		err = value.Get(&out)
 	}
-	if err != nil {
-		t.Fatalf("%s: %v", s.Name, activities.Inward(err))
-	}
-	return out
+	return out, activities.Inward(err)
 }
 
 func TestATemporaryProcessServerEnrolsReportsAndEndsWithItsRun(t *testing.T) {
@@ -54,31 +58,13 @@ func TestATemporaryProcessServerEnrolsReportsAndEndsWithItsRun(t *testing.T) {
 	}
 	sum := sha256.Sum256(content)
 	startups := &armsim.Startups{Others: &armsim.Switchboard{}, Dir: filepath.Join(dir, "vms"), Host: "127.0.0.1"}
-	server := armsim.New(t.Context(), armsim.Options{Blobs: armsim.MemoryBlobs{}, Hypervisor: startups, DiskDir: t.TempDir()})
-	front := httptest.NewServer(server)
-	t.Cleanup(func() {
-		front.Close()
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	credential, err := azure.CredentialConfig{Kind: "lab"}.Credential(front.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const subscription = "11111111-1111-1111-1111-111111111111"
-	a, err := azure.New(azure.Config{
-		Subscription: subscription, StorageAccountID: "/account", Endpoint: front.URL, PollEvery: 100 * time.Millisecond,
+	_, a := cloud(t, startups, azure.Config{
 		ProcessServer: &azure.ProcessServerConfig{
 			Program: "file://" + program, SHA256: hex.EncodeToString(sum[:]), Image: "Debian:debian-12:12-gen2:latest", Size: "Standard_D2s_v5",
 			Control: hub.Address, Vault: vault.Config{Kind: vault.KindFile, Path: s.Vault},
 		},
-	}, credential)
-	if err != nil {
-		t.Fatal(err)
-	}
+	})
 	a.Enrols(hub.Registry())
-	server.Furnish(armsim.Furnishing{Subscription: subscription, Group: "dr", Location: "lab", Network: "prod", Subnet: "default"})
 	place := activities.Place{
 		Run:    activities.NewRun(activities.ReprotectRun, carriedName, "op-1"),
 		Target: farshore.Target{Location: "lab", ResourceGroup: "dr", VMSize: "Standard_D2s_v5", Network: "prod"},
