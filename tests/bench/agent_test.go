@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,7 +37,7 @@ const (
 	benchLog      = 256 << 20
 	benchPoints   = 5 * time.Second // between recovery points
 	defaultRounds = 5
-	runFor        = 3 * time.Second // of one load
+	runFor        = 10 * time.Second // of one load: two points
 )
 
 // none is no agent at all; the others are grades.
@@ -51,6 +52,7 @@ type agentBench struct {
 	desired agent.Desired
 	dir     string // of the file system
 	loads   []load
+	shares  shares
 	now     *agent.Agent
 	stop    func()
 }
@@ -63,7 +65,8 @@ type load struct {
 
 // BenchmarkAgent compares loads on a disk without an agent and with one in each grade that follows writes, in turn, so that
 // whatever else the machine does hits all of them. The agent makes a point every five seconds and sends to a sink that
-// acknowledges at once, on the same processors. BENCH_ROUNDS says how often each is measured, BENCH_DIR on which disk.
+// acknowledges at once, on the same processors. BENCH_ROUNDS says how often each is measured, BENCH_DIR on which disk;
+// with BENCH_LOAD only the loads whose names hold it are, and nothing else.
 func BenchmarkAgent(b *testing.B) {
 	disktest.NeedRoot(b)
 	if err := need.Programs("this benchmark", "fio", "mkfs.ext4"); err != nil {
@@ -86,7 +89,7 @@ func BenchmarkAgent(b *testing.B) {
 func newAgentBench(b *testing.B) *agentBench {
 	b.Helper()
 	loop := benchDisk(b)
-	a := &agentBench{B: b}
+	a := &agentBench{B: b, shares: newShares(b)}
 	a.dir, _ = disktest.Mount(b, loop.Path, "ext4")
 	dir := disktest.Dir(b)
 	b.Cleanup(func() {
@@ -103,6 +106,7 @@ func newAgentBench(b *testing.B) *agentBench {
 	}
 	a.desired = agent.Desired{Protect: true, CrashEvery: benchPoints, Disks: []farshore.DiskID{id}, ProcessServers: []string{a.sink.Address}}
 	a.loads = append(fioLoads(), pgbench(a)...)
+	a.loads = slices.DeleteFunc(a.loads, func(l load) bool { return !strings.Contains(l.name, os.Getenv("BENCH_LOAD")) })
 	return a
 }
 
@@ -129,7 +133,7 @@ func benchDisk(b *testing.B) *disk.Loop {
 	return loop
 }
 
-// protect begins an agent of a grade and waits until it is in it; end ends it, and whatever it has left in the kernel.
+// protect begins an agent of a grade; end ends it, and whatever it has left in the kernel.
 func (a *agentBench) protect(grade string) {
 	a.Helper()
 	if grade == none {
@@ -140,10 +144,19 @@ func (a *agentBench) protect(grade string) {
 		deps.RingBytes, deps.ChangeLog = benchRing, agent.ChangeLog{MemoryBytes: benchLog}
 	}
 	a.now = agent.New(deps)
+	a.stop = site.Background(a, "the agent", a.now.Run)
+	a.settle(grade)
+}
+
+// settle waits until the agent is in the grade and has nothing to send: what a load has left is not paid for by the next.
+func (a *agentBench) settle(grade string) {
+	a.Helper()
+	if a.now == nil {
+		return
+	}
 	desired := a.desired
 	desired.CrashEvery = 200 * time.Millisecond // until it is where it shall be
 	a.now.Desire(desired)
-	a.stop = site.Background(a, "the agent", a.now.Run)
 	a.await("the grade "+grade, func(o agent.Observed) bool {
 		return o.Phase == agent.Protected && o.Grade == grade && o.CopyTotal == 0 && o.Pending < 1<<20
 	})
@@ -183,22 +196,25 @@ func (a *agentBench) compare(configs []string) {
 	if asked, err := strconv.Atoi(os.Getenv("BENCH_ROUNDS")); err == nil {
 		rounds = asked
 	}
-	got := map[string]map[string][]float64{} // by load and config
+	got, used := map[string]map[string][]float64{}, map[string]map[string][]float64{} // by load and config
 	for _, l := range a.loads {
-		got[l.name] = map[string][]float64{}
+		got[l.name], used[l.name] = map[string][]float64{}, map[string][]float64{}
 	}
 	for r := range rounds {
 		for i := range configs {
 			c := configs[(r+i)%len(configs)]
 			a.protect(c)
 			for _, l := range a.loads {
+				a.settle(c)
+				begun, before := time.Now(), a.processors()
 				got[l.name][c] = append(got[l.name][c], l.run(a))
+				used[l.name][c] = append(used[l.name][c], (a.processors()-before).Seconds()/time.Since(begun).Seconds())
 			}
 			a.end()
 		}
 	}
 	var table strings.Builder
-	fmt.Fprintf(&table, "%d rounds of %v each, in turn; median of the pairs with the lowest and the highest\n%-26s %14s", rounds, runFor, "load", none)
+	fmt.Fprintf(&table, "%s\n%d rounds of %v each, in turn; median of the pairs with the lowest and the highest\n%-26s %14s", a.shares.text, rounds, runFor, "load", none)
 	for _, c := range configs[1:] {
 		fmt.Fprintf(&table, "  %26s", c+" / "+none)
 	}
@@ -210,10 +226,34 @@ func (a *agentBench) compare(configs []string) {
 			a.ReportMetric(middle(ratios), strings.ReplaceAll(l.name, " ", "-")+"-"+c)
 		}
 	}
+	fmt.Fprintf(&table, "\n\nprocessors that agent and sink took together meanwhile, of %d; median\n%-26s", runtime.NumCPU(), "load")
+	for _, c := range configs[1:] {
+		fmt.Fprintf(&table, "  %8s", c)
+	}
+	for _, l := range a.loads {
+		fmt.Fprintf(&table, "\n%-26s", l.name)
+		for _, c := range configs[1:] {
+			fmt.Fprintf(&table, "  %8.2f", middle(used[l.name][c])-middle(used[l.name][none]))
+		}
+	}
+	if os.Getenv("BENCH_LOAD") != "" {
+		a.Log("\n" + table.String())
+		return
+	}
 	a.Log("\n" + table.String() + "\n\n" + a.costs(configs[1:]) + "\n" + a.memory(configs[1:]))
 	if slices.Contains(configs, string(tracker.Capture)) {
 		a.Log("\n" + a.sustained())
 	}
+}
+
+// processors is the time that this process has had of them: agent and sink, and neither the load nor the kernel's programs in it.
+func (a *agentBench) processors() time.Duration {
+	a.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		a.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func pairs(some, others []float64) []float64 {

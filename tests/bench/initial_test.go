@@ -13,6 +13,7 @@ import (
 
 	farshorev1 "farshore/api/gen/farshore/v1"
 	"farshore/tests/lab/guest"
+	"farshore/tests/lab/guest/guesttest"
 	"farshore/tests/lab/need"
 	"farshore/tests/lab/stack"
 )
@@ -48,16 +49,8 @@ func BenchmarkInitialReplication(b *testing.B) {
 // source is a copy of the lab's guest.
 func source(b *testing.B, dir string) string {
 	b.Helper()
-	cache, err := need.Cache()
-	if err != nil {
-		b.Fatal(err)
-	}
-	image, err := guest.Build(b.Context(), cache)
-	if err != nil {
-		b.Fatal(err)
-	}
 	own := filepath.Join(dir, "source.img")
-	if err := guest.Copy(b.Context(), image, own); err != nil {
+	if err := guest.Copy(b.Context(), guesttest.Image(b), own); err != nil {
 		b.Fatal(err)
 	}
 	return own

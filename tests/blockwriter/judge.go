@@ -44,13 +44,43 @@ func expect(high Stamp, held uint64) (*expectation, error) {
 		if op.Seq <= high.Seq && high.Seq <= op.Last() {
 			e.flight = op
 		}
-		if op.Kind == Replace && (op == e.flight || op.Seq > high.Seq) && held == 0 {
+		if op.Kind == Replace && op == e.flight && held == 0 {
 			e.temps = append(e.temps, op.First)
 		}
 		if held == 0 && op.Seq > high.Seq && op.stamps() {
+			e.lookBeyond(op, schedule, ledger)
 			return e, nil
 		}
 		e.enter(op, ledger, held != 0 || settled(op, high))
+	}
+}
+
+// lookBeyond goes on from the first operation whose stamp would be the highest, had it stayed: a file that was replaced and then
+// removed leaves none. No operation in front of that removal left one either: it was another such pair, or was still in memory.
+func (e *expectation) lookBeyond(op Op, schedule *Schedule, ledger *ledger) {
+	stamped := map[uint64]bool{} // slots that hold a stamp above the highest
+	inMemory := false
+	for ; op.Kind != Direct; op = schedule.Next() {
+		switch op.Kind {
+		case Replace:
+			if len(stamped) == 0 {
+				e.temps = append(e.temps, op.First)
+			}
+			stamped[op.First] = true
+		case Remove:
+			delete(stamped, op.First)
+		case Buffered, Direct:
+			inMemory = true
+		}
+		for i := range op.Count {
+			if s := ledger.enter(op, i); op.Kind == Remove && len(stamped) == 0 {
+				at := place{area: op.Area, index: s.Index}
+				e.may[at] = append(e.may[at], entry{seq: s.Seq, prev: s.Prev, barrier: s.Barrier, gone: true})
+			}
+		}
+		if op.Ends && inMemory {
+			return // what comes behind the barrier finds it on the disk
+		}
 	}
 }
 

@@ -15,32 +15,13 @@ import (
 	"farshore/dataplane/readiness"
 	"farshore/dataplane/readiness/repair"
 	"farshore/tests/lab/guest"
+	"farshore/tests/lab/guest/guesttest"
 	"farshore/tests/lab/need"
 	"farshore/tests/lab/qemu"
 )
 
 // asked is how much is to be done: "" the short form, "long" spoils and mends copies, "boot" boots them as well.
 func asked() string { return os.Getenv("READINESS") }
-
-// image gives the guest's image, which must not be changed, or skips loudly.
-func image(t *testing.T) string {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("SKIPPED: -short: building the guest takes a minute")
-	}
-	if err := guest.Missing(); err != nil {
-		t.Skipf("SKIPPED: %v", err)
-	}
-	cache, err := need.Cache()
-	if err != nil {
-		t.Fatal(err)
-	}
-	path, err := guest.Build(t.Context(), cache)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
 
 // agent builds the agent.
 func agent(t *testing.T) string {
@@ -88,7 +69,7 @@ func codes(findings []readiness.Finding) []string {
 var asBuilt = []string{"degrades kernel-drivers metal"}
 
 func TestTheGuestIsReadyAsItsImageIs(t *testing.T) {
-	path, program := image(t), agent(t)
+	path, program := guesttest.Image(t), agent(t)
 	at := t.TempDir()
 	offset := strconv.FormatInt(beginning(t, path, guest.RootPartition), 10)
 	if _, err := need.Run(t.Context(), "mount", "-o", "ro,noload,loop,offset="+offset, path, at); err != nil {
@@ -257,7 +238,7 @@ func TestWhatSpoilsTheGuestIsFoundAndMended(t *testing.T) {
 	if asked() == "" {
 		t.Skip("SKIPPED: READINESS=long copies, spoils and mends the guest, and READINESS=boot boots it before and after")
 	}
-	original, program := image(t), agent(t)
+	original, program := guesttest.Image(t), agent(t)
 	path := filepath.Join(t.TempDir(), "disk.img")
 	if err := guest.Copy(t.Context(), original, path); err != nil {
 		t.Fatal(err)
