@@ -11,6 +11,7 @@ import (
 	"time"
 
 	farshorev1 "farshore/api/gen/farshore/v1"
+	"farshore/cmd/commandline"
 	"farshore/tests/blockwriter"
 	"farshore/tests/lab/armsim"
 	"farshore/tests/lab/guest"
@@ -23,6 +24,7 @@ const (
 	// The longest that each wait of the demo may take on two slow cores.
 	replicationTimeout = 6 * time.Minute
 	runTimeout         = 6 * time.Minute
+	wayTimeout         = 10 * time.Minute
 	pointTimeout       = time.Minute
 )
 
@@ -37,6 +39,7 @@ type demo struct {
 	screen *screen
 	stack  *stack.Stack
 	source source
+	home   *home // nil if what is recovered carries no agent
 	facts  facts
 }
 
@@ -48,24 +51,36 @@ type facts struct {
 	rpo                                  time.Duration
 	lost                                 uint64
 	verified                             uint64
+	reprotectTook, failbackTook          time.Duration
+	homeBytes, compared, againBytes      uint64
+}
+
+// chapter is a part of the story.
+type chapter struct {
+	title string
+	tell  func(context.Context) error
 }
 
 func runDemo(ctx context.Context, o demoOptions) (err error) {
 	d := &demo{demoOptions: o, screen: newScreen(os.Stdout)}
 	defer func() { err = errors.Join(err, d.close(context.WithoutCancel(ctx))) }()
-	for _, chapter := range []struct {
-		title string
-		tell  func(context.Context) error
-	}{
+	chapters := []chapter{
 		{"A server with a disk and somebody writing on it", d.prepare},
 		{"Farshore: vault, Temporal, configuration server, process server, applier, agent", d.start},
 		{"Protect the server: initial replication under load", d.protect},
 		{"Test failover: boot the replica in an isolated network while replication goes on", d.test},
 		{"The site is lost: failover to the latest point", d.failover},
 		{"Commit: the machine stays where it is", d.commit},
-	} {
-		d.screen.chapter(chapter.title)
-		if err := chapter.tell(ctx); err != nil {
+	}
+	if os.Geteuid() == 0 {
+		chapters = append(chapters,
+			chapter{"Reprotect: replicate it home while it works, to a new VM on vSphere", d.reprotect},
+			chapter{"Failback: hold it, compare every block at home, start it there", d.failback},
+			chapter{"Commit the failback: protected from home again", d.protectAgain})
+	}
+	for _, c := range chapters {
+		d.screen.chapter(c.title)
+		if err := c.tell(ctx); err != nil {
 			return err
 		}
 	}
@@ -85,6 +100,9 @@ func (d *demo) close(ctx context.Context) error {
 	}
 	if d.stack != nil {
 		err = d.stack.Close()
+	}
+	if d.home != nil {
+		err = errors.Join(err, d.home.hq.Close(ctx))
 	}
 	if d.source != nil {
 		err = errors.Join(err, d.source.Release(ctx))
@@ -107,7 +125,7 @@ func (d *demo) prepare(ctx context.Context) error {
 	}
 	if os.Geteuid() != 0 {
 		d.screen.say("Without root there is no loop device, no eBPF and no freeze: this is an image file, scanned for changes, and its")
-		d.screen.say("recovered copy is judged without being booted. As root the demo does the real thing.")
+		d.screen.say("recovered copy is judged without being booted, and does not come home. As root the demo does the real thing.")
 	}
 	made, err := newSource(ctx, d.cache, d.dir)
 	if err != nil {
@@ -123,12 +141,19 @@ func (d *demo) prepare(ctx context.Context) error {
 }
 
 func (d *demo) start(ctx context.Context) error {
-	var err error
-	d.stack, err = stack.Up(ctx, stack.Options{
+	options := stack.Options{
 		Dir: filepath.Join(d.dir, "farshore"), Machine: machine, Sources: d.source.Disks(), Hypervisor: d.source.Hypervisor(),
-		Hooks: d.source.Hooks(), AppEvery: d.appEvery(), FixedPorts: true, Say: func(what string) { d.screen.say("%s", what) },
-	})
-	if err != nil {
+		Host: guest.HostName, Root: d.source.Root(), Hooks: d.source.Hooks(), AppEvery: d.appEvery(), FixedPorts: true,
+		Say: func(what string) { d.screen.say("%s", what) },
+	}
+	var err error
+	if d.source.Root() != "" {
+		if d.home, err = openHome(ctx, d.dir); err != nil {
+			return err
+		}
+		options.VCenter = d.home.vcenter()
+	}
+	if d.stack, err = stack.Up(ctx, options); err != nil {
 		return err
 	}
 	d.screen.say("starting an agent on the server")
@@ -152,6 +177,12 @@ func (d *demo) addresses() {
 	d.screen.say("command line FARSHORE_PROFILE=%s %s/farshore machine show %s", d.stack.Profile, d.stack.Bin, machine)
 }
 
+// copying says how far the agent is with what it owes.
+func (d *demo) copying(verb string, r *farshorev1.Replication) {
+	done, total := r.GetCopyDoneBytes(), r.GetCopyTotalBytes()
+	d.screen.progress(verb, done, total, fmt.Sprintf("%s of %s  grade %s", commandline.Size(done), commandline.Size(total), r.GetGrade()))
+}
+
 func (d *demo) protect(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, replicationTimeout)
 	defer cancel()
@@ -162,7 +193,7 @@ func (d *demo) protect(ctx context.Context) error {
 	m, err := d.stack.AwaitMachine(ctx, func(m *farshorev1.Machine) bool {
 		r := m.GetReplication()
 		if r.GetCopyTotalBytes() > 0 {
-			d.screen.progress("%s %s of %s  grade %s", bar(r.GetCopyDoneBytes(), r.GetCopyTotalBytes()), size(r.GetCopyDoneBytes()), size(r.GetCopyTotalBytes()), r.GetGrade())
+			d.copying("sent", r)
 		}
 		return m.GetLastPoint() != nil && m.GetState().GetProtection() == "protected"
 	})
@@ -186,7 +217,7 @@ func (d *demo) showPoints(ctx context.Context, more int) error {
 		}
 		seen = position(m.GetLastPoint())
 		shown++
-		d.screen.say("recovery point %-14s %s-consistent, age %d s, %s sent so far", seen, m.GetLastPoint().GetConsistency(), m.GetRpoSeconds(), size(m.GetReplication().GetSentBytes()))
+		d.screen.say("recovery point %-14s %s-consistent, age %d s, %s sent so far", seen, m.GetLastPoint().GetConsistency(), m.GetRpoSeconds(), commandline.Size(m.GetReplication().GetSentBytes()))
 	}
 	return nil
 }
@@ -204,14 +235,7 @@ func (d *demo) test(ctx context.Context) error {
 		return err
 	}
 	began, left := time.Now(), d.stack.ARM.Resources()
-	run, err := d.stack.Operate(ctx, "failover", "test", machine)
-	if err != nil {
-		return err
-	}
-	if err := d.follow(ctx, run, "AwaitBoot"); err != nil {
-		return err
-	}
-	report, err := d.source.Judge(ctx, run+"-vm")
+	run, report, err := d.judged(ctx, "test")
 	if err != nil {
 		return err
 	}
@@ -248,8 +272,27 @@ func (d *demo) cleanup(ctx context.Context, run string, before []string) error {
 	return nil
 }
 
-// follow tells the steps of a run as they happen, up to the end of one of them.
-func (d *demo) follow(ctx context.Context, run, last string) error {
+// judged starts a failover or a test of one, and waits until what it started has judged its disk.
+func (d *demo) judged(ctx context.Context, verb string) (run string, report blockwriter.Report, err error) {
+	if run, err = d.stack.Operate(ctx, "failover", verb, machine); err != nil {
+		return "", report, err
+	}
+	if err := d.follow(ctx, run, booted); err != nil {
+		return "", report, err
+	}
+	report, err = d.source.Judge(ctx, run+"-vm")
+	return run, report, err
+}
+
+// booted is a run whose machine has started.
+func booted(r *farshorev1.GetRunResponse) bool {
+	return slices.ContainsFunc(r.GetSteps(), func(s *farshorev1.Step) bool {
+		return strings.HasSuffix(s.GetName(), "AwaitBoot") && s.GetStatus() == "completed"
+	})
+}
+
+// follow tells the steps of a run as they happen, until it is far enough.
+func (d *demo) follow(ctx context.Context, run string, enough func(*farshorev1.GetRunResponse) bool) error {
 	told := map[string]bool{}
 	_, err := d.stack.AwaitRun(ctx, run, func(r *farshorev1.GetRunResponse) bool {
 		for _, s := range r.GetSteps() {
@@ -258,12 +301,10 @@ func (d *demo) follow(ctx context.Context, run, last string) error {
 				d.screen.say("done  %s", s.GetSummary())
 			}
 			if s.GetStatus() == "running" {
-				d.screen.progress("now   %s", strings.TrimSpace(s.GetSummary()+"  "+s.GetProgress()))
+				d.screen.progress("now   "+s.GetSummary(), s.GetDoneBytes(), s.GetTotalBytes(), s.GetProgress())
 			}
 		}
-		return slices.ContainsFunc(r.GetSteps(), func(s *farshorev1.Step) bool {
-			return strings.HasSuffix(s.GetName(), last) && s.GetStatus() == "completed"
-		})
+		return enough(r)
 	})
 	return err
 }
@@ -285,14 +326,7 @@ func (d *demo) failover(ctx context.Context) error {
 	d.stack.Kill(stack.Agent)
 	began := time.Now()
 	d.screen.say("the server is dead: writer and agent are killed")
-	run, err := d.stack.Operate(ctx, "failover", "start", machine)
-	if err != nil {
-		return err
-	}
-	if err := d.follow(ctx, run, "AwaitBoot"); err != nil {
-		return err
-	}
-	report, err := d.source.Judge(ctx, run+"-vm")
+	_, report, err := d.judged(ctx, "start")
 	if err != nil {
 		return err
 	}
@@ -345,16 +379,25 @@ func (d *demo) commit(ctx context.Context) error {
 func (d *demo) summary() {
 	f := d.facts
 	d.screen.chapter("What was measured")
-	d.screen.table([][2]string{
-		{"initial replication", fmt.Sprintf("%s in %s, under load", size(f.initialBytes), f.initialTook.Round(time.Second))},
-		{"sent by the agent in all", size(f.sentBytes)},
-		{"stored in the journal (compressed, encrypted)", size(f.storedBytes)},
+	rows := [][2]string{
+		{"initial replication", fmt.Sprintf("%s in %s, under load", commandline.Size(f.initialBytes), f.initialTook.Round(time.Second))},
+		{"sent by the agent in all", commandline.Size(f.sentBytes)},
+		{"stored in the journal (compressed, encrypted)", commandline.Size(f.storedBytes)},
 		{"recovery points", fmt.Sprint(f.points)},
 		{"test failover until the replica judged itself", f.testTook.Round(time.Second).String()},
 		{"RTO: failover until the machine judged itself", f.failoverTook.Round(time.Second).String()},
 		{"RPO, measured on the recovered disk", fmt.Sprintf("%.1f s (%d acknowledged writes)", f.rpo.Seconds(), f.lost)},
 		{"blocks of the recovered disk checked, violations", fmt.Sprintf("%d, 0", f.verified)},
-	})
+	}
+	if d.home != nil {
+		rows = append(rows,
+			[2]string{"reprotect until home held a clean state", f.reprotectTook.Round(time.Second).String()},
+			[2]string{"failback until the machine at home judged itself", f.failbackTook.Round(time.Second).String()},
+			[2]string{"sent home, of " + commandline.Size(guest.DiskBytes), commandline.Size(f.homeBytes)},
+			[2]string{"compared at home before the start, different", commandline.Size(f.compared) + ", 0"},
+			[2]string{"sent out again from home", commandline.Size(f.againBytes)})
+	}
+	d.screen.table(rows)
 }
 
 // guests is the hypervisor that keeps its consoles in a folder of the demo.

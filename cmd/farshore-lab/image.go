@@ -38,6 +38,7 @@ func newImage(ctx context.Context, cache, dir string) (*image, error) {
 }
 
 func (i *image) Disks() []string               { return []string{i.path} }
+func (i *image) Root() string                  { return "" }
 func (i *image) Hypervisor() armsim.Hypervisor { return i.boards }
 func (i *image) Hooks() string                 { return filepath.Join(i.dir, "hooks") }
 func (i *image) Describe() string              { return i.path + ", an image file without a file system" }

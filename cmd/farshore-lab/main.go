@@ -28,7 +28,7 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{Use: "farshore-lab", Short: "Show Farshore at work on this machine", SilenceUsage: true, SilenceErrors: true}
 	var hold bool
 	demo := &cobra.Command{
-		Use: "demo", Short: "Replicate a live disk, test, fail over, commit", Args: cobra.NoArgs,
+		Use: "demo", Short: "Replicate a live disk, test, fail over, come home", Args: cobra.NoArgs,
 		Example: "  farshore-lab demo --hold",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cache, err := need.Cache()

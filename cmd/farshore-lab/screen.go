@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -15,13 +16,13 @@ type screen struct {
 	live     bool // a terminal: a line can be written over
 	began    time.Time
 	chapters int
-	growing  bool // the last line has no end yet
-	last     string
+	growing  bool              // the last line has no end yet
+	shown    map[string]string // how far each thing was when that was last written, where there is no terminal
 }
 
 func newScreen(out *os.File) *screen {
 	info, err := out.Stat()
-	return &screen{out: out, live: err == nil && info.Mode()&os.ModeCharDevice != 0, began: time.Now()}
+	return &screen{out: out, live: err == nil && info.Mode()&os.ModeCharDevice != 0, began: time.Now(), shown: map[string]string{}}
 }
 
 // chapter begins a part of the story.
@@ -37,17 +38,22 @@ func (s *screen) say(format string, args ...any) {
 	fmt.Fprintf(s.out, "   "+format+"\n", args...)
 }
 
-// progress writes a line over the last one on a terminal; elsewhere only when it says something new.
-func (s *screen) progress(format string, args ...any) {
-	line := fmt.Sprintf(format, args...)
+// progress says how far a thing is: on a terminal over the last line; elsewhere at each tenth of the total or, if that is not
+// known, when there is something else to say.
+func (s *screen) progress(what string, done, total uint64, said string) {
+	line, far := what+"  "+said, said
+	if total > 0 {
+		line, far = what+"  "+bar(done, total)+"  "+said, strconv.FormatUint(min(done, total)*10/total, 10)
+	}
+	line = strings.TrimSpace(line)
 	switch {
 	case s.live:
 		fmt.Fprintf(s.out, "\r\x1b[K   %s", line)
 		s.growing = true
-	case line != s.last:
+	case s.shown[what] != far:
 		fmt.Fprintf(s.out, "   %s\n", line)
 	}
-	s.last = line
+	s.shown[what] = far
 }
 
 func (s *screen) end() {
@@ -74,15 +80,4 @@ const barWidth = 30
 func bar(done, total uint64) string {
 	full := int(min(done, total) * barWidth / total)
 	return "[" + strings.Repeat("=", full) + strings.Repeat(".", barWidth-full) + "]"
-}
-
-// size writes bytes for people.
-func size(bytes uint64) string {
-	switch {
-	case bytes >= 1<<30:
-		return fmt.Sprintf("%.2f GiB", float64(bytes)/(1<<30))
-	case bytes >= 1<<20:
-		return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20))
-	}
-	return fmt.Sprintf("%.1f KiB", float64(bytes)/(1<<10))
 }

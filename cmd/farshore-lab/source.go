@@ -5,20 +5,26 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
-	"regexp"
+	"strconv"
 	"time"
 
 	"farshore/tests/blockwriter"
 	"farshore/tests/lab/armsim"
 	"farshore/tests/lab/guest"
+	"farshore/tests/lab/need"
+	"farshore/tests/lab/stack"
 )
 
 // source is the machine that is protected: a disk with somebody writing on it.
 type source interface {
 	// Disks are what the agent protects.
 	Disks() []string
+	// Root is where the disk's root file system is mounted; the agent keeps its state there, so that whatever is recovered has
+	// it. "" if the disk has none.
+	Root() string
 	// Hypervisor is what recovered machines run on.
 	Hypervisor() armsim.Hypervisor
 	// Hooks gives the folder with the quiesce hooks of the source; "" if its file systems can be frozen.
@@ -73,6 +79,9 @@ func newBootable(ctx context.Context, cache, dir string) (*bootable, error) {
 	if err := guest.Copy(ctx, image, own); err != nil {
 		return nil, err
 	}
+	if err := carryAgent(ctx, own); err != nil {
+		return nil, err
+	}
 	disk, err := guest.Attach(ctx, own)
 	if err != nil {
 		return nil, err
@@ -80,7 +89,22 @@ func newBootable(ctx context.Context, cache, dir string) (*bootable, error) {
 	return &bootable{writing: writing{program: program, dir: dir}, disk: disk, guests: hypervisor}, nil
 }
 
+// carryAgent gives the disk its agent, which runs here as long as the disk is this host's, and boots with what is recovered.
+func carryAgent(ctx context.Context, image string) error {
+	root, err := need.Checkout()
+	if err != nil {
+		return err
+	}
+	return guest.WithAgent(ctx, image, guest.Agent{
+		Program: filepath.Join(root, "bin", "farshore-agent"), Control: net.JoinHostPort(guest.HostName, strconv.Itoa(stack.Standard.Control)), Rate: guestRate,
+	})
+}
+
+// guestRate is how many operations per second the writer of a recovered machine does.
+const guestRate = 20
+
 func (b *bootable) Disks() []string               { return []string{b.disk.Device} }
+func (b *bootable) Root() string                  { return b.disk.Root }
 func (b *bootable) Hypervisor() armsim.Hypervisor { return b.guests }
 func (b *bootable) Hooks() string                 { return "" }
 
@@ -91,8 +115,6 @@ func (b *bootable) Describe() string {
 func (b *bootable) StartWriter(ctx context.Context) error {
 	return b.start(ctx, "--dir", filepath.Join(b.disk.Root, "var/lib/blockwriter"), "--rate", "200")
 }
-
-var verdict = regexp.MustCompile(blockwriter.ConsolePrefix + `.*\}`)
 
 const verdictTimeout = 3 * time.Minute
 
