@@ -9,7 +9,7 @@ import (
 )
 
 // ruleCounts says how many rules of each kind there are.
-var ruleCounts = map[string]int{"R": 21, "C": 8, "O": 10}
+var ruleCounts = map[string]int{"R": 21, "C": 8, "O": 10, "G": 5}
 
 // rule is a row of docs/rules.md.
 type rule struct{ name, where, tests, bugs string }
@@ -20,7 +20,7 @@ func rulesTable(t *testing.T) (rows []rule, text string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	row := regexp.MustCompile(`(?m)^\| ([RCO][0-9]+) \|[^|]*\|([^|]*)\|([^|]*)\|([^|]*)\|$`)
+	row := regexp.MustCompile(`(?m)^\| ([RCOG][0-9]+) \|[^|]*\|([^|]*)\|([^|]*)\|([^|]*)\|$`)
 	for _, m := range row.FindAllStringSubmatch(string(b), -1) {
 		rows = append(rows, rule{name: m[1], where: m[2], tests: m[3], bugs: m[4]})
 	}
@@ -66,7 +66,7 @@ func TestWhatTheTableOfRulesNamesExists(t *testing.T) {
 		}
 	}
 	for _, m := range regexp.MustCompile(`"([^"]*)"`).FindAllStringSubmatch(text, -1) {
-		if !declares(t, "tests/sim", `"`+m[1]+`"`) && !declares(t, "tests/sim/capture", `"`+m[1]+`"`) {
+		if !declares(t, "tests/sim", `"`+m[1]+`"`) && !declares(t, "tests/sim/capture", `"`+m[1]+`"`) && !declares(t, "tests/sim/group", `"`+m[1]+`"`) {
 			t.Errorf("no simulation plants the bug %q", m[1])
 		}
 	}
