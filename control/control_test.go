@@ -24,6 +24,7 @@ import (
 	"farshore/dataplane/vault"
 	vaultconnect "farshore/dataplane/vault/connect"
 	"farshore/fault"
+	"farshore/tests/lab/process"
 )
 
 // site is a real configuration server in this process, on a real vault in a folder.
@@ -36,12 +37,11 @@ type site struct {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	address, err := process.FreeAddress(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 // newSite begins a vault; temporal is the address of a Temporal server, which need not be there.

@@ -27,6 +27,7 @@ import (
 	"farshore/dataplane/vault"
 	"farshore/dataplane/vault/connect"
 	"farshore/fault"
+	"farshore/tests/lab/process"
 )
 
 // asProgram makes the test's binary be the program itself, so that a test can kill it.
@@ -82,12 +83,11 @@ func (s *site) write(path, content string) {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	address, err := process.FreeAddress(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 // program prepares the program with arguments; its stderr is collected.
@@ -225,7 +225,7 @@ func (a *agent) awaitOpen() (*uplink.Link, session.Opened) {
 	a.s.t.Helper()
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(5 * time.Minute)
 	for {
 		link, opened, err := a.open()
 		if err == nil {

@@ -4,6 +4,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"farshore/tests/lab/process"
 )
 
 // movable starts a server that leaves addresses and sessions at once when it may.
@@ -31,10 +33,9 @@ func (w *world) point(r *replication) {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	address, err := process.FreeAddress(t.Context())
 	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 func TestAServerThatIsMovedToAnotherPortKeepsItsSessionsAndTakesNewOnes(t *testing.T) {

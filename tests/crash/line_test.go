@@ -176,12 +176,11 @@ func (l *line) runDir() string { return filepath.Join(l.dir, "run") }
 
 func (l *line) freeAddress() string {
 	l.t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(l.t.Context(), "tcp", "127.0.0.1:0")
+	address, err := process.FreeAddress(l.t.Context())
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	return address
 }
 
 // accepts is ready when something accepts connections at the address.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,6 +30,7 @@ import (
 	"farshore/dataplane/tracker"
 	"farshore/dataplane/tracker/trackertest"
 	"farshore/dataplane/transport"
+	"farshore/tests/lab/process"
 	"farshore/tests/lab/site"
 )
 
@@ -161,12 +161,11 @@ func named(t *testing.T, l *disk.Loop, i int) farshore.DiskID {
 // freeAddress finds an address that nobody listens on.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	address, err := process.FreeAddress(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 // group is what is desired of every member.

@@ -2,21 +2,44 @@ package process
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
+	"strconv"
+	"syscall"
 )
 
-// FreePort lets the kernel choose a port of 127.0.0.1. It could be taken before a child binds it; then the child's start
-// fails and says so.
+// Ports that no kernel gives by itself, neither to a connection nor to who listens on any port: a program that is started later, or
+// is killed and started again, finds its port still free. Linux begins to give at 32768, others at 49152.
+const (
+	firstPort = 16384
+	endPort   = 32768
+	portTries = 1000
+)
+
+// FreePort draws a port of 127.0.0.1 that nobody listens on.
 func FreePort(ctx context.Context) (int, error) {
 	var config net.ListenConfig
-	l, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
+	for range portTries {
+		port := firstPort + rand.IntN(endPort-firstPort)
+		l, err := config.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		if err == nil {
+			err = l.Close()
+		}
+		if err != nil {
+			return 0, fmt.Errorf("find a free port: %w", err)
+		}
+		return port, nil
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	if err := l.Close(); err != nil {
-		return 0, fmt.Errorf("free a port: %w", err)
-	}
-	return port, nil
+	return 0, fmt.Errorf("find a free port: each of %d that were tried is in use", portTries)
+}
+
+// FreeAddress is such a port with its host.
+func FreeAddress(ctx context.Context) (string, error) {
+	port, err := FreePort(ctx)
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), err
 }

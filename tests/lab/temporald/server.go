@@ -5,10 +5,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"farshore/tests/lab/need"
+	"farshore/tests/lab/process"
 )
 
 // Namespace is the one that the server has.
@@ -21,7 +23,7 @@ type Server struct {
 	t       *testing.T
 	program string
 	db      string
-	port    string // "0" before the first start, which chooses one
+	port    string
 	command *exec.Cmd
 }
 
@@ -32,10 +34,15 @@ func Start(t *testing.T) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{t: t, program: filepath.Join(root, "bin", "farshore-temporal"), db: filepath.Join(t.TempDir(), "temporal.db"), port: "0"}
+	s := &Server{t: t, program: filepath.Join(root, "bin", "farshore-temporal"), db: filepath.Join(t.TempDir(), "temporal.db")}
 	if _, err := os.Stat(s.program); err != nil {
 		t.Skipf("SKIPPED, NOT PROVEN: %s is missing; run: make build", s.program)
 	}
+	port, err := process.FreePort(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.port = strconv.Itoa(port)
 	s.start()
 	t.Cleanup(s.kill)
 	return s
@@ -63,12 +70,10 @@ func (s *Server) start() {
 		s.t.Fatal(err)
 	}
 	line, err := bufio.NewReader(out).ReadString('\n')
-	_, port, found := strings.Cut(strings.TrimSpace(line), "frontend="+host)
-	if err != nil || !found {
+	if err != nil || !strings.Contains(line, "frontend="+s.Address()) {
 		s.kill()
 		s.t.Fatalf("the server said %q, %v", line, err)
 	}
-	s.port, _, _ = strings.Cut(port, " ")
 }
 
 func (s *Server) kill() {
