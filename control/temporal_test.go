@@ -16,6 +16,9 @@ import (
 	"farshore/tests/lab/temporald"
 )
 
+// patience is how long a test waits for anything before it fails. It says nothing about speed.
+const patience = 5 * time.Minute
+
 // follow runs a node that reports what observe says and passes on what is desired of it.
 func (s *site) follow(node *credential.Node, observe func(*farshorev1.SyncRequest)) (*hub.Client, <-chan *farshorev1.SyncResponse) {
 	client := hub.NewClient(hub.Config{Address: s.config.Listen, Node: node, Dir: s.t.TempDir(), Build: "test", Now: time.Now, Log: slog.New(slog.DiscardHandler)})
@@ -35,7 +38,7 @@ func (s *site) follow(node *credential.Node, observe func(*farshorev1.SyncReques
 // await asks for a machine until it is as wanted.
 func await(t *testing.T, api farshorev1connect.OperatorServiceClient, wanted func(*farshorev1.Machine) bool) *farshorev1.Machine {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -55,7 +58,7 @@ func await(t *testing.T, api farshorev1connect.OperatorServiceClient, wanted fun
 // awaitProtect waits until an agent was told to protect its machine over one process server.
 func awaitProtect(t *testing.T, acted <-chan *farshorev1.SyncResponse) {
 	t.Helper()
-	late := time.After(time.Minute)
+	late := time.After(patience)
 	for {
 		select {
 		case d := <-acted:
@@ -144,8 +147,10 @@ func TestAnOperatorProtectsAMachineAndReadsItsRuns(t *testing.T) {
 	<-phase
 	phase <- farshorev1.AgentPhase_AGENT_PHASE_PROTECTED
 	client.Report()
-	m = await(t, api, func(m *farshorev1.Machine) bool { return m.GetState().GetProtection() == "protected" })
-	if m.GetHealth() != "good" || m.GetRpoSeconds() < 0 || m.GetLastPoint().GetPosition().GetSeq() != 9 {
+	m = await(t, api, func(m *farshorev1.Machine) bool {
+		return m.GetState().GetProtection() == "protected" && m.GetHealth() == "good"
+	})
+	if m.GetRpoSeconds() < 0 || m.GetLastPoint().GetPosition().GetSeq() != 9 {
 		t.Errorf("machine %v", m)
 	}
 	s.wantRuns(api, first.GetWorkflow())
@@ -183,7 +188,7 @@ func (s *site) wantRuns(api farshorev1connect.OperatorServiceClient, initial str
 // ended waits until a run has ended.
 func (s *site) ended(api farshorev1connect.OperatorServiceClient, id string) *farshorev1.GetRunResponse {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()

@@ -21,7 +21,7 @@ import (
 )
 
 // lostPatience is how long a test waits for anything before it fails. It says nothing about speed.
-const lostPatience = time.Minute
+const lostPatience = 5 * time.Minute
 
 // stuck is a run whose step does not end: it tells how far it is, and waits.
 type stuck struct {

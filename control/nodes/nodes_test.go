@@ -83,7 +83,7 @@ func startIn(t *testing.T, dir string, ca *authority.Authority, incarnation uint
 	s.address = listener.Addr().String()
 	stop := make(chan struct{})
 	_, handler := farshorev1connect.NewHubServiceHandler(NewService(s.Registry, stop))
-	web := &http.Server{Handler: peer.Handler(handler), ReadHeaderTimeout: time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
+	web := &http.Server{Handler: peer.Handler(handler), ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 	served := make(chan error, 1)
 	go func() { served <- web.Serve(tls.NewListener(listener, peer.TLS(own, ca.Certificate()))) }()
 	s.close = sync.OnceFunc(func() {

@@ -76,7 +76,7 @@ func newTestHub(t *testing.T, ca *credentialtest.CA) *testHub {
 	mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 		handler.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), tlsKey{}, *r.TLS)))
 	})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 	go server.Serve(listener)
 	t.Cleanup(func() { server.Close() })
 	return h

@@ -64,7 +64,7 @@ func TestTwoMachinesMakePointsTogether(t *testing.T) {
 // awaitSharedPoints waits for so many points in which no machine is missing, and gives these.
 func awaitSharedPoints(r *rig.Rig, n int) []sharedPoint {
 	r.Helper()
-	until := time.Now().Add(2 * time.Minute)
+	until := time.Now().Add(10 * time.Minute)
 	look := time.NewTicker(time.Second)
 	defer look.Stop()
 	for {

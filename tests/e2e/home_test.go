@@ -49,7 +49,7 @@ func must(r *rig.Rig, args ...string) {
 // awaitPointBehind waits for a point behind the newest one, and gives the machine.
 func awaitPointBehind(r *rig.Rig, before *farshorev1.Machine) *farshorev1.Machine {
 	r.Helper()
-	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(r.Context(), 10*time.Minute)
 	defer cancel()
 	m, err := r.AwaitMachine(ctx, func(m *farshorev1.Machine) bool {
 		return hub.Position(m.GetLastPoint().GetPosition()).Compare(hub.Position(before.GetLastPoint().GetPosition())) > 0

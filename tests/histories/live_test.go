@@ -39,7 +39,7 @@ const (
 	// supervision is the pause between two looks of every step of the live test.
 	supervision = 20 * time.Millisecond
 	// patience is how long the live test waits for anything before it fails. It says nothing about speed.
-	patience = 2 * time.Minute
+	patience = 5 * time.Minute
 )
 
 // live is everything the workflows need, on a real Temporal server.
@@ -57,7 +57,7 @@ type live struct {
 
 func newLive(t *testing.T, c workers.Config) *live {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	t.Cleanup(cancel)
 	l := &live{t: t, ctx: ctx, server: temporald.Start(t), site: newSite(t), cloud: newCloud(), folder: "recorded"}
 	c.Address, c.Namespace = l.server.Address(), temporald.Namespace

@@ -30,7 +30,7 @@ type Spec struct {
 	LogPath string   // appended to
 	// Ready says whether the child does its work now; nil means at once. It is asked until it gives no error.
 	Ready        func(ctx context.Context) error
-	ReadyTimeout time.Duration // 0 means 30 s
+	ReadyTimeout time.Duration // 0 means three minutes
 }
 
 // Process is a running or ended child.
@@ -96,7 +96,7 @@ func (p *Process) awaitReady(ctx context.Context, ended <-chan struct{}) error {
 	}
 	timeout := p.spec.ReadyTimeout
 	if timeout == 0 {
-		timeout = 30 * time.Second
+		timeout = 3 * time.Minute
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
