@@ -89,6 +89,7 @@ func newSource(t *testing.T, grade tracker.Grade, prepare func(loop *disk.Loop))
 		prepare(s.loop)
 	}
 	s.world = newWorld(t, disk.Source{Path: s.loop.Path, Boot: true})
+	s.part.Patience = ample
 	if grade == tracker.Capture {
 		s.part.RingBytes, s.part.LogBytes = 4<<20, 16<<20
 	}

@@ -20,7 +20,7 @@ func TestAnotherBodyGoesOnWithTheStreamOfItsMachine(t *testing.T) {
 	random := seeded(t)
 	source := filled(t, random)
 	w := newWorld(t, disk.Source{Path: source.Path, Boot: true})
-	w.part.Patience = time.Minute
+	w.part.Patience = ample
 	w.tweak = func(d *agent.Deps) { d.Body = "metal" }
 	follower, _ := w.follow()
 	address, _ := w.serve()

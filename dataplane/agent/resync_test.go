@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,13 +20,15 @@ import (
 const (
 	resyncBytes = 96 << 20
 	chunkBytes  = 64 << 10
+
+	ample = 10 * time.Minute // for hashes that will come, on a machine however slow
 )
 
 func TestAfterARebootOnlyWhatDiffersIsSent(t *testing.T) {
 	random := seeded(t)
 	loop := filled(t, random)
 	w := newWorld(t, disk.Source{Path: loop.Path, Boot: true})
-	w.part.Patience = time.Minute
+	w.part.Patience = ample
 	follower, _ := w.follow()
 	address, _ := w.serve()
 	w.part.Desired.ProcessServers = []string{address}
@@ -59,7 +62,7 @@ func TestAfterARebootOnlyWhatDiffersIsSent(t *testing.T) {
 func TestAfterARebootNothingIsSentOfADiskThatDidNotChange(t *testing.T) {
 	loop := filled(t, seeded(t))
 	w := newWorld(t, disk.Source{Path: loop.Path, Boot: true})
-	w.part.Patience = time.Minute
+	w.part.Patience = ample
 	w.follow()
 	address, _ := w.serve()
 	w.part.Desired.ProcessServers = []string{address}
@@ -89,6 +92,7 @@ func TestWithoutAnApplierAResyncIsAFullCopyAndSaysSo(t *testing.T) {
 	stop()
 	w.reboot()
 	scramble(t, loop.Path, random, 40, resyncBytes)
+	w.part.CopyRate = 64 << 20 // slow enough for the want to be seen
 	a, stop = w.start()
 	w.await(a, "the want of hashes to be said", func(o agent.Observed) bool { return faultAt(o, "FS-1026") != nil })
 	o := w.await(a, "the resync", resynced)
@@ -104,6 +108,15 @@ func TestHashesThatComeLateAreTakenForWhatIsStillOwed(t *testing.T) {
 	loop := filled(t, random)
 	w := newWorld(t, disk.Source{Path: loop.Path, Boot: true})
 	w.part.Patience, w.part.CopyRate = 200*time.Millisecond, 16<<20
+	var busy atomic.Bool
+	w.tweak = func(d *agent.Deps) {
+		d.Pressure = func() float64 {
+			if busy.Load() {
+				return 1
+			}
+			return 0
+		}
+	}
 	address, _ := w.serve()
 	w.part.Desired.ProcessServers = []string{address}
 	a, stop := w.start()
@@ -113,7 +126,10 @@ func TestHashesThatComeLateAreTakenForWhatIsStillOwed(t *testing.T) {
 	scramble(t, loop.Path, random, 40, resyncBytes)
 	a, stop = w.start()
 	w.await(a, "some of the full copy", func(o agent.Observed) bool { return o.Resync.Read > 8<<20 })
+	busy.Store(true)          // the rest is copied so slowly that they come before its end
 	follower, _ := w.follow() // it has the whole stream before it
+	w.await(a, "hashes to be of use", func(o agent.Observed) bool { return o.Resync.Equal > 0 || o.Resync.Done })
+	busy.Store(false)
 	o := w.await(a, "the resync", resynced)
 	stop()
 	t.Logf("the resync: %+v", o.Resync)
@@ -130,7 +146,7 @@ func TestMissedEventsInASessionAreResyncedBehindANewSeal(t *testing.T) {
 	random := seeded(t)
 	loop := filled(t, random)
 	w := newWorld(t, disk.Source{Path: loop.Path, Boot: true})
-	w.part.Patience = time.Minute
+	w.part.Patience = ample
 	follower, _ := w.follow()
 	address, _ := w.serve()
 	w.part.Desired.ProcessServers = []string{address}
@@ -161,7 +177,7 @@ func TestAResyncGoesOnWhereAKilledAgentLeftIt(t *testing.T) {
 	random := seeded(t)
 	loop := filled(t, random)
 	w := newWorld(t, disk.Source{Path: loop.Path, Boot: true})
-	w.part.Patience = time.Minute
+	w.part.Patience = ample
 	follower, _ := w.follow()
 	address, _ := w.serve()
 	w.part.Desired.ProcessServers = []string{address}
@@ -170,7 +186,7 @@ func TestAResyncGoesOnWhereAKilledAgentLeftIt(t *testing.T) {
 	first.kill(t)
 	w.reboot()
 	scramble(t, loop.Path, random, 40, resyncBytes)
-	w.part.CopyRate = 32 << 20
+	w.part.CopyRate = 16 << 20
 	second := w.spawn()
 	half := second.await(t, "some of the resync", func(o agent.Observed) bool { return o.Resync.Compared > resyncBytes/3 })
 	second.kill(t)
@@ -192,7 +208,7 @@ func TestAResyncGoesOnWithAnotherProcessServer(t *testing.T) {
 	random := seeded(t)
 	loop := filled(t, random)
 	w := newWorld(t, disk.Source{Path: loop.Path, Boot: true})
-	w.part.Patience = time.Minute
+	w.part.Patience = ample
 	follower, _ := w.follow()
 	address, stopServer := w.serve()
 	w.part.Desired.ProcessServers = []string{address}
@@ -201,7 +217,7 @@ func TestAResyncGoesOnWithAnotherProcessServer(t *testing.T) {
 	stop()
 	w.reboot()
 	scramble(t, loop.Path, random, 40, resyncBytes)
-	w.part.CopyRate = 32 << 20
+	w.part.CopyRate = 16 << 20
 	a, stop = w.start()
 	half := w.await(a, "some of the resync", func(o agent.Observed) bool { return o.Resync.Compared > resyncBytes/3 })
 	stopServer()
@@ -225,7 +241,7 @@ func TestAnOfferIsFinishedByAnApplierThatWasStartedLater(t *testing.T) {
 	random := seeded(t)
 	loop := filled(t, random)
 	w := newWorld(t, disk.Source{Path: loop.Path, Boot: true})
-	w.part.Patience = time.Minute
+	w.part.Patience = ample
 	_, stopApplier := w.follow()
 	address, _ := w.serve()
 	w.part.Desired.ProcessServers = []string{address}
@@ -251,7 +267,7 @@ func TestHashesThatNobodyWithAReplicaOfferedAreRefusedAndSaid(t *testing.T) {
 	random := seeded(t)
 	loop := filled(t, random)
 	w := newWorld(t, disk.Source{Path: loop.Path, Boot: true})
-	w.part.Patience = time.Minute
+	w.part.Patience = ample
 	address, _ := w.serve()
 	w.part.Desired.ProcessServers = []string{address}
 	a, stop := w.start()
@@ -259,7 +275,7 @@ func TestHashesThatNobodyWithAReplicaOfferedAreRefusedAndSaid(t *testing.T) {
 	stop()
 	w.reboot()
 	scramble(t, loop.Path, random, 40, resyncBytes)
-	w.part.CopyRate = 64 << 20
+	w.part.CopyRate = 32 << 20
 	a, stop = w.start()
 	w.offer(2, farshore.RoleProcessServer)
 	o := w.await(a, "the refusal", func(o agent.Observed) bool { return faultAt(o, "FS-1025") != nil })
@@ -278,7 +294,7 @@ func TestAfterARebootAFileSystemThatWasUsedMeanwhileIsResynced(t *testing.T) {
 	mnt, unmount := disktest.Mount(t, loop.Path, "ext4")
 	ballast(t, mnt)
 	w := newWorld(t, disk.Source{Path: loop.Path, Boot: true})
-	w.part.Patience = time.Minute
+	w.part.Patience = ample
 	follower, _ := w.follow()
 	address, _ := w.serve()
 	w.part.Desired.ProcessServers = []string{address}
@@ -315,7 +331,7 @@ func TestADiskThatGrewWhileNobodyTrackedIsComparedAsFarAsItWas(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := newWorld(t, disk.Source{Path: path})
-	w.part.Patience = time.Minute
+	w.part.Patience = ample
 	follower, _ := w.follow()
 	address, _ := w.serve()
 	w.part.Desired.ProcessServers = []string{address}

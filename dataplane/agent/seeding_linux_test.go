@@ -89,7 +89,7 @@ func TestBehindASeedARebootCostsOnlyWhatDiffers(t *testing.T) {
 	random := seeded(t)
 	loop := filled(t, random)
 	w := newWorld(t, disk.Source{Path: loop.Path, Boot: true})
-	w.part.Patience = time.Minute
+	w.part.Patience = ample
 	w.described()
 	address, closeSeed := w.serve()
 	w.part.Desired.ProcessServers = []string{address}
@@ -117,7 +117,7 @@ func TestASeedThatWasCarriedBeforeItsEndIsNoticedAndCompared(t *testing.T) {
 	random := seeded(t)
 	loop := filled(t, random)
 	w := newWorld(t, disk.Source{Path: loop.Path, Boot: true})
-	w.part.Patience = time.Minute
+	w.part.Patience = ample
 	w.described()
 	address, closeSeed := w.serve()
 	w.part.Desired.ProcessServers = []string{address}
