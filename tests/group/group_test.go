@@ -155,15 +155,13 @@ func TestAMachineThatIsGoneIsToldToBeMissing(t *testing.T) {
 	w.machines[2].still()
 	w.await("points without it", func() bool {
 		p := w.stored()
-		return len(p[len(p)-1].Missing) == 1
+		last := p[len(p)-1]
+		return len(last.Missing) == 1 && last.Missing[0].Machine == "web-01" && len(last.Parts) == 2
 	})
-	last := w.stored()
-	if g := last[len(last)-1]; g.Missing[0].Machine != "web-01" || len(g.Parts) != 2 {
-		t.Errorf("the point without web-01 says %+v", g.Missing)
-	}
-	if f := w.machines[0].agent.Observe().Faults; len(f) == 0 || f[0].Code != "FS-1031" {
-		t.Errorf("the leader says %v, want FS-1031", f)
-	}
+	w.await("the leader to say so", func() bool {
+		f := w.machines[0].agent.Observe().Faults
+		return len(f) > 0 && f[0].Code == "FS-1031"
+	})
 	w.speak(w.machines[2])
 	w.machines[2].peers.Desire(w.group())
 	w.await("points of all again", func() bool {

@@ -67,7 +67,7 @@ type machine struct {
 
 func newWorld(t *testing.T, grade tracker.Grade, ids ...farshore.MachineID) *world {
 	t.Helper()
-	w := &world{t: t, vault: journaltest.NewVault(t, disktest.Dir(t)), times: group.DefaultTimes(), every: time.Second}
+	w := &world{t: t, vault: journaltest.NewVault(t, disktest.Dir(t)), times: ampleTimes(), every: time.Second}
 	w.serve(ids)
 	for i, id := range ids {
 		w.machines = append(w.machines, w.machine(grade, i, id))
@@ -76,6 +76,11 @@ func newWorld(t *testing.T, grade tracker.Grade, ids ...farshore.MachineID) *wor
 		m.peers.Desire(w.group())
 	}
 	return w
+}
+
+// ampleTimes are for a machine that is held up: who is slow is not missing.
+func ampleTimes() group.Times {
+	return group.Times{Call: 2 * time.Minute, Freeze: 20 * time.Second, Mark: 20 * time.Second, Seal: 5 * time.Minute, Hold: 30 * time.Second}
 }
 
 func (w *world) background(name string, run func(context.Context) error) (stop func()) {
