@@ -25,7 +25,7 @@ func rounds() int {
 
 const (
 	// recovery is how long the machine may take to make a recovery point again.
-	recovery = 2 * time.Minute
+	recovery = 6 * time.Minute
 	// longestAbsence bounds how long a killed program stays away.
 	longestAbsence = 2 * time.Second
 )

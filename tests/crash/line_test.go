@@ -30,7 +30,7 @@ const (
 	// needs a moment without one.
 	lineRate = 60
 	// linePatience bounds how long a line may take to make a point again on a machine that has no time for it.
-	linePatience = 3 * time.Minute
+	linePatience = 6 * time.Minute
 )
 
 var (

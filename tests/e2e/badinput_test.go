@@ -199,7 +199,7 @@ func TestStrangersOnTheWireDisturbNobody(t *testing.T) {
 	for _, port := range []int{b.Ports.ProcessServer, b.Ports.Control} {
 		address := fmt.Sprintf("127.0.0.1:%d", port)
 		for _, greeting := range []string{"GET / HTTP/1.1\r\n\r\n", strings.Repeat("\x00", 4096), "\x16\x03\x01\xff\xff", ""} {
-			conn, err := net.DialTimeout("tcp", address, 5*time.Second)
+			conn, err := net.DialTimeout("tcp", address, time.Minute)
 			if err != nil {
 				t.Fatalf("%s does not listen any more: %v", address, err)
 			}
