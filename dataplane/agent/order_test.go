@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -169,7 +170,7 @@ func TestAnAgentKilledInWriteOrderGoesOnWithoutAFullCopy(t *testing.T) {
 	w.part.Desired.ProcessServers = []string{address}
 	agentProcess := w.spawn()
 	agentProcess.await(t, "write order", inOrder)
-	stop := transactions(t, filepath.Join(mnt, "log"))
+	stop := transactionsEvery(t, 10*time.Millisecond, filepath.Join(mnt, "log"))
 	for range 3 {
 		agentProcess.kill(t)
 		agentProcess = w.spawn()

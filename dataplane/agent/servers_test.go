@@ -23,7 +23,7 @@ func TestAMachineGoesFromServerToServerWithoutAResync(t *testing.T) {
 	want(first)
 	a, stopAgent := w.start()
 	o := w.await(a, "the initial replication", protected)
-	stopLoad := transactions(t, mnt+"/log")
+	stopLoad := transactionsEvery(t, 10*time.Millisecond, mnt+"/log")
 	before := a.Observe()
 	at := func(server string, from agent.Observed) agent.Observed {
 		t.Helper()
@@ -78,7 +78,7 @@ func TestAMachineInWriteOrderGoesFromServerToServerWithoutACopy(t *testing.T) {
 	a, stopAgent := w.start()
 	w.await(a, "write order", inOrder)
 	before := finish(w, a)
-	stopLoad := transactions(t, mnt+"/log")
+	stopLoad := transactionsEvery(t, 10*time.Millisecond, mnt+"/log")
 	w.part.Desired.ProcessServers = []string{second, first}
 	a.Desire(w.part.Desired)
 	o := w.await(a, "a point at the other server", func(o agent.Observed) bool {

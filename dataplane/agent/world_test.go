@@ -229,6 +229,12 @@ func (w *world) await(a *agent.Agent, what string, come func(agent.Observed) boo
 // transactions writes a number to the one file and then to the other, each durable before the next begins.
 func transactions(t *testing.T, paths ...string) (stop func() int) {
 	t.Helper()
+	return transactionsEvery(t, 0, paths...)
+}
+
+// transactionsEvery does so with a rest in front of each transaction: how much is written does not depend on the machine's speed alone.
+func transactionsEvery(t *testing.T, rest time.Duration, paths ...string) (stop func() int) {
+	t.Helper()
 	var files []*os.File
 	for _, path := range paths {
 		f, err := os.Create(path)
@@ -245,7 +251,7 @@ func transactions(t *testing.T, paths ...string) (stop func() int) {
 			case <-done:
 				ended <- n
 				return
-			default:
+			case <-time.After(rest):
 			}
 			n++
 			for _, f := range files {
