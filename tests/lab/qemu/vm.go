@@ -22,9 +22,9 @@ import (
 const (
 	// DefaultTimeout bounds [VM.WaitFor] when its context has no deadline: the lab's guest boots in half a minute on
 	// an idle core, and tests share their cores.
-	DefaultTimeout = 5 * time.Minute
+	DefaultTimeout = 20 * time.Minute
 	// startTimeout is how long QEMU itself may take to open its files.
-	startTimeout = 30 * time.Second
+	startTimeout = 3 * time.Minute
 	// readEvery is how often the console is looked at.
 	readEvery = 100 * time.Millisecond
 	// quotedBytes is how much of the console an error quotes.
