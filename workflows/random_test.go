@@ -5,30 +5,23 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 
 	"farshore"
 	"farshore/activities"
 	"farshore/fault"
+	"farshore/tests/setting"
 )
 
 // seeds is how many random lives are lived; the environment variable SEEDS raises it, SEED replays one.
 func seeds(t *testing.T) []uint64 {
 	t.Helper()
-	number := func(name string, otherwise uint64) uint64 {
-		n, err := strconv.ParseUint(os.Getenv(name), 10, 64)
-		if err != nil {
-			return otherwise
-		}
-		return n
-	}
 	if os.Getenv("SEED") != "" {
-		return []uint64{number("SEED", 0)}
+		return []uint64{setting.Number[uint64](t, "SEED", 0)}
 	}
 	var all []uint64
-	for i := range number("SEEDS", 60) {
+	for i := range setting.Number[uint64](t, "SEEDS", 60) {
 		all = append(all, i)
 	}
 	return all

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"strconv"
 	"testing"
 	"time"
 
@@ -13,22 +11,14 @@ import (
 	"farshore/dataplane/vault"
 	"farshore/dataplane/vault/storetest"
 	"farshore/fault"
+	"farshore/tests/setting"
 )
-
-// seeds is how many random stories the tests tell; SEEDS overrides it.
-func seeds(t testing.TB, usual int) int {
-	t.Helper()
-	if n, err := strconv.Atoi(os.Getenv("SEEDS")); err == nil {
-		return n
-	}
-	return usual
-}
 
 // eager makes a checkpoint due at every clean position.
 func eager(d *Deps) { d.Settings.RTOGoalSeconds = -1 }
 
 func TestReplicaFollowsEveryTurnOfAStream(t *testing.T) {
-	for seed := range uint64(seeds(t, 6)) {
+	for seed := range setting.Number[uint64](t, "SEEDS", 6) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			s, r := fileVault(t)
 			w := newWorld(t, seed, s, r)
@@ -95,7 +85,7 @@ func deaths(t *testing.T, w *world, between func(vault.Replicas) vault.Replicas,
 }
 
 func TestReplicaSurvivesDeathBetweenAnyTwoWrites(t *testing.T) {
-	for seed := range uint64(seeds(t, 2)) {
+	for seed := range setting.Number[uint64](t, "SEEDS", 2) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			s, r := fileVault(t)
 			w := newWorld(t, seed, s, r)
@@ -122,7 +112,7 @@ func TestWithoutTheIntentACheckpointWouldHoldPagesOfTheFuture(t *testing.T) {
 }
 
 func TestReplicaSurvivesAVaultThatLosesDelaysAndRepeats(t *testing.T) {
-	for seed := range uint64(seeds(t, 5)) {
+	for seed := range setting.Number[uint64](t, "SEEDS", 5) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			s, r := fileVault(t)
 			w := newWorld(t, seed, s, r)

@@ -17,6 +17,7 @@ import (
 	"farshore/dataplane/segment"
 	"farshore/dataplane/vault/storetest"
 	"farshore/dataplane/vhd"
+	"farshore/tests/setting"
 )
 
 // materialiseOnce begins a job and works on it until it is done or somebody died.
@@ -60,7 +61,7 @@ func (w *world) judgeRun(what string, run string, p farshore.Position, made []Ma
 }
 
 func TestDisksOfEveryRecoveryPointAreExactAndTheReplicaIsUntouched(t *testing.T) {
-	for seed := range uint64(seeds(t, 2)) {
+	for seed := range setting.Number[uint64](t, "SEEDS", 2) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			s, r := fileVault(t)
 			w := newWorld(t, seed, s, r)
@@ -91,7 +92,7 @@ func TestDisksOfEveryRecoveryPointAreExactAndTheReplicaIsUntouched(t *testing.T)
 }
 
 func TestAJobSurvivesDeathBetweenAnyTwoWrites(t *testing.T) {
-	for seed := range uint64(seeds(t, 2)) {
+	for seed := range setting.Number[uint64](t, "SEEDS", 2) {
 		s, r := fileVault(t)
 		w := newWorld(t, seed, s, r)
 		w.story(8)

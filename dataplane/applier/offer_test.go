@@ -17,6 +17,7 @@ import (
 	"farshore/dataplane/journal"
 	"farshore/dataplane/segment"
 	"farshore/dataplane/vault/storetest"
+	"farshore/tests/setting"
 )
 
 // signing lets an applier offer hashes.
@@ -104,7 +105,7 @@ func (w *world) judgeOffer(e farshore.Epoch, held map[farshore.DiskID][]byte) (c
 }
 
 func TestHashesAreOfferedOfWhatTheReplicaHoldsAtTheSeal(t *testing.T) {
-	for seed := range uint64(seeds(t, 4)) {
+	for seed := range setting.Number[uint64](t, "SEEDS", 4) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			s, r := fileVault(t)
 			w := newWorld(t, seed, s, r)

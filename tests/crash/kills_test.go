@@ -15,6 +15,7 @@ import (
 	"farshore/tests/blockwriter"
 	"farshore/tests/lab/process"
 	"farshore/tests/lab/stack"
+	"farshore/tests/setting"
 )
 
 const (
@@ -52,8 +53,8 @@ func (k toll) sum() (n int) {
 // points go on without anybody's help, and nothing is copied again.
 func TestNothingAcknowledgedIsLostWhicheverProgramOfTheDataplaneIsKilled(t *testing.T) {
 	disktest.NeedRoot(t)
-	kills := number(t, "CRASH_KILLS", shortKills)
-	seed := seedOf(t)
+	kills := setting.Number(t, "CRASH_KILLS", shortKills)
+	seed := setting.Seed(t, "CRASH_SEED")
 	all := toll{}
 	points := 0
 	for n := 0; all.sum() < kills && !t.Failed(); n++ {

@@ -18,6 +18,7 @@ import (
 	"farshore/dataplane/disk/disktest"
 	"farshore/fault"
 	"farshore/tests/lab/stack"
+	"farshore/tests/setting"
 )
 
 const (
@@ -36,13 +37,13 @@ func TestAFullCacheAndALongOutageOfTheStorageLoseNothing(t *testing.T) {
 	dir := disktest.Dir(t)
 	at := place{dir: dir, stable: dir, cacheBytes: smallCache}
 	mountCache(t, at)
-	l := newLineOn(t, rand.New(rand.NewPCG(seedOf(t), 1<<43)), at)
+	l := newLineOn(t, rand.New(rand.NewPCG(setting.Seed(t, "CRASH_SEED"), 1<<43)), at)
 	l.fillVolume()
 	away := l.site.Vault + ".away"
 	if err := os.Rename(l.site.Vault, away); err != nil {
 		t.Fatal(err)
 	}
-	begun, length := time.Now(), time.Duration(number(t, "CRASH_OUTAGE", shortOutage))*time.Second
+	begun, length := time.Now(), time.Duration(setting.Number(t, "CRASH_OUTAGE", shortOutage))*time.Second
 	restarted := false
 	l.awaitWithin(length+linePatience, "the outage to be told and to end", func() bool {
 		if !restarted && time.Since(begun) > length/2 {

@@ -17,6 +17,7 @@ import (
 	"farshore/dataplane/disk/disktest"
 	"farshore/tests/lab/powercut"
 	"farshore/tests/lab/stack"
+	"farshore/tests/setting"
 )
 
 const (
@@ -61,8 +62,8 @@ func TestNoPowerCutTakesWhatWasAcknowledged(t *testing.T) {
 	if err := powercut.Missing(); err != nil {
 		t.Skipf("SKIPPED: %v", err)
 	}
-	seed := seedOf(t)
-	cuts := number(t, "CRASH_CUTS", shortCuts)
+	seed := setting.Seed(t, "CRASH_SEED")
+	cuts := setting.Number(t, "CRASH_CUTS", shortCuts)
 	for i, way := range ways {
 		t.Run(way.String(), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 1<<42+uint64(i)))

@@ -19,6 +19,7 @@ import (
 	"farshore/dataplane/uplink"
 	"farshore/fault"
 	"farshore/tests/lab/site"
+	"farshore/tests/setting"
 )
 
 const (
@@ -45,8 +46,8 @@ type race struct {
 // In each round the machine's sessions with both servers are opened at once and both send. Whatever either server acknowledges
 // is in the stream, as it was sent; the one that the stream was taken from says so.
 func TestTwoProcessServersThatRaceForAMachineAreNeverBothAcknowledged(t *testing.T) {
-	rounds := number(t, "CRASH_RACES", shortRaces)
-	rng := rand.New(rand.NewPCG(seedOf(t), 1<<41))
+	rounds := setting.Number(t, "CRASH_RACES", shortRaces)
+	rng := rand.New(rand.NewPCG(setting.Seed(t, "CRASH_SEED"), 1<<41))
 	all := map[string]int{}
 	for begin := 0; begin < rounds && !t.Failed(); begin += racesEach {
 		t.Run(fmt.Sprintf("vault %d", begin/racesEach), func(t *testing.T) {

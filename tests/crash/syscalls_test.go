@@ -13,6 +13,7 @@ import (
 	"farshore/tests/lab/need"
 	"farshore/tests/lab/process"
 	"farshore/tests/lab/stack"
+	"farshore/tests/setting"
 )
 
 const (
@@ -45,7 +46,7 @@ func TestNothingAcknowledgedIsLostWhereverASystemCallIsTheLastOne(t *testing.T) 
 	if err := need.Programs("this test", "strace"); err != nil {
 		t.Skipf("SKIPPED: %v", err)
 	}
-	rng := rand.New(rand.NewPCG(seedOf(t), 1<<40))
+	rng := rand.New(rand.NewPCG(setting.Seed(t, "CRASH_SEED"), 1<<40))
 	var cells []crashCell
 	for _, program := range []string{stack.ProcessServer, stack.Applier, stack.Agent, restore} {
 		for _, call := range calls[program] {
@@ -55,7 +56,7 @@ func TestNothingAcknowledgedIsLostWhereverASystemCallIsTheLastOne(t *testing.T) 
 		}
 	}
 	rng.Shuffle(len(cells), func(i, j int) { cells[i], cells[j] = cells[j], cells[i] })
-	cells = cells[:min(len(cells), number(t, "CRASH_CELLS", shortCells))]
+	cells = cells[:min(len(cells), setting.Number(t, "CRASH_CELLS", shortCells))]
 	died := map[crashCell]bool{}
 	for begin := 0; begin < len(cells) && !t.Failed(); begin += killsEach {
 		t.Run(fmt.Sprintf("line %d", begin/killsEach), func(t *testing.T) {

@@ -2,39 +2,16 @@ package sim
 
 import (
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
+
+	"farshore/tests/setting"
 )
 
-// seeds is how many worlds are lived through: SEEDS, else enough for a quick look.
-func seeds(t *testing.T) uint64 {
-	t.Helper()
-	text := os.Getenv("SEEDS")
-	if text == "" {
-		return 100
-	}
-	n, err := strconv.ParseUint(text, 10, 32)
-	if err != nil {
-		t.Fatalf("SEEDS=%q is not a number", text)
-	}
-	return n
-}
-
-// firstSeed lets one world be lived again: SEED=17 SEEDS=1 go test ./tests/sim -run Holds -v.
-func firstSeed(t *testing.T) uint64 {
-	t.Helper()
-	n, err := strconv.ParseUint("0"+os.Getenv("SEED"), 10, 64)
-	if err != nil {
-		t.Fatalf("SEED=%q is not a number", os.Getenv("SEED"))
-	}
-	return n
-}
-
+// One world is lived again by: SEED=17 SEEDS=1 go test ./tests/sim -run Holds -v.
 func TestTheStreamHoldsInEveryWorld(t *testing.T) {
 	var sum Result
-	first, n := firstSeed(t), seeds(t)
+	first, n := setting.Number[uint64](t, "SEED", 0), setting.Number[uint64](t, "SEEDS", 100)
 	for seed := first; seed < first+n; seed++ {
 		r := Run(seed, None)
 		if r.Violation != "" {
@@ -70,7 +47,7 @@ var rare = map[Bug]uint64{AppliersUnfenced: 76, ClearedBeforeKept: 114, EqualIsF
 
 func TestEveryPlantedBugIsCaught(t *testing.T) {
 	const patience = 2000 // a bug whose world has changed gets more chances, but only until it is caught
-	n := max(seeds(t)/10, 40)
+	n := max(setting.Number[uint64](t, "SEEDS", 100)/10, 40)
 	var table strings.Builder
 	for _, bug := range Bugs() {
 		caught, example := 0, ""

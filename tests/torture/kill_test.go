@@ -16,6 +16,7 @@ import (
 	"farshore/tests/lab/need"
 	"farshore/tests/lab/process"
 	"farshore/tests/lab/site"
+	"farshore/tests/setting"
 )
 
 const (
@@ -43,8 +44,7 @@ func TestAnAgentThatIsKilledAtAnyMomentGoesOnWithoutAFullCopy(t *testing.T) {
 	if err := need.Programs("this test", "fio", "mkfs.ext4", "e2fsck"); err != nil {
 		t.Skipf("SKIPPED: %v", err)
 	}
-	seed := seedOf(t)
-	t.Logf("seed %d", seed)
+	seed := setting.Seed(t, "TORTURE_SEED")
 	rng := rand.New(rand.NewPCG(seed, 1<<32))
 	v := newVictim(t, rng)
 	for _, d := range v.volumes {
@@ -57,10 +57,7 @@ func TestAnAgentThatIsKilledAtAnyMomentGoesOnWithoutAFullCopy(t *testing.T) {
 	v.await("the initial replication", func(o *farshorev1.AgentObserved) bool {
 		return o.GetPhase() == farshorev1.AgentPhase_AGENT_PHASE_PROTECTED && o.GetLastPoint() != nil
 	})
-	n := number(t, "TORTURE_KILLS")
-	if n == 0 {
-		n = shortKills
-	}
+	n := setting.Number(t, "TORTURE_KILLS", shortKills)
 	for i := range n {
 		v.die(i)
 		if t.Failed() {

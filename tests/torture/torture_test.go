@@ -6,7 +6,6 @@ import (
 	"os"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"farshore/dataplane/disk/disktest"
 	"farshore/dataplane/tracker/trackertest"
 	"farshore/tests/lab/need"
+	"farshore/tests/setting"
 )
 
 func TestMain(m *testing.M) { trackertest.Main(m) }
@@ -45,7 +45,7 @@ const (
 // cells gives the short form, or as many rounds as are asked for, over all grades and kinds in turn.
 func cells(t *testing.T) []cell {
 	t.Helper()
-	rounds := number(t, "TORTURE_ROUNDS")
+	rounds := setting.Number(t, "TORTURE_ROUNDS", 0)
 	if rounds == 0 {
 		return []cell{
 			{bitmapGrade, "ext4", 2, 5, 4},
@@ -73,46 +73,18 @@ func cells(t *testing.T) []cell {
 // life is how many rounds a cell of the long form lives, before others have their turn. Scans take long.
 var life = map[string]int{captureGrade: 5, bitmapGrade: 5, scanGrade: 2}
 
-// number reads a number from the environment; 0 is none.
-func number(t *testing.T, name string) int {
-	t.Helper()
-	asked := os.Getenv(name)
-	if asked == "" {
-		return 0
-	}
-	n, err := strconv.Atoi(asked)
-	if err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	return n
-}
-
-func seedOf(t *testing.T) uint64 {
-	t.Helper()
-	asked := os.Getenv("TORTURE_SEED")
-	if asked == "" {
-		return rand.Uint64()
-	}
-	seed, err := strconv.ParseUint(asked, 10, 64)
-	if err != nil {
-		t.Fatalf("TORTURE_SEED: %v", err)
-	}
-	return seed
-}
-
 func TestEveryPointIsSoundAndTheLastEqualsTheDisksInEveryGrade(t *testing.T) {
 	disktest.NeedRoot(t)
 	if err := need.Programs("this test", "fio", "mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair", "mkfs.btrfs", "btrfs"); err != nil {
 		t.Skipf("SKIPPED: %v", err)
 	}
-	seed := seedOf(t)
-	t.Logf("seed %d (TORTURE_SEED=%d replays the choices, not the timing)", seed, seed)
+	seed := setting.Seed(t, "TORTURE_SEED")
 	only, err := regexp.Compile(os.Getenv("TORTURE_CELLS"))
 	if err != nil {
 		t.Fatalf("TORTURE_CELLS: %v", err)
 	}
 	var table []tally
-	begun, most := time.Now(), time.Duration(number(t, "TORTURE_MINUTES"))*time.Minute
+	begun, most := time.Now(), time.Duration(setting.Number(t, "TORTURE_MINUTES", 0))*time.Minute
 	for i, c := range cells(t) {
 		if !only.MatchString(c.name()) || c.rounds == 0 {
 			continue

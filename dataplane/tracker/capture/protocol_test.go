@@ -4,9 +4,7 @@ package capture
 
 import (
 	"math/rand/v2"
-	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
@@ -18,6 +16,7 @@ import (
 	"farshore/dataplane/tracker"
 	"farshore/dataplane/tracker/bitmap"
 	"farshore/dataplane/tracker/trackertest"
+	"farshore/tests/setting"
 )
 
 // rounds is how many rounds of the protocol are run: as many as TRACKER_ROUNDS says, else the short form.
@@ -53,14 +52,7 @@ type driver struct {
 
 func newDriver(t testing.TB, node string, ringBytes int) *driver {
 	t.Helper()
-	seed := rand.Uint64()
-	if s := os.Getenv("TRACKER_SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("seed %d", seed)
+	seed := setting.Seed(t, "TRACKER_SEED")
 	device := disktest.Open(t, node)
 	bits, err := bitmap.Open(t.Context(), pins(t), []bitmap.Target{{ID: farshore.DiskID("a"), Device: device}})
 	if err != nil {

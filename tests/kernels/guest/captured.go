@@ -16,6 +16,7 @@ import (
 	"farshore/dataplane/tracker"
 	"farshore/dataplane/tracker/capture"
 	"farshore/dataplane/tracker/trackertest"
+	"farshore/tests/setting"
 )
 
 // ringBytes is room for what the load writes while the emulated consumer is not running.
@@ -37,7 +38,7 @@ type replay struct {
 func captured(t *testing.T, at place) {
 	for _, system := range strings.Fields(os.Getenv("SYSTEMS")) {
 		t.Run(system, func(t *testing.T) {
-			total, wrong := number(t, "ROUNDS", 1), 0
+			total, wrong := setting.Number(t, "ROUNDS", 1), 0
 			started := time.Now()
 			for range total {
 				wrong += captureOnce(t, at, system)
@@ -73,8 +74,8 @@ func captureOnce(t *testing.T, at place, system string) (wrong int) {
 		}
 	})
 	mnt, unmount := disktest.MountWith(t, at.node, system, os.Getenv("MOUNT"))
-	load := trackertest.StartLoad(t, mnt, seed, time.Duration(number(t, "PACE_MS", 0))*time.Millisecond)
-	time.Sleep(time.Duration(number(t, "LOAD_MS", 3000)) * time.Millisecond) // as much load as fits: nothing depends on it
+	load := trackertest.StartLoad(t, mnt, seed, time.Duration(setting.Number(t, "PACE_MS", 0))*time.Millisecond)
+	time.Sleep(time.Duration(setting.Number(t, "LOAD_MS", 3000)) * time.Millisecond) // as much load as fits: nothing depends on it
 	changes := load.Stop(t)
 	unmount()
 	if err := errors.Join(r.capture.Settle(t.Context()), end(), r.capture.Read(r.take)); err != nil {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"farshore/dataplane/tracker/trackertest"
+	"farshore/tests/setting"
 )
 
 // load writes to the mounted folder DATA until the power goes; with "final" on the kernel's command line for LOAD_MS, after
@@ -25,12 +26,12 @@ func load(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := trackertest.StartLoad(t, work, seed, time.Duration(number(t, "PACE_MS", 20))*time.Millisecond)
+	l := trackertest.StartLoad(t, work, seed, time.Duration(setting.Number(t, "PACE_MS", 20))*time.Millisecond)
 	report(t, "loading", map[string]any{"Seed": seed})
 	if !strings.Contains(string(line), "final") {
 		wait()
 	}
-	time.Sleep(time.Duration(number(t, "LOAD_MS", 3000)) * time.Millisecond)
+	time.Sleep(time.Duration(setting.Number(t, "LOAD_MS", 3000)) * time.Millisecond)
 	changes := l.Stop(t)
 	if err := unix.Unmount(dir, 0); err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"farshore/dataplane/tracker"
 	"farshore/dataplane/tracker/bitmap"
 	"farshore/dataplane/tracker/trackertest"
+	"farshore/tests/setting"
 )
 
 // pins is where trackers are pinned; each disk has a folder of its own.
@@ -75,19 +76,6 @@ func eachDisk(run func(*testing.T, place)) func(*testing.T) {
 	}
 }
 
-// number reads a number from the environment.
-func number(t *testing.T, name string, otherwise int) int {
-	t.Helper()
-	if os.Getenv(name) == "" {
-		return otherwise
-	}
-	n, err := strconv.Atoi(os.Getenv(name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
 func probe(t *testing.T) {
 	started := time.Now()
 	if err := bitmap.Probe(t.Context()); err != nil {
@@ -121,8 +109,8 @@ func rounds(t *testing.T, at place) {
 			before := discards(t, at.node)
 			started := time.Now()
 			got := trackertest.Run(t, open, trackertest.Options{
-				FileSystem: system, Rounds: number(t, "ROUNDS", 1), Copies: number(t, "COPIES", 2), Node: at.node, Mount: os.Getenv("MOUNT"),
-				Pace: time.Duration(number(t, "PACE_MS", 0)) * time.Millisecond,
+				FileSystem: system, Rounds: setting.Number(t, "ROUNDS", 1), Copies: setting.Number(t, "COPIES", 2), Node: at.node, Mount: os.Getenv("MOUNT"),
+				Pace: time.Duration(setting.Number(t, "PACE_MS", 0)) * time.Millisecond,
 			})
 			after := discards(t, at.node)
 			report(t, "rounds", map[string]any{

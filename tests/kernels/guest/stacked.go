@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"farshore/dataplane/tracker/trackertest"
+	"farshore/tests/setting"
 )
 
 // stack makes one device of some disks.
@@ -35,8 +36,8 @@ func stacked(t *testing.T) {
 			t.Run(one.name+"/"+system, func(t *testing.T) {
 				started := time.Now()
 				got := trackertest.Run(t, open, trackertest.Options{
-					FileSystem: system, Rounds: number(t, "ROUNDS", 1), Copies: number(t, "COPIES", 2), Mount: os.Getenv("MOUNT"),
-					Pace: time.Duration(number(t, "PACE_MS", 0)) * time.Millisecond, Tracked: nodes,
+					FileSystem: system, Rounds: setting.Number(t, "ROUNDS", 1), Copies: setting.Number(t, "COPIES", 2), Mount: os.Getenv("MOUNT"),
+					Pace: time.Duration(setting.Number(t, "PACE_MS", 0)) * time.Millisecond, Tracked: nodes,
 					Stack: func() string { return one.make(t, nodes) },
 				})
 				one.unmake(t, nodes)

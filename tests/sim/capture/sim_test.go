@@ -2,28 +2,15 @@ package capture
 
 import (
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
+
+	"farshore/tests/setting"
 )
 
-func number(t *testing.T, name string, otherwise uint64) uint64 {
-	t.Helper()
-	text := os.Getenv(name)
-	if text == "" {
-		return otherwise
-	}
-	n, err := strconv.ParseUint(text, 10, 64)
-	if err != nil {
-		t.Fatalf("%s=%q: %v", name, text, err)
-	}
-	return n
-}
-
 func TestNoSeedLosesWhatWasAcknowledgedOrOffersAWrongPoint(t *testing.T) {
-	first, last := uint64(1), number(t, "SEEDS", 500)
-	if seed := number(t, "SEED", 0); seed != 0 {
+	first, last := uint64(1), setting.Number[uint64](t, "SEEDS", 500)
+	if seed := setting.Number[uint64](t, "SEED", 0); seed != 0 {
 		first, last = seed, seed
 	}
 	var sum figures
@@ -53,7 +40,7 @@ func TestASeedReplaysExactly(t *testing.T) {
 var rare = map[bug]uint64{acknowledgementOfAnotherSession: 121, placeInTheLogByLSNAlone: 2661, sentBehindALostOne: 4397, partOfARedoStays: 169, sealStoppedByAConflict: 903}
 
 func TestEveryPlantedBugIsCaught(t *testing.T) {
-	seeds := max(60, number(t, "SEEDS", 500)/10)
+	seeds := max(60, setting.Number[uint64](t, "SEEDS", 500)/10)
 	const patience = 2000 // a bug whose world has changed gets more chances, but only until it is caught
 	var table strings.Builder
 	fmt.Fprintf(&table, "%-68s %-10s %s\n", "one rule left out", "bad seeds", "what was seen first")

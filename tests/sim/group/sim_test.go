@@ -2,29 +2,15 @@ package group
 
 import (
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
-)
 
-// number reads a setting of the environment.
-func number(t *testing.T, name string, otherwise uint64) uint64 {
-	t.Helper()
-	text := os.Getenv(name)
-	if text == "" {
-		return otherwise
-	}
-	n, err := strconv.ParseUint(text, 10, 32)
-	if err != nil {
-		t.Fatalf("%s=%q is not a number", name, text)
-	}
-	return n
-}
+	"farshore/tests/setting"
+)
 
 func TestAGroupsPointIsAConsistentCutInEveryWorld(t *testing.T) {
 	var sum Result
-	first, n := number(t, "SEED", 0), number(t, "SEEDS", 100)
+	first, n := setting.Number[uint64](t, "SEED", 0), setting.Number[uint64](t, "SEEDS", 100)
 	for seed := first; seed < first+n; seed++ {
 		r := Run(seed, None)
 		if r.Violation != "" {
@@ -50,7 +36,7 @@ func TestAWorldOfAGroupReplaysExactly(t *testing.T) {
 
 func TestEveryPlantedBugOfAGroupIsCaught(t *testing.T) {
 	const patience = 2000
-	n := max(number(t, "SEEDS", 100)/10, 20)
+	n := max(setting.Number[uint64](t, "SEEDS", 100)/10, 20)
 	var table strings.Builder
 	for _, bug := range Bugs() {
 		caught, tried, example := 0, uint64(0), ""
