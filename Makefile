@@ -36,16 +36,16 @@ test-vet:
 	go vet ./...
 
 test-raced: ## the part of the tests that runs under the race detector
-	CGO_ENABLED=1 go test -race -v -timeout 20m $(RACED) 2>&1 | $(SUMMARY)
+	CGO_ENABLED=1 go test -race -v -timeout 60m $(RACED) 2>&1 | $(SUMMARY)
 
 test-rest: build
-	SEEDS=$(SEEDS) go test -v -timeout 20m $(REST) 2>&1 | $(SUMMARY)
+	SEEDS=$(SEEDS) go test -v -timeout 60m $(REST) 2>&1 | $(SUMMARY)
 
 test-temporal:
-	cd cmd/farshore-temporal && go test -trimpath -v -timeout 10m ./... 2>&1 | $(SUMMARY)
+	cd cmd/farshore-temporal && go test -trimpath -v -timeout 30m ./... 2>&1 | $(SUMMARY)
 
 test-whole: build ## the tests that run whole programs: tests/e2e, tests/crash, tests/torture
-	go test -count=1 -v -timeout 30m ./tests/e2e/... ./tests/crash/... ./tests/torture/...
+	go test -count=1 -v -timeout 60m ./tests/e2e/... ./tests/crash/... ./tests/torture/...
 
 check: lint ## format, lint, shape of the tree
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
