@@ -24,7 +24,7 @@ import (
 	"farshore/dataplane/vault"
 	vaultconnect "farshore/dataplane/vault/connect"
 	"farshore/fault"
-	"farshore/tests/lab/process"
+	"farshore/tests/lab/process/processtest"
 )
 
 // site is a real configuration server in this process, on a real vault in a folder.
@@ -33,15 +33,6 @@ type site struct {
 	config Config
 	begun  Begun
 	stop   func()
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	address, err := process.FreeAddress(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return address
 }
 
 // newSite begins a vault; temporal is the address of a Temporal server, which need not be there.
@@ -60,7 +51,7 @@ azure:
   storageAccountId: /none
   endpoint: http://127.0.0.1:1
   credential: {kind: lab}
-`, freeAddress(t), filepath.Join(dir, "state"), filepath.Join(dir, "vault"), temporal)
+`, processtest.FreeAddress(t), filepath.Join(dir, "state"), filepath.Join(dir, "vault"), temporal)
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +224,7 @@ func TestASecondServerOnTheSameAddressSaysSo(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	wantFault(t, Run(ctx, s.config, "test", slog.New(slog.DiscardHandler)), "FS-6023")
-	s.config.Listen = freeAddress(t)
+	s.config.Listen = processtest.FreeAddress(t)
 	wantFault(t, Run(ctx, s.config, "test", slog.New(slog.DiscardHandler)), "FS-6024")
 }
 

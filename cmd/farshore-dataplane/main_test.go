@@ -27,7 +27,7 @@ import (
 	"farshore/dataplane/vault"
 	"farshore/dataplane/vault/connect"
 	"farshore/fault"
-	"farshore/tests/lab/process"
+	"farshore/tests/lab/process/processtest"
 )
 
 // asProgram makes the test's binary be the program itself, so that a test can kill it.
@@ -67,7 +67,7 @@ func newSite(t *testing.T) *site {
 	s.ca.NodeIn(t, s.state, farshore.RoleProcessServer, "hq-1")
 	desired := `{"version": {"incarnation": "1", "number": "1"}, "processServer": {"machines": ["web-01"]}}`
 	s.write(filepath.Join(s.state, hub.DesiredFile), desired)
-	s.address = freeAddress(t)
+	s.address = processtest.FreeAddress(t)
 	s.config = filepath.Join(t.TempDir(), "process-server.yaml")
 	s.write(s.config, fmt.Sprintf("control: 127.0.0.1:1\nstate: %s\nlisten: %s\ncache: {path: %s, bytes: 67108864}\nvault: {kind: file, path: %s}\n",
 		s.state, s.address, t.TempDir(), s.vault.Path))
@@ -79,15 +79,6 @@ func (s *site) write(path, content string) {
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	address, err := process.FreeAddress(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return address
 }
 
 // program prepares the program with arguments; its stderr is collected.

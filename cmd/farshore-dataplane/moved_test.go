@@ -9,6 +9,7 @@ import (
 	"farshore"
 	"farshore/dataplane/hub"
 	"farshore/fault"
+	"farshore/tests/lab/process/processtest"
 )
 
 // TestAProcessServerActsOnWhatWasDesiredOfItWithoutTheHub starts the program with the documents that a move and a drain leave.
@@ -19,7 +20,7 @@ func TestAProcessServerActsOnWhatWasDesiredOfItWithoutTheHub(t *testing.T) {
 			fmt.Sprintf(`{"version": {"incarnation": "1", "number": "%d"}, "processServer": {"machines": ["web-01"], "rpoSeconds": {"web-01": 900}%s}}`, number, more))
 	}
 	a := &agent{s: s, node: s.ca.Node(t, farshore.RoleAgent, "web-01")}
-	s.address = freeAddress(t)
+	s.address = processtest.FreeAddress(t)
 	desire(2, fmt.Sprintf(`, "listen": %q`, s.address))
 	server := s.start()
 	link, _ := a.awaitOpen() // at the address that it was moved to

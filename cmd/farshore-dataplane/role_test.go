@@ -11,6 +11,7 @@ import (
 
 	"farshore"
 	"farshore/dataplane/proxy/proxytest"
+	"farshore/tests/lab/process/processtest"
 )
 
 // ofRole is what one role takes besides the common part.
@@ -75,7 +76,7 @@ func TestTheFilesOfAllRolesHaveTheSameCommonPart(t *testing.T) {
 func TestACollectorReachesTheConfigurationServerThroughItsProxy(t *testing.T) {
 	s := newApplierSite(t)
 	p := proxytest.Start(t)
-	c := collectorConfig{NodeConfig: NodeConfig{Control: "127.0.0.1:1", State: t.TempDir(), Vault: s.config.Vault, Proxy: p.Config(t), Metrics: freeAddress(t)}}
+	c := collectorConfig{NodeConfig: NodeConfig{Control: "127.0.0.1:1", State: t.TempDir(), Vault: s.config.Vault, Proxy: p.Config(t), Metrics: processtest.FreeAddress(t)}}
 	if err := c.complete("test"); err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"farshore/tests/lab/process"
+	"farshore/tests/lab/process/processtest"
 )
 
 // movable starts a server that leaves addresses and sessions at once when it may.
@@ -31,13 +31,6 @@ func (w *world) point(r *replication) {
 	must(w.t, err)
 }
 
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	address, err := process.FreeAddress(t.Context())
-	must(t, err)
-	return address
-}
-
 func TestAServerThatIsMovedToAnotherPortKeepsItsSessionsAndTakesNewOnes(t *testing.T) {
 	w := newWorld(t)
 	server := w.movable()
@@ -55,7 +48,7 @@ func TestAServerThatIsMovedToAnotherPortKeepsItsSessionsAndTakesNewOnes(t *testi
 	must(t, old.write(3))
 	w.point(old)
 
-	next := freeAddress(t)
+	next := processtest.FreeAddress(t)
 	server.Listen(next)
 	eventually(t, "the new address is the one", func() bool { return server.Observe().Listen == next })
 	if f := server.Observe().Faults; len(f) != 0 {

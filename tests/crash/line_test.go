@@ -19,6 +19,7 @@ import (
 	"farshore/tests/blockwriter"
 	"farshore/tests/lab/need"
 	"farshore/tests/lab/process"
+	"farshore/tests/lab/process/processtest"
 	"farshore/tests/lab/site"
 	"farshore/tests/lab/stack"
 )
@@ -126,7 +127,7 @@ func (l *line) attach() {
 // configure writes the programs' configurations, enrols them, and says what is wanted of them.
 func (l *line) configure() {
 	l.t.Helper()
-	address := l.freeAddress()
+	address := processtest.FreeAddress(l.t)
 	l.tool = built(l.t, "farshore-restore")
 	vault := fmt.Sprintf("vault: {kind: file, path: %s}\n", l.site.Vault)
 	l.program(stack.ProcessServer, serverID, "farshore-dataplane", "process-server",
@@ -173,15 +174,6 @@ func built(t *testing.T, name string) string {
 }
 
 func (l *line) runDir() string { return filepath.Join(l.dir, "run") }
-
-func (l *line) freeAddress() string {
-	l.t.Helper()
-	address, err := process.FreeAddress(l.t.Context())
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	return address
-}
 
 // accepts is ready when something accepts connections at the address.
 func accepts(address string) func(context.Context) error {

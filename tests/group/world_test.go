@@ -30,7 +30,7 @@ import (
 	"farshore/dataplane/tracker"
 	"farshore/dataplane/tracker/trackertest"
 	"farshore/dataplane/transport"
-	"farshore/tests/lab/process"
+	"farshore/tests/lab/process/processtest"
 	"farshore/tests/lab/site"
 )
 
@@ -108,7 +108,7 @@ func (w *world) serve(ids []farshore.MachineID) {
 func (w *world) machine(grade tracker.Grade, i int, id farshore.MachineID) *machine {
 	t := w.t
 	t.Helper()
-	m := &machine{id: id, loop: disktest.NewLoop(t, diskBytes), address: freeAddress(t)}
+	m := &machine{id: id, loop: disktest.NewLoop(t, diskBytes), address: processtest.FreeAddress(t)}
 	m.mnt, _ = disktest.Mount(t, m.loop.Path, "ext4")
 	name := named(t, m.loop, i)
 	dir := disktest.Dir(t)
@@ -161,16 +161,6 @@ func named(t *testing.T, l *disk.Loop, i int) farshore.DiskID {
 		t.Fatal(err)
 	}
 	return id
-}
-
-// freeAddress finds an address that nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	address, err := process.FreeAddress(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return address
 }
 
 // group is what is desired of every member.

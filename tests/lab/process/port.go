@@ -37,9 +37,3 @@ func FreePort(ctx context.Context) (int, error) {
 	}
 	return 0, fmt.Errorf("find a free port: each of %d that were tried is in use", portTries)
 }
-
-// FreeAddress is such a port with its host.
-func FreeAddress(ctx context.Context) (string, error) {
-	port, err := FreePort(ctx)
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), err
-}

@@ -1,0 +1,2 @@
+// Package processtest gives tests what they need to start programs and to listen.
+package processtest
