@@ -27,7 +27,7 @@ const (
 	// longestHomeAbsence bounds how long a killed program stays away.
 	longestHomeAbsence = time.Second
 	// homePatience bounds how long everything may take to be equal in the end.
-	homePatience = 5 * time.Minute
+	homePatience = 10 * time.Minute
 )
 
 // killer follows the runs of a way home and kills a program at each step.

@@ -31,7 +31,7 @@ const (
 	// least is how long a load lasts at least: write order makes points faster than fio starts.
 	least = 1500 * time.Millisecond
 	// endPatience bounds the wait for the last point.
-	endPatience = 3 * time.Minute
+	endPatience = 10 * time.Minute
 )
 
 // run is one cell at work.

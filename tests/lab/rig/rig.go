@@ -183,7 +183,7 @@ func (r *Rig) Acknowledged() blockwriter.Run {
 // AwaitPoints waits until there are so many recovery points.
 func (r *Rig) AwaitPoints(n int) {
 	r.Helper()
-	ctx, cancel := context.WithTimeout(r.Context(), 8*time.Minute)
+	ctx, cancel := context.WithTimeout(r.Context(), 20*time.Minute)
 	defer cancel()
 	last := 0
 	_, err := r.AwaitMachine(ctx, func(*farshorev1.Machine) bool {

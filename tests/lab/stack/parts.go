@@ -88,7 +88,7 @@ func (s *Stack) startARM(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.front = &http.Server{Handler: s.ARM, ReadHeaderTimeout: 10 * time.Second}
+	s.front = &http.Server{Handler: s.ARM, ReadHeaderTimeout: time.Minute}
 	go s.front.Serve(listener) //nolint:errcheck // ends with Close
 	s.ARM.Furnish(armsim.Furnishing{Subscription: subscription, Group: ResourceGroup, Location: Location, Network: Network, Subnet: Subnet})
 	return nil
@@ -96,7 +96,7 @@ func (s *Stack) startARM(ctx context.Context) error {
 
 func (s *Stack) startTemporal(ctx context.Context) error {
 	return s.run(ctx, process.Spec{
-		Name: Temporal, ReadyTimeout: 2 * time.Minute, Ready: s.logHolds(Temporal, "farshore-temporal: ready"),
+		Name: Temporal, ReadyTimeout: 5 * time.Minute, Ready: s.logHolds(Temporal, "farshore-temporal: ready"),
 		Command: []string{
 			s.program("farshore-temporal"), "server", "--db", s.path("temporal", "temporal.db"), "--ip", "127.0.0.1",
 			"--port", fmt.Sprint(s.Ports.Temporal), "--ui-port", fmt.Sprint(s.Ports.TemporalUI), "--namespace", "farshore",
