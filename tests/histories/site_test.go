@@ -68,8 +68,22 @@ func (s *site) report(ctx context.Context, phase farshorev1.AgentPhase) {
 	if points, err := s.vault.Reader().Points(ctx, web); err == nil && len(points) > 0 {
 		o.LastPoint = hub.PointMessage(points[len(points)-1])
 	}
+	if n := s.desired[webAgent].GetAgent().GetCut().GetNumber(); n > 0 {
+		o.CutNumber, o.CutPoint = n, o.GetLastPoint()
+	}
+	if n := s.desired[webAgent].GetAgent().GetCompare().GetNumber(); n > 0 {
+		o.Comparison = comparedAt(n, o.GetLastPoint())
+	}
 	s.reports[webAgent] = &farshorev1.SyncRequest{
 		Have: s.desired[webAgent].GetVersion(), Observed: &farshorev1.SyncRequest_Agent{Agent: o},
+	}
+}
+
+// comparedAt is a comparison that has found one place that differs, and healed it.
+func comparedAt(number uint64, healed *farshorev1.RecoveryPoint) *farshorev1.ComparisonObserved {
+	return &farshorev1.ComparisonObserved{
+		Number: number, Done: true, At: "g1.e1.s1", TotalBytes: 1 << 30, ReadBytes: 1 << 30, EqualBytes: 1<<30 - 65536, DifferentBytes: 65536,
+		Differences: []*farshorev1.DifferenceFromSource{{Disk: "d0", Offset: 1 << 20, Bytes: 65536}}, Healed: healed,
 	}
 }
 
