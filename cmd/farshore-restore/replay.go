@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"farshore"
@@ -11,7 +10,6 @@ import (
 	"farshore/dataplane/journal"
 	"farshore/dataplane/scrub"
 	"farshore/dataplane/segment"
-	"farshore/dataplane/vault"
 	"farshore/fault"
 )
 
@@ -111,25 +109,6 @@ func restoreBytes(ctx context.Context, v *opened, p farshore.RecoveryPoint, base
 		}
 	}
 	return sum, nil
-}
-
-// headerOf reads the header of the segment that a point stands at the end of; where retention has removed the segment, the
-// point's manifest says the same.
-func headerOf(ctx context.Context, v *opened, p farshore.RecoveryPoint) (segment.Header, error) {
-	name := chain.NameOf(p.Machine, p.Position)
-	prefix, err := v.store.GetRange(ctx, name, 0, segment.MaxHeaderBytes)
-	if errors.Is(err, vault.ErrNotFound) {
-		doc, err := v.reader.Manifest(ctx, p.Machine, p.Position)
-		return doc.Header(), err
-	}
-	if err != nil {
-		return segment.Header{}, fmt.Errorf("read the header of %s: %w", name, err)
-	}
-	h, err := segment.ParseHeader(prefix)
-	if err != nil {
-		return segment.Header{}, fmt.Errorf("read the header of %s: %w", name, err)
-	}
-	return h, nil
 }
 
 // choosePoint finds the point that the selector means.

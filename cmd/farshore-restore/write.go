@@ -135,7 +135,7 @@ func (o *opened) planWrite(ctx context.Context, id farshore.MachineID, s farshor
 	if err != nil {
 		return writePlan{}, err
 	}
-	h, err := headerOf(ctx, o, point)
+	h, err := o.reader.HeaderAt(ctx, point.Machine, point.Position)
 	if err != nil {
 		return writePlan{}, err
 	}

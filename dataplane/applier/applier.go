@@ -74,7 +74,7 @@ func (a *Applier) changed() {
 
 func (a *Applier) writing() writing {
 	return writing{
-		replicas: a.deps.Replicas, header: a.headerAt, fill: block.Count(a.deps.Settings.FillBytes / block.SectorSize),
+		replicas: a.deps.Replicas, header: a.deps.Journal.HeaderAt, fill: block.Count(a.deps.Settings.FillBytes / block.SectorSize),
 		lanes: a.deps.Settings.Lanes, buffers: &a.buffers, held: a.holds,
 	}
 }

@@ -192,7 +192,7 @@ func (a *Applier) vouchFor(ctx context.Context, stream chain.Stream, p farshore.
 	if err != nil {
 		return err
 	}
-	h, err := a.headerAt(ctx, stream.Machine, p)
+	h, err := a.deps.Journal.HeaderAt(ctx, stream.Machine, p)
 	if err != nil {
 		return err
 	}

@@ -78,7 +78,7 @@ func (d *Disks) headerAt(ctx context.Context) (segment.Header, error) {
 	if p.Epoch == 0 {
 		return segment.Header{}, nil
 	}
-	h, err := d.applier.headerAt(ctx, d.replica.stream.Machine, p)
+	h, err := d.applier.deps.Journal.HeaderAt(ctx, d.replica.stream.Machine, p)
 	if err != nil {
 		return segment.Header{}, fmt.Errorf("read where the disks of machine %s stand: %w", d.replica.stream.Machine, err)
 	}

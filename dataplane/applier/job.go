@@ -151,7 +151,7 @@ func (a *Applier) letGo(ctx context.Context, j Job) error {
 
 // target finds the segment whose end the job wants. It must be a recovery point.
 func (a *Applier) target(ctx context.Context, j Job) (segment.Header, error) {
-	h, err := a.headerAt(ctx, j.Machine, j.Position)
+	h, err := a.deps.Journal.HeaderAt(ctx, j.Machine, j.Position)
 	if f, ok := fault.As(err); ok && f.Code == "FS-3516" {
 		return segment.Header{}, noPoint(j, "the journal has no such segment")
 	}
@@ -160,24 +160,6 @@ func (a *Applier) target(ctx context.Context, j Job) (segment.Header, error) {
 	}
 	if h.Seal || !h.Clean() || h.Position() != j.Position || h.Machine != j.Machine {
 		return segment.Header{}, noPoint(j, "the segment there ends with no state that can be recovered")
-	}
-	return h, nil
-}
-
-// headerAt reads the header of a segment or, if retention has removed that, what its manifest says (FS-3516 if there is
-// neither).
-func (a *Applier) headerAt(ctx context.Context, m farshore.MachineID, p farshore.Position) (segment.Header, error) {
-	prefix, err := a.deps.Store.GetRange(ctx, chain.NameOf(m, p), 0, segment.MaxHeaderBytes)
-	if errors.Is(err, vault.ErrNotFound) {
-		doc, err := a.deps.Journal.Manifest(ctx, m, p)
-		return doc.Header(), err
-	}
-	if err != nil {
-		return segment.Header{}, err
-	}
-	h, err := segment.ParseHeader(prefix)
-	if err != nil {
-		return segment.Header{}, fmt.Errorf("read the header at %v of machine %s: %w", p, m, err)
 	}
 	return h, nil
 }

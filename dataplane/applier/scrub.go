@@ -163,7 +163,7 @@ func (s *scrubbing) replica(ctx context.Context) error {
 	}
 	stream := chain.Stream{Vault: s.deps.Journal.Vault, Machine: s.job.Machine, Generation: frozen.generation}
 	defer s.thaw(s.job.Machine, func(id farshore.DiskID) string { return chain.ReplicaName(stream.Machine, stream.Generation, id) }, frozen)
-	if h, err := s.headerAt(ctx, stream.Machine, frozen.at); err == nil && h.Clean() && !h.Seal { // retention waits with what it needs
+	if h, err := s.deps.Journal.HeaderAt(ctx, stream.Machine, frozen.at); err == nil && h.Clean() && !h.Seal { // retention waits with what it needs
 		pinned := s.job
 		pinned.Position = frozen.at
 		if err := s.hold(ctx, pinned); err != nil {

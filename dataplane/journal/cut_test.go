@@ -2,6 +2,7 @@ package journal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -315,4 +316,29 @@ func TestTheNewestRetentionCounts(t *testing.T) {
 		t.Errorf("after a process server said something: %v, %v", got, err)
 	}
 	w.wantBad(1)
+}
+
+func TestAPointsHeaderIsReadAlsoWhenRetentionHasRemovedItsSegment(t *testing.T) {
+	w := newWorld(t)
+	first, _ := w.claim("hq-1")
+	w.write(first, 1, 2, 3)
+	emptied, gone, kept := position(1, 1, 1), position(1, 1, 2), position(1, 1, 3)
+	w.manifest(gone)
+	before, err := w.reader().HeaderAt(t.Context(), web, gone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.cut(live(gone))
+	if _, err := w.store.GetRange(t.Context(), chain.NameOf(web, gone), 0, 1); !errors.Is(err, vault.ErrNotFound) {
+		t.Fatalf("the segment is still there: %v", err)
+	}
+	after, err := w.reader().HeaderAt(t.Context(), web, gone)
+	if err != nil || after.Position() != gone || after.Machine != web || !after.Clean() || after.LastLSN != before.LastLSN || !after.UTC.Equal(before.UTC) || !slices.Equal(after.Disks, before.Disks) {
+		t.Errorf("the header was %+v and is %+v (%v)", before, after, err)
+	}
+	if h, err := w.reader().HeaderAt(t.Context(), web, kept); err != nil || h.Position() != kept {
+		t.Errorf("the header at %v is that of %v (%v)", kept, h.Position(), err)
+	}
+	_, err = w.reader().HeaderAt(t.Context(), web, emptied)
+	wantFault(t, err, "FS-3516")
 }

@@ -181,6 +181,25 @@ func (r Reader) Manifest(ctx context.Context, m farshore.MachineID, p farshore.P
 	return ReadManifest(r, name, stored)
 }
 
+// HeaderAt reads the header of the segment that ends at a position. Where retention has removed the segment, the manifest of the
+// point says the same; it is a fault if there is neither (FS-3516).
+func (r Reader) HeaderAt(ctx context.Context, m farshore.MachineID, p farshore.Position) (segment.Header, error) {
+	name := chain.NameOf(m, p)
+	prefix, err := r.Store.GetRange(ctx, name, 0, segment.MaxHeaderBytes)
+	if errors.Is(err, vault.ErrNotFound) {
+		doc, err := r.Manifest(ctx, m, p)
+		return doc.Header(), err
+	}
+	var h segment.Header
+	if err == nil {
+		h, err = segment.ParseHeader(prefix)
+	}
+	if err != nil {
+		return segment.Header{}, fmt.Errorf("read the header of %s: %w", name, err)
+	}
+	return h, nil
+}
+
 // ReadManifest verifies a stored manifest.
 func ReadManifest(r Reader, name string, stored []byte) (Manifest, error) {
 	machine, p, err := chain.ParseManifestName(name)
