@@ -448,15 +448,7 @@ func mounted(t *testing.T, kind, image string, look func(node, mnt string)) *dis
 	if out, err := exec.CommandContext(t.Context(), "cp", "--sparse=always", image, copied).CombinedOutput(); err != nil {
 		t.Fatalf("copy the image: %v\n%s", err, out)
 	}
-	loop, err := disk.AttachLoop(copied)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := loop.Detach(); err != nil {
-			t.Error(err)
-		}
-	})
+	loop := disktest.Attach(t, copied)
 	if err := os.Mkdir(mnt, 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -77,6 +77,13 @@ func NewLoopIn(t testing.TB, dir string, bytes int64) *disk.Loop {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return Attach(t, path)
+}
+
+// Attach makes a loop device of a file that is there, until the test ends.
+func Attach(t testing.TB, path string) *disk.Loop {
+	t.Helper()
+	NeedRoot(t)
 	loop, err := disk.AttachLoop(path)
 	if err != nil {
 		t.Fatal(err)

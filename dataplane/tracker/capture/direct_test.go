@@ -268,15 +268,7 @@ func TestAWriteThatFailsIsAmbiguous(t *testing.T) {
 	if err := file.Close(); err != nil {
 		t.Fatal(err)
 	}
-	loop, err := disk.AttachLoop(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := loop.Detach(); err != nil {
-			t.Error(err)
-		}
-	})
+	loop := disktest.Attach(t, path)
 	c := open(t, 8<<20, loop)
 	node := direct(t, loop)
 	if _, err := node.WriteAt(stamped(1, 1<<20), 1<<20); err == nil {

@@ -31,15 +31,7 @@ func frozen(t *testing.T) (loop *disk.Loop, freeze, thaw func()) {
 	if err := os.WriteFile(path, make([]byte, 8<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	loop, err := disk.AttachLoop(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := loop.Detach(); err != nil {
-			t.Error(err)
-		}
-	})
+	loop = disktest.Attach(t, path)
 	dir, err := os.Open(mnt)
 	if err != nil {
 		t.Fatal(err)

@@ -18,15 +18,7 @@ func TestWhatWasSyncedSurvivesEveryLaterCut(t *testing.T) {
 	}
 	disktest.NeedRoot(t)
 	d := New(t, 24<<20)
-	loop, err := disk.AttachLoop(d.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := loop.Detach(); err != nil {
-			t.Error(err)
-		}
-	})
+	loop := disktest.Attach(t, d.Path)
 	mnt, unmount := disktest.Mount(t, loop.Path, "ext4")
 	content := bytes.Repeat([]byte("synced"), 1000)
 	f, err := os.Create(filepath.Join(mnt, "a"))
