@@ -180,13 +180,20 @@ func (s *source) rest() agent.Observed {
 	return s.await(s.agent, "rest", func(o agent.Observed) bool { return o.CutNumber == s.part.Desired.Cut.Number })
 }
 
-// settled waits for rest, and compares the last point with the disk.
-func (s *source) settled() {
+// restAtEqual waits for rest, and compares the last point with the disk.
+func (s *source) restAtEqual() agent.Observed {
 	s.t.Helper()
 	o := s.rest()
 	var last *os.File
 	s.restore([]int64{comparedBytes}, func(_ segment.Header, images []*os.File) { last = images[0] })
 	s.equals(0, s.loop.Path, last, comparedBytes)
+	return o
+}
+
+// settled rests, and sees that nothing was copied as a whole for it.
+func (s *source) settled() {
+	s.t.Helper()
+	o := s.restAtEqual()
 	if o.LastPoint.Position.Generation != 1 || o.Copies > 1 || len(o.Faults) > 0 {
 		s.t.Errorf("point %v, %d copies, faults %v: a comparison is no full copy, and what it found is healed", o.LastPoint.Position, o.Copies, o.Faults)
 	}

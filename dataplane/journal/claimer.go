@@ -18,8 +18,9 @@ type Resume struct {
 	Generation    farshore.Generation
 	Epoch         farshore.Epoch
 	LastLSN       farshore.LSN
-	Clean         bool // the end is a state of the whole machine: nothing must be copied again for its sake
-	NewGeneration bool // the generation holds nothing yet: the base must be sent
+	Last          farshore.Position // the last segment in front of the epoch that is no seal
+	Clean         bool              // the end is a state of the whole machine: nothing must be copied again for its sake
+	NewGeneration bool              // the generation holds nothing yet: the base must be sent
 }
 
 // maxClaimTries bounds the races for an epoch: each lost one means that somebody else has claimed meanwhile.
@@ -167,8 +168,12 @@ func (d Deps) open(ctx context.Context, stream chain.Stream, epoch farshore.Epoc
 	if err != nil {
 		return nil, Resume{}, fmt.Errorf("take over machine %s, epoch %d: %w", stream.Machine, epoch, err)
 	}
+	last, err := d.claims().lastSegment(ctx, link)
+	if err != nil {
+		return nil, Resume{}, fmt.Errorf("take over machine %s, epoch %d: %w", stream.Machine, epoch, err)
+	}
 	return &Writer{deps: d, key: key, epoch: epoch, tip: link, durable: link, moved: make(chan struct{})}, Resume{
-		Link: link, Generation: stream.Generation, Epoch: epoch, LastLSN: link.LastLSN, Clean: link.Clean, NewGeneration: len(link.Disks) == 0,
+		Link: link, Generation: stream.Generation, Epoch: epoch, LastLSN: link.LastLSN, Last: last, Clean: link.Clean, NewGeneration: len(link.Disks) == 0,
 	}, nil
 }
 

@@ -124,6 +124,9 @@ func TestATakeOverNeverTakesWhatRetentionEmptiedForTheEnd(t *testing.T) {
 			if want := position(1, 2, 5); resume.Link.Position != want || !resume.Link.Seal || resume.LastLSN != tail.LastLSN || !resume.Clean {
 				t.Fatalf("it goes on behind %v, LSN %d, clean %v; want the seal %v, LSN %d, clean", resume.Link.Position, resume.LastLSN, resume.Clean, want, tail.LastLSN)
 			}
+			if want := position(1, 2, 4); resume.Last != want {
+				t.Errorf("its last segment is %v, want %v", resume.Last, want)
+			}
 			w.write(third, 8)
 			var stamps []byte
 			cut, err := w.reader().Cut(t.Context(), web, 1)

@@ -245,7 +245,7 @@ func (st *stream) claim(ctx context.Context, hello *session.Hello) {
 	st.wg.Go(func() { st.seal(ctx) })
 	st.wg.Go(func() { st.ship(ctx) })
 	st.step(ctx, session.Claimed{Opened: session.Opened{
-		Generation: resume.Generation, Epoch: resume.Epoch, ResumeLSN: resume.LastLSN, TailClean: resume.Clean, NewGeneration: resume.NewGeneration,
+		Generation: resume.Generation, Epoch: resume.Epoch, ResumeLSN: resume.LastLSN, Last: resume.Last, TailClean: resume.Clean, NewGeneration: resume.NewGeneration,
 	}})
 }
 

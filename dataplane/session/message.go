@@ -34,13 +34,15 @@ type Hello struct {
 
 // Opened tells the agent where the stream goes on.
 type Opened struct {
-	Session       uint64
-	Generation    farshore.Generation
-	Epoch         farshore.Epoch
-	ResumeLSN     farshore.LSN // the last LSN of the stream; the next batch begins behind it
-	TailClean     bool         // the stream ends at a state of the whole machine
-	NewGeneration bool         // the stream is empty: a full copy is due
-	WindowBytes   int64        // how much may be under way before Cached
+	Session    uint64
+	Generation farshore.Generation
+	Epoch      farshore.Epoch
+	ResumeLSN  farshore.LSN // the last LSN of the stream; the next batch begins behind it
+	// Last is the last segment of the stream that is no seal. Of what lies behind it the vault holds nothing, whatever was acknowledged.
+	Last          farshore.Position
+	TailClean     bool  // the stream ends at a state of the whole machine
+	NewGeneration bool  // the stream is empty: a full copy is due
+	WindowBytes   int64 // how much may be under way before Cached
 }
 
 // Batch carries records in the order in which they shall be applied.

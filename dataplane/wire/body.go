@@ -49,6 +49,7 @@ func appendBody(dst []byte, m session.Message) (frameType, []byte, error) {
 		dst = le.AppendUint32(dst, uint32(m.Epoch))
 		dst = le.AppendUint64(dst, uint64(m.ResumeLSN))
 		dst = le.AppendUint64(dst, uint64(m.WindowBytes))
+		dst = appendPosition(dst, m.Last)
 		return typeOpened, append(dst, flags(m.TailClean, m.NewGeneration)), nil
 	case *session.Cut:
 		dst, err := appendCut(dst, m)
@@ -150,11 +151,15 @@ func appendCut(dst []byte, c *session.Cut) ([]byte, error) {
 	return appendDisks(appendText(dst, c.Label), c.Disks)
 }
 
+func appendPosition(dst []byte, p farshore.Position) []byte {
+	dst = le.AppendUint32(dst, uint32(p.Generation))
+	dst = le.AppendUint32(dst, uint32(p.Epoch))
+	return le.AppendUint64(dst, uint64(p.Seq))
+}
+
 func appendDurable(dst []byte, d *session.Durable) []byte {
 	dst = le.AppendUint64(dst, d.Session)
-	dst = le.AppendUint32(dst, uint32(d.Position.Generation))
-	dst = le.AppendUint32(dst, uint32(d.Position.Epoch))
-	dst = le.AppendUint64(dst, uint64(d.Position.Seq))
+	dst = appendPosition(dst, d.Position)
 	dst = append(dst, d.Hash[:]...)
 	dst = le.AppendUint64(dst, d.Through)
 	dst = le.AppendUint64(dst, uint64(d.LSN))
@@ -317,11 +322,15 @@ func (f *fields) hello() *session.Hello {
 func (f *fields) opened() *session.Opened {
 	o := &session.Opened{
 		Session: f.u64(), Generation: farshore.Generation(f.u32()), Epoch: farshore.Epoch(f.u32()),
-		ResumeLSN: farshore.LSN(f.u64()), WindowBytes: int64(f.u64()),
+		ResumeLSN: farshore.LSN(f.u64()), WindowBytes: int64(f.u64()), Last: f.position(),
 	}
 	bits := f.flags(flagTailClean | flagNewGeneration)
 	o.TailClean, o.NewGeneration = bits&flagTailClean != 0, bits&flagNewGeneration != 0
 	return o
+}
+
+func (f *fields) position() farshore.Position {
+	return farshore.Position{Generation: farshore.Generation(f.u32()), Epoch: farshore.Epoch(f.u32()), Seq: farshore.Seq(f.u64())}
 }
 
 func (f *fields) cut() *session.Cut {
@@ -343,7 +352,7 @@ func (f *fields) cut() *session.Cut {
 
 func (f *fields) durable() *session.Durable {
 	d := &session.Durable{Session: f.u64()}
-	d.Position = farshore.Position{Generation: farshore.Generation(f.u32()), Epoch: farshore.Epoch(f.u32()), Seq: farshore.Seq(f.u64())}
+	d.Position = f.position()
 	copy(d.Hash[:], f.take(len(d.Hash)))
 	d.Through, d.LSN, d.UTC = f.u64(), farshore.LSN(f.u64()), f.time()
 	bits := f.flags(flagCut | flagClean)

@@ -29,7 +29,7 @@ func examples() map[string]session.Message {
 	wall := time.Date(2026, 5, 4, 3, 2, 1, 9, time.UTC)
 	return map[string]session.Message{
 		"hello":  &session.Hello{Machine: "web-01", Session: 7, Ticket: []byte(`{"machine":"web-01"}`), Disks: disks},
-		"opened": &session.Opened{Session: 7, Generation: 1, Epoch: 3, ResumeLSN: 1 << 40, TailClean: true, NewGeneration: true, WindowBytes: 32 << 20},
+		"opened": &session.Opened{Session: 7, Generation: 1, Epoch: 3, ResumeLSN: 1 << 40, Last: farshore.Position{Generation: 1, Epoch: 2, Seq: 1 << 34}, TailClean: true, NewGeneration: true, WindowBytes: 32 << 20},
 		"batch": &session.Batch{Number: 9, Jump: true, FirstLSN: 5, LastLSN: 7, Boot: time.Hour, Records: []segment.Record{
 			{Disk: 0, Extent: block.Extent{Start: 1 << 29, Count: 2}, Data: text("data", 2)},
 			{Disk: 1, Extent: block.Extent{Start: 0, Count: segment.MaxExtent}, Kind: block.Unspecified},

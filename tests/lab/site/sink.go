@@ -22,6 +22,7 @@ type Sink struct {
 	mu                   sync.Mutex
 	epoch                farshore.Epoch
 	last                 farshore.LSN
+	newest               farshore.Position // the last segment of all sessions
 	clean                bool
 }
 
@@ -137,11 +138,14 @@ func (c *sunk) open() session.Opened {
 	defer c.Sink.mu.Unlock()
 	c.epoch++
 	c.at = farshore.Position{Generation: 1, Epoch: c.epoch}
-	return session.Opened{Generation: 1, Epoch: c.epoch, ResumeLSN: c.last, TailClean: c.clean, NewGeneration: c.epoch == 1}
+	return session.Opened{Generation: 1, Epoch: c.epoch, ResumeLSN: c.last, Last: c.newest, TailClean: c.clean, NewGeneration: c.epoch == 1}
 }
 
 func (c *sunk) commit(d session.Durable) {
 	c.at.Seq++
 	d.Position, d.UTC = c.at, time.Now().UTC()
+	c.Sink.mu.Lock()
+	c.newest = c.at
+	c.Sink.mu.Unlock()
 	c.pending = append(c.pending, session.Spooled{Number: d.Through}, session.Committed{Durable: d})
 }
