@@ -179,9 +179,13 @@ func (c *cut) settledOps(high uint64) []int {
 		if op.Kind == Buffered {
 			durable = op.Barrier < barrier
 		}
-		if durable && c.arrived[n] && c.visible(n) && !(op.Kind == Replace && removals[op.First] && c.onlyOne(n)) {
-			list = append(list, n)
+		if !durable || !c.arrived[n] || !c.visible(n) {
+			continue
 		}
+		if op.Kind == Replace && removals[op.First] && c.onlyOne(n) { // its file may be gone by right
+			continue
+		}
+		list = append(list, n)
 	}
 	return list
 }
