@@ -45,10 +45,7 @@ type GroupPart struct {
 
 // Place is the position of the marker; zero if it cannot be read.
 func (p GroupPart) Place() farshore.Position {
-	at, err := farshore.ParsePosition(p.Position)
-	if err != nil {
-		return farshore.Position{}
-	}
+	at, _ := farshore.ParsePosition(p.Position)
 	return at
 }
 

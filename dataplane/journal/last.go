@@ -30,8 +30,7 @@ func (r claimReader) lastSegment(ctx context.Context, end chain.Link) (farshore.
 		if err != nil {
 			return farshore.Position{}, err
 		}
-		if seal.Seq > horizon.Next().Seq || e > horizon.Next().Epoch && seal.Seq > 1 {
-			seal.Seq--
+		if seal.Seq--; seal.Seq > goneOf(horizon, e) {
 			return seal, nil
 		}
 	}
@@ -40,10 +39,7 @@ func (r claimReader) lastSegment(ctx context.Context, end chain.Link) (farshore.
 
 // sealOf finds the seal of an epoch that has one, at or behind the horizon.
 func sealOf(ctx context.Context, s vault.Store, horizon chain.Link, e farshore.Epoch) (farshore.Position, error) {
-	stream, behind := horizon.Stream, farshore.Seq(0)
-	if next := horizon.Next(); e == next.Epoch {
-		behind = next.Seq - 1
-	}
+	stream, behind := horizon.Stream, goneOf(horizon, e)
 	at, err := endOfRun(ctx, s, chain.SegmentName(stream.Machine, stream.Generation, e, behind), stream)
 	if err != nil {
 		return farshore.Position{}, err

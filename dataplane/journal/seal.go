@@ -94,10 +94,7 @@ func ask(ctx context.Context, s vault.Store, m farshore.MachineID, r chain.Reque
 func startNear(ctx context.Context, s vault.Store, horizon chain.Link, own farshore.Epoch) (chain.Link, error) {
 	stream := horizon.Stream
 	for e := own - 1; e > 0 && e >= horizon.Next().Epoch; e-- {
-		behind := horizon.Next().Seq - 1
-		if e > horizon.Next().Epoch {
-			behind = 0
-		}
+		behind := goneOf(horizon, e)
 		end, err := endOfRun(ctx, s, chain.SegmentName(stream.Machine, stream.Generation, e, behind), stream)
 		if err != nil {
 			return chain.Link{}, err
@@ -112,6 +109,15 @@ func startNear(ctx context.Context, s vault.Store, horizon chain.Link, own farsh
 		return linkAt(ctx, s, stream, chain.SegmentName(stream.Machine, stream.Generation, e, from))
 	}
 	return horizon, nil
+}
+
+// goneOf is the last segment of an epoch that may be gone by right, since the horizon stands there; 0: none may. No epoch in front
+// of the horizon's is asked for.
+func goneOf(horizon chain.Link, e farshore.Epoch) farshore.Seq {
+	if next := horizon.Next(); e == next.Epoch {
+		return next.Seq - 1
+	}
+	return 0
 }
 
 // endOfRun gives the last segment of an epoch that stands without a gap behind a place of it, itself if nothing does. It
