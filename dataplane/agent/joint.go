@@ -12,7 +12,6 @@ import (
 	"farshore"
 	"farshore/dataplane/disk"
 	"farshore/dataplane/group"
-	"farshore/dataplane/host"
 	"farshore/dataplane/journal"
 	"farshore/dataplane/session"
 	"farshore/fault"
@@ -242,17 +241,12 @@ func (s *sending) ready(ctx context.Context, j *joint) error {
 func (s *sending) cutTogether(ctx context.Context, j *joint) error {
 	c := &cut{joint: j, ask: ask{marker: true, consistency: farshore.CrashConsistent, label: fmt.Sprintf("group %s, round %d", j.group, j.round)}}
 	var t taken
-	end, broken := uint64(0), ""
+	var end cutEnd
 	why, err := s.stillTogether(ctx, j, func() (err error) {
 		if !s.ordered {
 			return s.take(ctx, &t)
 		}
-		if t.boot, err = host.BootClock(); err != nil {
-			return err
-		}
-		t.wall = s.agent.deps.Now()
-		err = errors.Join(s.sample(&t), s.takePending(ctx, &t))
-		end, broken = s.recorder.mark()
+		end, err = s.takeEnd(ctx, &t)
 		return err
 	})
 	if err != nil {
@@ -260,15 +254,9 @@ func (s *sending) cutTogether(ctx context.Context, j *joint) error {
 		return err
 	}
 	if s.ordered {
-		return s.cutLogTogether(ctx, j, why, &t, cutEnd{end, broken}, c)
+		return s.cutLogTogether(ctx, j, why, &t, end, c)
 	}
 	return s.cutWindowTogether(ctx, j, why, &t, c)
-}
-
-// cutEnd is the end of the log at a cut, and why it is none.
-type cutEnd struct {
-	number uint64
-	broken string
 }
 
 // cutLogTogether cuts a stream that follows the change log.

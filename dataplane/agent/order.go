@@ -216,9 +216,7 @@ func (s *sending) orderedPoint(ctx context.Context, c *cut) error {
 	return s.cutLog(ctx, end, t, c)
 }
 
-// markLog takes what is pending, then the end of the log: every change that is in the open interval was submitted in front
-// of that end. So the interval may be forgotten when a cut there is durable. While file systems are frozen it neither logs
-// nor writes nor sends.
+// markLog takes the end of the log. While file systems are frozen for that it neither logs nor writes nor sends.
 func (s *sending) markLog(ctx context.Context, systems []disk.FileSystem, c *cut) (t *taken, end uint64, err error) {
 	frozen := len(systems) > 0 || c.ask.hold > 0
 	if frozen {
@@ -229,18 +227,32 @@ func (s *sending) markLog(ctx context.Context, systems []disk.FileSystem, c *cut
 			}
 		}
 	}
-	t = &taken{wall: s.agent.deps.Now()}
+	t = &taken{}
+	at, err := s.takeEnd(ctx, t)
+	if frozen {
+		err = errors.Join(err, s.thaw(ctx, c, t, err == nil && t.gap == nil && t.why == "" && at.broken == ""))
+	}
+	if t.why == "" {
+		t.why = at.broken
+	}
+	return t, at.number, err
+}
+
+// cutEnd is the end of the log at a cut, and why it is none.
+type cutEnd struct {
+	number uint64
+	broken string
+}
+
+// takeEnd takes what is pending, then the end of the log: every change that is in the open interval was submitted in front
+// of that end. So the interval may be forgotten when a cut there is durable.
+func (s *sending) takeEnd(ctx context.Context, t *taken) (end cutEnd, err error) {
+	t.wall = s.agent.deps.Now()
 	if t.boot, err = host.BootClock(); err == nil {
 		err = errors.Join(s.sample(t), s.takePending(ctx, t))
 	}
-	end, broken := s.recorder.mark()
-	if frozen {
-		err = errors.Join(err, s.thaw(ctx, c, t, err == nil && t.gap == nil && t.why == "" && broken == ""))
-	}
-	if t.why == "" {
-		t.why = broken
-	}
-	return t, end, err
+	end.number, end.broken = s.recorder.mark()
+	return end, err
 }
 
 // takePending moves the marks of all disks into their open intervals, and notes where changes may have been missed.
